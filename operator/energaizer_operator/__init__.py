@@ -1,0 +1,1 @@
+"""The Kubernetes operator around energaizer: decisions, never a watt of its own."""
