@@ -1,0 +1,34 @@
+"""A workload: a model with its inputs, as a user means them."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from energaizer.model import Model
+from energaizer.parallelism import Parallelism
+from energaizer.precision import Precision
+
+
+class Workload(BaseModel):
+    """A model, its inputs and how it is run; the GPU is the other argument of `estimate`.
+
+    The job is `requests` requests in batches of `batch` (one batch if neither `requests` nor
+    `duration_s` is given), or whatever fits into `duration_s` of steady serving.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: Model
+    batch: int = Field(default=1, ge=1, le=65536, description="sequences that run together")
+    input_tokens: int = Field(ge=1, le=16777216, description="tokens of one prompt")
+    output_tokens: int = Field(default=0, ge=0, le=16777216, description="0: prefill or encoder only")
+    requests: int | None = Field(default=None, ge=1, le=2**53 - 1)
+    duration_s: float | None = Field(default=None, gt=0, description="steady serving for that long")
+    precision: Precision = Precision.BF16
+    weight_precision: Precision | None = Field(default=None, description="None: as `precision`")
+    cache_precision: Precision | None = Field(default=None, description="KV cache; None: as activations")
+    parallelism: Parallelism = Parallelism()
+    attention: Literal["fused", "eager"] = "fused"
+    host: str = Field(default="serving", description="host profile: serving, pytorch-eager, ...")
+    clock_hz: float | None = Field(default=None, gt=0, description="locked clock; None: boost")
+    power_cap_w: float | None = Field(default=None, gt=0, description="per board; None: its limit")
