@@ -8,6 +8,7 @@ silently leave a default in force.
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,6 +44,11 @@ def _service_link(name: str, value: str) -> bool:
     return value.startswith(("tcp://", "udp://", "sctp://")) or any(link in name for link in links)
 
 
+def _identity() -> str:
+    """Return a name that no other process has, two on one machine included."""
+    return f"{socket.gethostname()}-{secrets.token_hex(3)}"
+
+
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -58,7 +64,7 @@ class Settings(BaseModel):
     """Context within the kubeconfig; absent: its current one."""
     namespace: str = "energaizer-system"
     """Our own namespace: Lease, Secret and Service live here, and it is never judged."""
-    identity: str = Field(default_factory=socket.gethostname)
+    identity: str = Field(default_factory=_identity)
     """Name of this replica in the Lease and in events; unique among replicas."""
 
     log_format: Literal["text", "json"] = "text"
