@@ -1,0 +1,281 @@
+"""A local copy of what we need to know of the cluster, kept current by watches.
+
+Each kind has one `Store`: it lists page by page, projects each object to a small record and drops
+the rest, then follows a watch. Bookmarks keep the place, 410 lists again, and what vanished in
+between is noticed. Readers are synchronous and never wait; who must react subscribes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from energaizer_operator.cluster import Cluster, ClusterError, Expired, Object
+from energaizer_operator.kinds import (
+    AIWORKLOADS,
+    ENERGYPOLICIES,
+    GPUPROFILES,
+    NAMESPACES,
+    NODES,
+    PODS,
+    Resource,
+)
+
+log = logging.getLogger(__name__)
+
+Record = TypeVar("Record")
+Key = tuple[str, str]
+"""Namespace, or an empty string, and name."""
+
+WORKLOAD_LABEL = "energaizer.io/workload"
+_RETRY_LEAST_S, _RETRY_MOST_S = 1.0, 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRecord:
+    """A whole object of one of our own kinds, which are few and small."""
+
+    namespace: str
+    name: str
+    uid: str
+    version: str
+    body: Object
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataRecord:
+    """Name and labels of a node or namespace."""
+
+    name: str
+    labels: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class PodRecord:
+    """What we follow of a pod: whose it is, where it runs, how far it is."""
+
+    namespace: str
+    name: str
+    uid: str
+    workload: str
+    node: str
+    phase: str
+    owner_uid: str
+
+
+def object_record(body: Object) -> ObjectRecord:
+    """Keep one of our own objects, without the field managers, which are half of its size."""
+    metadata = dict(body["metadata"])
+    metadata.pop("managedFields", None)
+    return ObjectRecord(
+        namespace=metadata.get("namespace", ""),
+        name=metadata["name"],
+        uid=metadata.get("uid", ""),
+        version=metadata.get("resourceVersion", ""),
+        body={**body, "metadata": metadata},
+    )
+
+
+def metadata_record(body: Object) -> MetadataRecord:
+    """Keep name and labels."""
+    metadata = body["metadata"]
+    return MetadataRecord(metadata["name"], metadata.get("labels") or {})
+
+
+def pod_record(body: Object) -> PodRecord:
+    """Keep what we follow of a pod."""
+    metadata = body["metadata"]
+    owners = metadata.get("ownerReferences") or ()
+    return PodRecord(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        workload=(metadata.get("labels") or {}).get(WORKLOAD_LABEL, ""),
+        node=body.get("spec", {}).get("nodeName", ""),
+        phase=body.get("status", {}).get("phase", ""),
+        owner_uid=next((owner["uid"] for owner in owners if owner.get("controller")), ""),
+    )
+
+
+Listener = Callable[[Key], None]
+"""Told the key of each object that came, changed or went."""
+
+
+@dataclass
+class Store(Generic[Record]):
+    """The current records of one kind."""
+
+    resource: Resource
+    project: Callable[[Object], Record]
+    labels: str = ""
+    metadata_only: bool = False
+    synced: bool = False
+    """Whether the first list is complete."""
+    last_event: float = 0.0
+    """When the API server last said anything about this kind, seconds since the epoch."""
+    _records: dict[Key, Record] = field(default_factory=dict)
+    _versions: dict[Key, str] = field(default_factory=dict)
+    _listeners: list[Listener] = field(default_factory=list)
+    _first: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def get(self, name: str, namespace: str = "") -> Record | None:
+        """Return a record, or None."""
+        return self._records.get((namespace, name))
+
+    def values(self) -> list[Record]:
+        """Return all records, in order of their keys."""
+        return [self._records[key] for key in sorted(self._records)]
+
+    def keys(self) -> list[Key]:
+        """Return all keys, in order."""
+        return sorted(self._records)
+
+    def __iter__(self) -> Iterator[Record]:
+        """Iterate over all records, in order of their keys."""
+        return iter(self.values())
+
+    def __len__(self) -> int:
+        """Return the number of records."""
+        return len(self._records)
+
+    def subscribe(self, listener: Listener) -> None:
+        """Call `listener` with the key of each later change, on the event loop."""
+        self._listeners.append(listener)
+
+    async def wait(self) -> None:
+        """Return once the first list is complete."""
+        await self._first.wait()
+
+    def offer(self, change: str, body: Object) -> None:
+        """Take one object in and tell the listeners, unless it is as we know it."""
+        metadata = body["metadata"]
+        key = (metadata.get("namespace", ""), metadata["name"])
+        version = str(metadata.get("resourceVersion", ""))
+        if change == "DELETED":
+            if key not in self._records:
+                return
+            del self._records[key], self._versions[key]
+        else:
+            if self._versions.get(key) == version:
+                return
+            self._records[key] = self.project(body)
+            self._versions[key] = version
+        self._tell(key)
+
+    async def run(self, cluster: Cluster) -> None:
+        """List and watch for ever; every failure is logged and tried again."""
+        pause = _RETRY_LEAST_S
+        version = ""
+        while True:
+            try:
+                if not version:
+                    version = await self._list(cluster)
+                version = await self._follow(cluster, version)
+                pause = _RETRY_LEAST_S
+            except Expired:
+                version = ""
+            except ClusterError as error:
+                log.warning("%s: %s; again in %.0f s", self.resource.plural, error, pause)
+                await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311, spreads load
+                pause = min(2 * pause, _RETRY_MOST_S)
+
+    async def _list(self, cluster: Cluster) -> str:
+        """Read all objects, forget those that are gone, return the version to watch from."""
+        seen: set[Key] = set()
+        version = ""
+        pages = cluster.pages(self.resource, labels=self.labels, metadata_only=self.metadata_only)
+        async for page in pages:
+            for body in page.items:
+                seen.add((body["metadata"].get("namespace", ""), body["metadata"]["name"]))
+                self.offer("LISTED", body)
+            version = page.resource_version
+            self.last_event = time.time()
+        for key in self._records.keys() - seen:
+            del self._records[key], self._versions[key]
+            self._tell(key)
+        self.synced = True
+        self._first.set()
+        return version
+
+    async def _follow(self, cluster: Cluster, version: str) -> str:
+        """Take in one watch until the server ends it; return the version to go on from."""
+        changes = cluster.watch(
+            self.resource, version, labels=self.labels, metadata_only=self.metadata_only
+        )
+        async for change in changes:
+            self.last_event = time.time()
+            if change.type != "BOOKMARK":
+                self.offer(change.type, change.object)
+            version = str(change.object["metadata"]["resourceVersion"])
+        return version
+
+    def _tell(self, key: Key) -> None:
+        for listener in self._listeners:
+            listener(key)
+
+
+@dataclass
+class Informer:
+    """The stores of one process; a store that nobody needs is None."""
+
+    aiworkloads: Store[ObjectRecord] = field(
+        default_factory=lambda: Store(AIWORKLOADS, object_record)
+    )
+    gpuprofiles: Store[ObjectRecord] = field(
+        default_factory=lambda: Store(GPUPROFILES, object_record)
+    )
+    energypolicies: Store[ObjectRecord] = field(
+        default_factory=lambda: Store(ENERGYPOLICIES, object_record)
+    )
+    namespaces: Store[MetadataRecord] = field(
+        default_factory=lambda: Store(NAMESPACES, metadata_record, metadata_only=True)
+    )
+    nodes: Store[MetadataRecord] | None = field(
+        default_factory=lambda: Store(NODES, metadata_record, metadata_only=True)
+    )
+    pods: Store[PodRecord] | None = field(
+        default_factory=lambda: Store(PODS, pod_record, labels=WORKLOAD_LABEL)
+    )
+
+    @classmethod
+    def for_webhook(cls) -> Informer:
+        """Return stores of our kinds and of namespaces: all that admission looks at."""
+        return cls(nodes=None, pods=None)
+
+    @property
+    def stores(self) -> tuple[Store[ObjectRecord] | Store[MetadataRecord] | Store[PodRecord], ...]:
+        """All stores of this process."""
+        kinds = (
+            self.aiworkloads,
+            self.gpuprofiles,
+            self.energypolicies,
+            self.namespaces,
+            self.nodes,
+            self.pods,
+        )
+        return tuple(store for store in kinds if store is not None)
+
+    @property
+    def synced(self) -> bool:
+        """Whether every first list is complete."""
+        return all(store.synced for store in self.stores)
+
+    def oldest_event(self) -> float:
+        """Return when the quietest watch last heard anything, seconds since the epoch."""
+        return min(store.last_event for store in self.stores)
+
+    async def wait(self) -> None:
+        """Return once every first list is complete."""
+        for store in self.stores:
+            await store.wait()
+
+    async def run(self, cluster: Cluster) -> None:
+        """Keep all stores current for ever."""
+        async with asyncio.TaskGroup() as group:
+            for store in self.stores:
+                group.create_task(store.run(cluster), name=f"watch {store.resource.plural}")
