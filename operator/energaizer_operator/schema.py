@@ -277,3 +277,37 @@ class Resource(Base):
 
     api_version: Literal["energaizer.io/v1alpha1"] = Field(default="energaizer.io/v1alpha1")
     metadata: Metadata
+
+
+Feasibility = Literal[
+    "Feasible", "InsufficientMemory", "TooSlow", "NotInCluster", "SharedGPU", "OverLimit"
+]
+
+
+@dataclass(frozen=True)
+class Option:
+    """One way to run a workload: a GPU, at a clock or cap, on so many replicas, and its estimate.
+
+    `clock_megahertz` and `power_cap_watts` are what somebody would have to set (None: the board's
+    default), while the estimate holds the clock that the numbers assume.
+    """
+
+    profile: str
+    estimate: EstimateSummary
+    clock_megahertz: int | None = None
+    power_cap_watts: int | None = None
+    feasibility: Feasibility = "Feasible"
+    reachable: bool = True
+    """Whether the scheduler may still choose it, after nodeSelector, affinity, allowedProfiles."""
+
+    @property
+    def name(self) -> str:
+        """Return the key of the option in `status.candidates`."""
+        clock = f"-{self.clock_megahertz}mhz" if self.clock_megahertz else ""
+        cap = f"-{self.power_cap_watts}w" if self.power_cap_watts else ""
+        return f"{self.profile}{clock}{cap}"
+
+    @property
+    def plain(self) -> bool:
+        """Return whether neither clock nor cap has to be set for it."""
+        return self.clock_megahertz is None and self.power_cap_watts is None
