@@ -6,8 +6,11 @@ import json
 import ssl
 import urllib.error
 import urllib.request
+from base64 import b64decode
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+
+import yaml
 
 
 class Api:
@@ -15,19 +18,25 @@ class Api:
 
     Args:
         server: URL of the API server.
-        authority: Certificate of its authority.
+        authority: Certificate of its authority, PEM.
         token: Bearer token.
     """
 
-    def __init__(self, server: str, authority: Path, token: str) -> None:
+    def __init__(self, server: str, authority: str, token: str) -> None:
         """Trust the authority alone, and pass by the proxies of the environment."""
         self._server = server
         self._token = token
-        handler = urllib.request.HTTPSHandler(
-            context=ssl.create_default_context(cafile=str(authority))
-        )
+        handler = urllib.request.HTTPSHandler(context=ssl.create_default_context(cadata=authority))
         no_proxy = urllib.request.ProxyHandler({})  # a proxy of the environment is not for this
         self._opener = urllib.request.build_opener(no_proxy, handler)
+
+    @classmethod
+    def of(cls, kubeconfig: Path) -> Self:
+        """Return a reader for a kubeconfig that `credentials` wrote."""
+        content = yaml.safe_load(kubeconfig.read_text())
+        cluster, user = content["clusters"][0]["cluster"], content["users"][0]["user"]
+        authority = b64decode(cluster["certificate-authority-data"]).decode()
+        return cls(cluster["server"], authority, user["token"])
 
     def text(self, path: str) -> str | None:
         """Return the body of an answer 200, or None: not listening, not ready, not there."""

@@ -231,8 +231,10 @@ class Cluster:
         apply = ("apply", "--server-side", "--force-conflicts", "--field-manager=localcluster")
         self.kubectl(*apply, "-f", "-", input=text)
         self.kubectl(*apply, "--subresource=status", "-f", "-", input=text)
-        names = [f"node/{manifest['metadata']['name']}" for manifest in manifests]
-        self.kubectl("wait", "--for=condition=Ready", "--timeout=60s", *names)
+        names = {str(manifest["metadata"]["name"]) for manifest in manifests}
+        api = self._api
+        launch = self._launch or Launch(self.record.plan, leashed=self._leashed, say=self._say)
+        launch.wait("the nodes", lambda: not api.nodes_not_ready(names))
 
     def logs(self, component: str, lines: int = 0) -> list[str]:
         """Return the log of a component.
@@ -245,18 +247,20 @@ class Cluster:
 
     def _start(self, record: Record) -> None:
         """Start the components of a reserved instance and wait until pods could run."""
-        self._launch = Launch(self.name, record.plan, leashed=self._leashed, say=self._say)
-        api = self._launch.run()
+        self._launch = Launch(record.plan, leashed=self._leashed, say=self._say)
+        self._launch.run(f"localcluster-{self.name}")
         self.apply_nodes(load_pools(DEFAULT_POOLS) if self._pools is None else self._pools)
-        self._wait_for_controllers(self._launch, api)
+        account = "/api/v1/namespaces/default/serviceaccounts/default"  # no pod without it
+        api = self._api
+        self._launch.wait("the controller manager", lambda: api.exists(account))
+        self._say(f"controllers, scheduler and nodes ready ({self._launch.elapsed})")
         self._record = record.model_copy(update={"ready": True})
         self._record.save()
 
-    def _wait_for_controllers(self, launch: Launch, api: Api) -> None:
-        """Wait for the service account without which no pod can be created."""
-        account = "/api/v1/namespaces/default/serviceaccounts/default"
-        launch.wait("the controller manager", lambda: api.exists(account))
-        self._say(f"controllers, scheduler and nodes ready ({launch.elapsed})")
+    @property
+    def _api(self) -> Api:
+        """A reader of the API, as the admin."""
+        return Api.of(self.kubeconfig)
 
 
 def check_name(name: str) -> str:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from localcluster import network, processes
 from localcluster.build import Built
-from localcluster.components import START_ORDER, Plan, Ports
+from localcluster.components import START_ORDER, STOP_ORDER, Plan, Ports
 from localcluster.errors import LocalClusterError
 from localcluster.places import locked, state_root, write_private
 
@@ -144,15 +144,16 @@ def reserve(name: str, folder: Path | None, built: Built, *, leashed: bool) -> R
 def remove(record: Record, grace_s: float = GRACE_S) -> None:
     """Stop an instance and delete its folder and record; what is gone already is no error.
 
-    The API server goes first: without etcd it would drain for a minute and keep its port.
+    Clients go first, since an API server that still has some drains until the grace is over; etcd
+    goes last, since an API server without it drains for a minute and keeps its port.
 
     Args:
         record: The instance.
         grace_s: Seconds to let a process end by itself; 0 kills at once.
     """
-    live = processes.running(record.folder)
-    processes.stop([one for one in live if one.component == "kube-apiserver"], grace_s)
-    processes.stop(processes.running(record.folder), grace_s)
+    for stage in STOP_ORDER:
+        live = processes.running(record.folder)
+        processes.stop([one for one in live if one.component in stage], grace_s)
     if (record.folder / MARKER).exists():
         shutil.rmtree(record.folder, ignore_errors=True)
     _file(record.name).unlink(missing_ok=True)

@@ -22,39 +22,40 @@ class Launch:
     """The start of one instance.
 
     Args:
-        name: The instance's.
         plan: Folder, programs, ports and range.
         leashed: Whether the components die with this process.
         say: Takes a line of progress.
     """
 
-    def __init__(self, name: str, plan: Plan, *, leashed: bool, say: Callable[[str], None]) -> None:
+    def __init__(self, plan: Plan, *, leashed: bool, say: Callable[[str], None]) -> None:
         """Take the wishes; nothing runs before `run`."""
-        self.name = name
         self.plan = plan
         self.children: dict[str, subprocess.Popen[bytes]] = {}
         self._leashed = leashed
         self._say = say
         self._began = time.monotonic()
 
-    def run(self) -> Api:
-        """Start everything and return a reader of the API."""
+    def run(self, context: str) -> None:
+        """Write credentials and start everything, the API server first.
+
+        Args:
+            context: Name of the context in the kubeconfigs.
+        """
         created = credentials.create(self.plan.folder, self.plan.services)
         for user, token in created.tokens.items():
             credentials.write_kubeconfig(
                 self.plan.kubeconfig(user),
-                context=f"localcluster-{self.name}",
+                context=context,
                 server=self.plan.server,
                 authority=created.authority,
                 token=token,
             )
         (self.plan.folder / "audit-policy.yaml").write_text(AUDIT_POLICY)
-        api = Api(self.plan.server, created.authority, created.tokens["admin"])
+        api = Api.of(self.plan.kubeconfig("admin"))
         self._spawn("etcd", "kube-apiserver")
         self.wait("the API server", api.ready)
         self._say(f"API server ready at {self.plan.server} ({self.elapsed})")
         self._spawn("kube-controller-manager", "kube-scheduler", "kwok")
-        return api
 
     def wait(self, what: str, done: Callable[[], bool]) -> None:
         """Wait until `done`, watching every component.
@@ -72,7 +73,7 @@ class Launch:
             if time.monotonic() > deadline:
                 logs = "\n".join(self._tail(name) for name in self.children)
                 raise LocalClusterError(
-                    f'instance "{self.name}": {what} not ready after {TIMEOUT_S:.0f} s, though '
+                    f"{self.plan.folder}: {what} not ready after {TIMEOUT_S:.0f} s, though "
                     f"every component runs; the ends of their logs:\n{logs}"
                 )
             time.sleep(POLL_S)
@@ -85,7 +86,7 @@ class Launch:
                 continue
             tail = self._tail(name)
             how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-            message = f'instance "{self.name}": {name} {how}; the end of its log:\n{tail}'
+            message = f"{self.plan.folder}: {name} {how}; the end of its log:\n{tail}"
             raise (PortTakenError if "address already in use" in tail else LocalClusterError)(
                 message
             )

@@ -19,14 +19,12 @@ import aiohttp
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, ApiException, Configuration
 
-from energaizer_operator.kinds import Resource
+from energaizer_operator.kinds import ApiResource
+from energaizer_operator.names import FIELD_MANAGER
 from energaizer_operator.settings import Settings
 
 Object = dict[str, Any]
 """A Kubernetes object as the API server writes it."""
-
-CONTROLLER = "energaizer-controller"
-"""Field manager of everything that the leader applies."""
 
 _METADATA_ONLY = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
 _TLS_GRACE_S = 10.0
@@ -159,7 +157,7 @@ class Cluster:
         answer = await self._call("GET", "/version")
         return str(answer["gitVersion"])
 
-    async def get(self, resource: Resource, name: str, namespace: str | None = None) -> Object:
+    async def get(self, resource: ApiResource, name: str, namespace: str | None = None) -> Object:
         """Return one object.
 
         Raises:
@@ -168,7 +166,7 @@ class Cluster:
         return await self._call("GET", resource.path(namespace, name))
 
     async def find(
-        self, resource: Resource, name: str, namespace: str | None = None
+        self, resource: ApiResource, name: str, namespace: str | None = None
     ) -> Object | None:
         """Return one object, or None if it does not exist."""
         try:
@@ -178,7 +176,7 @@ class Cluster:
 
     async def pages(
         self,
-        resource: Resource,
+        resource: ApiResource,
         namespace: str | None = None,
         *,
         labels: str = "",
@@ -207,7 +205,7 @@ class Cluster:
 
     async def watch(
         self,
-        resource: Resource,
+        resource: ApiResource,
         resource_version: str,
         *,
         labels: str = "",
@@ -247,7 +245,7 @@ class Cluster:
             response.close()
 
     async def create(
-        self, resource: Resource, body: Object, *, manager: str = CONTROLLER
+        self, resource: ApiResource, body: Object, *, manager: str = FIELD_MANAGER
     ) -> Object:
         """Create an object.
 
@@ -258,7 +256,7 @@ class Cluster:
         query = {"fieldManager": manager}
         return await self._call("POST", resource.path(namespace), query=query, body=body)
 
-    async def replace(self, resource: Resource, body: Object, *, sub: str = "") -> Object:
+    async def replace(self, resource: ApiResource, body: Object, *, sub: str = "") -> Object:
         """Replace an object or its subresource, guarded by the resource version in `body`.
 
         Raises:
@@ -270,11 +268,11 @@ class Cluster:
 
     async def apply(
         self,
-        resource: Resource,
+        resource: ApiResource,
         body: Object,
         *,
         sub: str = "",
-        manager: str = CONTROLLER,
+        manager: str = FIELD_MANAGER,
         force: bool = True,
     ) -> Object:
         """Apply the fields in `body` and no others, as their owner (server-side apply)."""
@@ -285,7 +283,7 @@ class Cluster:
         return await self._call("PATCH", path, query=query, headers=headers, body=body)
 
     async def apply_status(
-        self, resource: Resource, name: str, namespace: str | None, status: Object
+        self, resource: ApiResource, name: str, namespace: str | None, status: Object
     ) -> Object:
         """Apply the status of one of our objects, as the controller."""
         metadata = {"name": name} | ({"namespace": namespace} if namespace else {})
@@ -299,7 +297,7 @@ class Cluster:
 
     async def patch(
         self,
-        resource: Resource,
+        resource: ApiResource,
         name: str,
         namespace: str | None,
         operations: Sequence[Mapping[str, Any]],
@@ -311,7 +309,7 @@ class Cluster:
         path = resource.path(namespace, name, sub)
         return await self._call("PATCH", path, headers=headers, body=list(operations))
 
-    async def delete(self, resource: Resource, name: str, namespace: str | None = None) -> None:
+    async def delete(self, resource: ApiResource, name: str, namespace: str | None = None) -> None:
         """Delete an object; one that is gone already is no error."""
         try:
             await self._call("DELETE", resource.path(namespace, name))

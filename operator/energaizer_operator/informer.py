@@ -23,8 +23,9 @@ from energaizer_operator.kinds import (
     NAMESPACES,
     NODES,
     PODS,
-    Resource,
+    ApiResource,
 )
+from energaizer_operator.names import LABEL_WORKLOAD
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,6 @@ Record = TypeVar("Record")
 Key = tuple[str, str]
 """Namespace, or an empty string, and name."""
 
-WORKLOAD_LABEL = "energaizer.io/workload"
 _RETRY_LEAST_S, _RETRY_MOST_S = 1.0, 30.0
 
 
@@ -95,7 +95,7 @@ def pod_record(body: Object) -> PodRecord:
         namespace=metadata["namespace"],
         name=metadata["name"],
         uid=metadata["uid"],
-        workload=(metadata.get("labels") or {}).get(WORKLOAD_LABEL, ""),
+        workload=(metadata.get("labels") or {}).get(LABEL_WORKLOAD, ""),
         node=body.get("spec", {}).get("nodeName", ""),
         phase=body.get("status", {}).get("phase", ""),
         owner_uid=next((owner["uid"] for owner in owners if owner.get("controller")), ""),
@@ -110,7 +110,7 @@ Listener = Callable[[Key], None]
 class Store(Generic[Record]):
     """The current records of one kind."""
 
-    resource: Resource
+    resource: ApiResource
     project: Callable[[Object], Record]
     labels: str = ""
     metadata_only: bool = False
@@ -239,7 +239,7 @@ class Informer:
         default_factory=lambda: Store(NODES, metadata_record, metadata_only=True)
     )
     pods: Store[PodRecord] | None = field(
-        default_factory=lambda: Store(PODS, pod_record, labels=WORKLOAD_LABEL)
+        default_factory=lambda: Store(PODS, pod_record, labels=LABEL_WORKLOAD)
     )
 
     @classmethod

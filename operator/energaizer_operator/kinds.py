@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
-GROUP = "energaizer.io"
+from energaizer_operator.names import GROUP, NAMESPACED, PLURALS, VERSION, Kind
 
 
 @dataclass(frozen=True, slots=True)
-class Resource:
+class ApiResource:
     """One kind as the API server serves it."""
 
     group: str
@@ -34,33 +34,33 @@ class Resource:
         return "/" + "/".join(quote(part, safe="") for part in parts)
 
 
-def _ours(plural: str, kind: str, *, namespaced: bool) -> Resource:
-    return Resource(GROUP, "v1alpha1", plural, kind, namespaced)
+def _ours(kind: Kind) -> ApiResource:
+    return ApiResource(GROUP, VERSION, PLURALS[kind], str(kind), kind in NAMESPACED)
 
 
-AIWORKLOADS = _ours("aiworkloads", "AIWorkload", namespaced=True)
-GPUPROFILES = _ours("gpuprofiles", "GPUProfile", namespaced=False)
-ENERGYPOLICIES = _ours("energypolicies", "EnergyPolicy", namespaced=False)
-PODS = Resource("", "v1", "pods", "Pod")
-NODES = Resource("", "v1", "nodes", "Node", namespaced=False)
-NAMESPACES = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
-CONFIGMAPS = Resource("", "v1", "configmaps", "ConfigMap")
-SECRETS = Resource("", "v1", "secrets", "Secret")
-JOBS = Resource("batch", "v1", "jobs", "Job")
-CRONJOBS = Resource("batch", "v1", "cronjobs", "CronJob")
-DEPLOYMENTS = Resource("apps", "v1", "deployments", "Deployment")
-STATEFULSETS = Resource("apps", "v1", "statefulsets", "StatefulSet")
-REPLICASETS = Resource("apps", "v1", "replicasets", "ReplicaSet")
-LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease")
-EVENTS = Resource("events.k8s.io", "v1", "events", "Event")
-VALIDATING_WEBHOOKS = Resource(
+AIWORKLOADS = _ours(Kind.AI_WORKLOAD)
+GPUPROFILES = _ours(Kind.GPU_PROFILE)
+ENERGYPOLICIES = _ours(Kind.ENERGY_POLICY)
+PODS = ApiResource("", "v1", "pods", "Pod")
+NODES = ApiResource("", "v1", "nodes", "Node", namespaced=False)
+NAMESPACES = ApiResource("", "v1", "namespaces", "Namespace", namespaced=False)
+CONFIGMAPS = ApiResource("", "v1", "configmaps", "ConfigMap")
+SECRETS = ApiResource("", "v1", "secrets", "Secret")
+JOBS = ApiResource("batch", "v1", "jobs", "Job")
+CRONJOBS = ApiResource("batch", "v1", "cronjobs", "CronJob")
+DEPLOYMENTS = ApiResource("apps", "v1", "deployments", "Deployment")
+STATEFULSETS = ApiResource("apps", "v1", "statefulsets", "StatefulSet")
+REPLICASETS = ApiResource("apps", "v1", "replicasets", "ReplicaSet")
+LEASES = ApiResource("coordination.k8s.io", "v1", "leases", "Lease")
+EVENTS = ApiResource("events.k8s.io", "v1", "events", "Event")
+VALIDATING_WEBHOOKS = ApiResource(
     "admissionregistration.k8s.io",
     "v1",
     "validatingwebhookconfigurations",
     "ValidatingWebhookConfiguration",
     namespaced=False,
 )
-MUTATING_WEBHOOKS = Resource(
+MUTATING_WEBHOOKS = ApiResource(
     "admissionregistration.k8s.io",
     "v1",
     "mutatingwebhookconfigurations",
@@ -70,7 +70,7 @@ MUTATING_WEBHOOKS = Resource(
 WORKLOADS = (JOBS, DEPLOYMENTS, STATEFULSETS, PODS)
 """Kinds that may need an AIWorkload of ours."""
 
-OWNERS: Mapping[tuple[str, str], Resource] = {
+OWNERS: Mapping[tuple[str, str], ApiResource] = {
     (resource.api_version, resource.kind): resource
     for resource in (JOBS, CRONJOBS, DEPLOYMENTS, STATEFULSETS, REPLICASETS, PODS)
 }
