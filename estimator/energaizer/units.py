@@ -11,6 +11,7 @@ from types import MappingProxyType
 from energaizer.errors import InputError
 
 JOULES_PER_KWH = 3.6e6
+_WATT_HOUR, _TWO_MINUTES, _TWO_HOURS, _TWO_DAYS = 3600.0, 120, 7200, 48 * 3600
 _DECIMAL = {
     "n": 1e-9, "u": 1e-6, "µ": 1e-6, "μ": 1e-6, "m": 1e-3, "": 1.0,
     "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18,
@@ -115,7 +116,7 @@ def format_si(value: float, unit: str, digits: int = 3) -> str:
 def format_energy(energy_j: float) -> str:
     """Return `171 MJ (47.5 kWh)`; watt-hours only from 1 Wh up, where people think in them."""
     text = format_si(energy_j, "J")
-    return f"{text} ({format_si(energy_j / 3600.0, 'Wh')})" if energy_j >= 3600.0 else text
+    return f"{text} ({format_si(energy_j / _WATT_HOUR, 'Wh')})" if energy_j >= _WATT_HOUR else text
 
 
 def format_power(power_w: float) -> str:
@@ -125,13 +126,13 @@ def format_power(power_w: float) -> str:
 
 def format_duration(duration_s: float) -> str:
     """Return `12.6 ms`, `4.20 s`, `15 min 12 s` or `3 h 05 min`."""
-    if not math.isfinite(duration_s) or abs(duration_s) < 120:
+    if not math.isfinite(duration_s) or abs(duration_s) < _TWO_MINUTES:
         return format_si(duration_s, "s")
     seconds = round(duration_s)
-    if seconds < 2 * 3600:
+    if seconds < _TWO_HOURS:
         return f"{seconds // 60} min {seconds % 60:02d} s"
     minutes = round(duration_s / 60)
-    if minutes < 48 * 60:
+    if minutes * 60 < _TWO_DAYS:
         return f"{minutes // 60} h {minutes % 60:02d} min"
     hours = round(duration_s / 3600)
     return f"{hours // 24} d {hours % 24:02d} h"
