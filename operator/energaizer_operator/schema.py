@@ -55,6 +55,15 @@ class Column:
     priority: int = 0
 
 
+def _add_rules(schema: dict[str, Any], model: type[BaseModel]) -> None:
+    """Put the CEL rules of a model into its schema, where the API server reads them."""
+    rules: tuple[Rule, ...] = getattr(model, "rules", ())
+    if rules:
+        schema["x-kubernetes-validations"] = [
+            {"rule": rule.cel, "message": rule.message, "reason": rule.reason} for rule in rules
+        ]
+
+
 class Base(BaseModel):
     """A frozen object of the API: snake_case here, camelCase in the cluster, unknown keys refused.
 
@@ -67,6 +76,7 @@ class Base(BaseModel):
         strict=True,
         alias_generator=to_camel,
         populate_by_name=True,
+        json_schema_extra=_add_rules,
     )
 
     rules: ClassVar[tuple[Rule, ...]] = ()
