@@ -25,4 +25,9 @@ check: install ## Unit tests, format, lint, types, import contracts, generated f
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m energaizer_operator.crds --check
 	$(BIN)/pytest -q -n auto -m "not cluster"
+
+.PHONY: crds
+crds: install ## Write crds/ anew from the models of the operator
+	$(BIN)/python -m energaizer_operator.crds

@@ -55,6 +55,15 @@ class Column:
     priority: int = 0
 
 
+def _add_rules(schema: dict[str, Any], model: type[BaseModel]) -> None:
+    """Put the CEL rules of a model into its schema, where the API server reads them."""
+    rules: tuple[Rule, ...] = getattr(model, "rules", ())
+    if rules:
+        schema["x-kubernetes-validations"] = [
+            {"rule": rule.cel, "message": rule.message, "reason": rule.reason} for rule in rules
+        ]
+
+
 class Base(BaseModel):
     """A frozen object of the API: snake_case here, camelCase in the cluster, unknown keys refused.
 
@@ -67,6 +76,7 @@ class Base(BaseModel):
         strict=True,
         alias_generator=to_camel,
         populate_by_name=True,
+        json_schema_extra=_add_rules,
     )
 
     rules: ClassVar[tuple[Rule, ...]] = ()
@@ -277,3 +287,37 @@ class Resource(Base):
 
     api_version: Literal["energaizer.io/v1alpha1"] = Field(default="energaizer.io/v1alpha1")
     metadata: Metadata
+
+
+Feasibility = Literal[
+    "Feasible", "InsufficientMemory", "TooSlow", "NotInCluster", "SharedGPU", "OverLimit"
+]
+
+
+@dataclass(frozen=True)
+class Option:
+    """One way to run a workload: a GPU, at a clock or cap, on so many replicas, and its estimate.
+
+    `clock_megahertz` and `power_cap_watts` are what somebody would have to set (None: the board's
+    default), while the estimate holds the clock that the numbers assume.
+    """
+
+    profile: str
+    estimate: EstimateSummary
+    clock_megahertz: int | None = None
+    power_cap_watts: int | None = None
+    feasibility: Feasibility = "Feasible"
+    reachable: bool = True
+    """Whether the scheduler may still choose it, after nodeSelector, affinity, allowedProfiles."""
+
+    @property
+    def name(self) -> str:
+        """Return the key of the option in `status.candidates`."""
+        clock = f"-{self.clock_megahertz}mhz" if self.clock_megahertz else ""
+        cap = f"-{self.power_cap_watts}w" if self.power_cap_watts else ""
+        return f"{self.profile}{clock}{cap}"
+
+    @property
+    def plain(self) -> bool:
+        """Return whether neither clock nor cap has to be set for it."""
+        return self.clock_megahertz is None and self.power_cap_watts is None

@@ -56,7 +56,7 @@ class SelectorExpression(Base):
 class LabelSelector(Base):
     """A core label selector: all demands must hold; an empty one selects everything."""
 
-    match_labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=16)] | None = unset(
+    match_labels: Annotated[dict[str, LabelValue], Field(max_length=16)] | None = unset(
         "Labels with exactly these values."
     )
     match_expressions: Annotated[tuple[SelectorExpression, ...], AsList(16)] = Field(

@@ -10,7 +10,6 @@ from energaizer_operator.schema import (
     Column,
     Resource,
     Rule,
-    Task,
 )
 
 
