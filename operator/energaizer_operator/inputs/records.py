@@ -1,18 +1,15 @@
-"""Which numbers describe a workload, and who said so.
+"""What resolving takes and gives: origins in, inputs with their sources and problems out."""
 
-Each field comes from the strongest source that states it (kubernetes.md 3.1). A value that breaks
-its bounds counts as missing and as a problem: weaker sources do not replace it, because an estimate
-made from them would describe another workload. Nothing is ever guessed.
-"""
-
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from energaizer_operator.names import Reason
 from energaizer_operator.resources.aiworkload import AIWorkload
 from energaizer_operator.resources.aiworkload.spec import Architecture
 from energaizer_operator.resources.aiworkload.status import ResolvedInput
-from energaizer_operator.resources.energypolicy import PolicyDefaults
+from energaizer_operator.resources.energypolicy import DEFAULT_DURATION_SECONDS, PolicyDefaults
 from energaizer_operator.schema import InputsSource, Precision, Task, WeightPrecision
 
 
@@ -76,7 +73,7 @@ class ResolvedInputs:
     expected_seconds: int | None = None
     """Stated by somebody; stronger than steps or requests x step time."""
     deadline_seconds: int | None = None
-    fallback_seconds: int = 3600
+    fallback_seconds: int = DEFAULT_DURATION_SECONDS
     """The policies' duration, for when nothing else says how long it runs."""
 
     @property
@@ -121,11 +118,16 @@ class Resolution:
         return not self.problems
 
 
-def resolve(origins: Origins) -> Resolution:
-    """Return the inputs of a workload, each from the strongest source that states it."""
-    raise NotImplementedError
-
-
 def inputs_digest(inputs: ResolvedInputs, profile_digest: str, estimator_version: str) -> str:
-    """Return `sha256:<hex>` of canonical inputs, profile and estimator version: the cache key."""
-    raise NotImplementedError
+    """Return `sha256:<hex>` of canonical inputs, profile and estimator version: the cache key.
+
+    What cannot change an estimate (allowed profiles, revision) is left out.
+    """
+    values = {
+        entry.name: value.to_dict() if isinstance(value, Architecture) else value
+        for entry in fields(inputs)
+        if entry.name not in ("allowed_profiles", "model_revision")
+        and (value := getattr(inputs, entry.name)) is not None
+    }
+    text = json.dumps([values, profile_digest, estimator_version], sort_keys=True)
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
