@@ -149,8 +149,9 @@ def list_command(output: str) -> None:
 
 
 def main() -> None:
-    """Run the command line; SIGTERM cleans up as Ctrl-C does."""
-    signal.signal(signal.SIGTERM, _terminate)
+    """Run the command line; SIGTERM and a closed terminal clean up as Ctrl-C does."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _terminate)
     try:
         cli(standalone_mode=False, prog_name="python -m localcluster")
     except LocalClusterError as error:
@@ -199,6 +200,6 @@ def _fail(message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def _terminate(*_: object) -> NoReturn:
-    """Turn SIGTERM into an exit that runs every `finally`."""
-    sys.exit(143)
+def _terminate(number: int, _: object) -> NoReturn:
+    """Turn a signal into an exit that runs every `finally`."""
+    sys.exit(128 + number)
