@@ -4,9 +4,10 @@ The only room, calibration aside, that opens files. `gpu` and `model` take names
 so that a name from an untrusted manifest never becomes a path; `load_gpu` and `load_model` read a
 file that a person pointed at, and `resolve_*` accept either, for the command line.
 
-A profile folder holds `gpus/*.json` (one GPU a file) and `models/*.json` (a family a file, or a
-single model). The user's is `~/.config/energaizer`; a profile there replaces a built-in one of the
-same name. Folders are read once a process.
+A profile folder holds `gpus/*.json` (one GPU a file), `models/*.json` (a family a file, or one
+model), `calibrations/*.json` (fits, one GPU a file) and `hosts/*.json`. The user's folder is
+`~/.config/energaizer`; a profile there replaces a built-in one of the same name. Folders are read
+once a process.
 """
 
 import json
@@ -21,13 +22,22 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from energaizer import huggingface
+from energaizer.coefficients import Coefficients
 from energaizer.errors import InputError, ProfileError, UnknownNameError, one_line, shorten
 from energaizer.gpu import Gpu
+from energaizer.host import Host
 from energaizer.model import Model
+from energaizer.priors import Prior, from_specification
 
 _MAX_BYTES = 4 * 2**20  # a configuration is a few kB; more is not one
 _GPU_PREFIXES = ("nvidia-", "tesla-", "amd-instinct-", "amd-")
-Kind = Literal["gpus", "models"]
+Kind = Literal["gpus", "models", "calibrations", "hosts"]
+_PRIOR = "prior.json"  # beside the fits, but not one
+_NOUNS = {"gpus": "GPU", "models": "model", "hosts": "host", "calibrations": "calibration"}
+_ADVICE = {
+    "gpus": "`energaizer gpus` lists the known ones; a JSON file of your own also works",
+    "models": "`energaizer models` lists the known ones; the path of its config.json also works",
+}
 T = TypeVar("T", bound=BaseModel)
 
 
@@ -73,6 +83,35 @@ def gpus(profiles: Path | None = None) -> tuple[Gpu, ...]:
 def models(profiles: Path | None = None) -> tuple[Model, ...]:
     """Return every known model, in the order of the profile files."""
     return tuple(_model(name, profiles) for name in _entries("models", profiles))
+
+
+def host(name: str, profiles: Path | None = None) -> Host:
+    """Return the host profile of a name: `serving`, `pytorch-eager`, ...
+
+    Raises:
+        UnknownNameError: No profile has that name; the message holds the closest ones.
+    """
+    entry = _find("hosts", name, profiles)
+    return _validated(Host, entry.fields, entry.where)
+
+
+def hosts(profiles: Path | None = None) -> tuple[str, ...]:
+    """Return the names of the host profiles."""
+    return tuple(_entries("hosts", profiles))
+
+
+def prior() -> Prior:
+    """Return the prior from which coefficients of a GPU without a fit are scaled."""
+    return _prior()
+
+
+def coefficients(board: Gpu, profiles: Path | None = None) -> Coefficients:
+    """Return what was fitted about a GPU, or else the prior scaled to its datasheet.
+
+    Raises:
+        ProfileError: The calibration file is unreadable or breaks its schema.
+    """
+    return _coefficients(board.name, profiles) or from_specification(board, _prior())
 
 
 def load_gpu(path: Path) -> Gpu:
@@ -121,6 +160,18 @@ def _as_path(kind: Kind, text: str, profiles: Path | None) -> Path | None:
     return path if exists or text.endswith(".json") or text.startswith((".", "/", "~")) else None
 
 
+@lru_cache(maxsize=1)
+def _prior() -> Prior:
+    file = files("energaizer") / "profiles" / "calibrations" / _PRIOR
+    return Prior.loads(file.read_text(encoding="utf-8"))
+
+
+@lru_cache(maxsize=1024)
+def _coefficients(name: str, profiles: Path | None) -> Coefficients | None:
+    entry = _entries("calibrations", profiles).get(name)
+    return entry and _validated(Coefficients, entry.fields, entry.where)
+
+
 @lru_cache(maxsize=1024)
 def _gpu(name: str, profiles: Path | None) -> Gpu:
     entry = _entries("gpus", profiles)[name]
@@ -140,13 +191,11 @@ def _find(kind: Kind, name: str, profiles: Path | None) -> _Entry:
         wanted = _without_vendor(wanted)
     if wanted in names:
         return _entries(kind, profiles)[names[wanted]]
-    noun = "GPU" if kind == "gpus" else "model"
     close = get_close_matches(wanted[:200], names, n=3, cutoff=0.6)
     shown = json.dumps(shorten(name))
     advice = " or ".join(f'"{match}"' for match in close)
-    path = "a JSON file" if kind == "gpus" else "the path of its config.json"
-    known = f"`energaizer {kind}` lists what is known; {path} also works"
-    raise UnknownNameError(f"no {noun} {shown}; " + (f"try {advice}" if close else known))
+    known = _ADVICE.get(kind) or f"known are {', '.join(names)}"
+    raise UnknownNameError(f"no {_NOUNS[kind]} {shown}; " + (f"try {advice}" if close else known))
 
 
 @lru_cache(maxsize=64)
@@ -171,7 +220,7 @@ def _entries(kind: Kind, profiles: Path | None) -> dict[str, _Entry]:
     entries: dict[str, _Entry] = {}
     for folder in _folders(kind, profiles):
         for file in sorted(folder.iterdir(), key=lambda item: item.name):
-            if file.name.endswith(".json"):
+            if file.name.endswith(".json") and file.name != _PRIOR:
                 entries |= {entry.name: entry for entry in _parse(kind, file)}
     return entries
 
@@ -199,10 +248,11 @@ def _parse(kind: Kind, file: Traversable) -> Iterator[_Entry]:
         raise ProfileError(f"{file} holds no JSON object; see the built-in profiles for the form")
     family = kind == "models" and isinstance(content.get("models"), list)
     for fields in content["models"] if family else [content]:
-        if not isinstance(fields, dict) or not isinstance(fields.get("name"), str):
-            raise ProfileError(f"{file} holds a profile without a name; add one")
+        key = "gpu" if kind == "calibrations" else "name"
+        if not isinstance(fields, dict) or not isinstance(fields.get(key), str):
+            raise ProfileError(f"{file} holds a profile without a {key}; add one")
         shared = {"source": content.get("source", "")} if family else {}
-        yield _Entry(fields["name"], shared | fields, str(file))
+        yield _Entry(fields[key], shared | fields, str(file))
 
 
 def _read_fields(path: Path) -> dict[str, Any]:
