@@ -13,15 +13,8 @@ from typing import Any
 
 from energaizer_operator import certificates
 from energaizer_operator.certificates import KeyPair, Material
-from energaizer_operator.cluster import (
-    MUTATING_WEBHOOKS,
-    SECRETS,
-    VALIDATING_WEBHOOKS,
-    Cluster,
-    Conflict,
-    Object,
-    Resource,
-)
+from energaizer_operator.cluster import Cluster, Conflict, Object
+from energaizer_operator.kinds import MUTATING_WEBHOOKS, SECRETS, VALIDATING_WEBHOOKS, ApiResource
 from energaizer_operator.names import (
     GROUP,
     LABEL_APP_MANAGED_BY,
@@ -132,7 +125,7 @@ class Rotator:
                 )
                 log.info("wrote caBundle of %s", resource.kind)
 
-    async def _configuration(self, resource: Resource) -> Object:
+    async def _configuration(self, resource: ApiResource) -> Object:
         name = self._settings.webhook_configuration
         found = await self._cluster.find(resource, name)
         if found is None:
