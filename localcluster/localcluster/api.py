@@ -44,7 +44,7 @@ class Api:
             self._server + path, headers={"Authorization": f"Bearer {self._token}"}
         )
         try:
-            with self._opener.open(request, timeout=10) as answer:
+            with self._opener.open(request, timeout=3) as answer:
                 return str(answer.read().decode())
         except (urllib.error.URLError, OSError, TimeoutError):
             return None

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -26,6 +27,8 @@ from localcluster.pools import NodePool, load_pools, node_manifests
 ATTEMPTS = 3
 """Starts before giving up on ports that others take first."""
 
+_NUMBERS = count(1)
+
 TOKEN_DURATION = "24h"  # noqa: S105 (a duration)
 
 
@@ -38,7 +41,7 @@ class Cluster:
             cluster.kubectl("get", "nodes")
 
     Args:
-        name: Its name, unique on this machine; `test-<process id>` if None.
+        name: Its name, unique on this machine; `test-<process id>-<number>` if None.
         pools: Node pools; those of localcluster/pools.yaml if None, no node if empty.
         directory: Where its data go, absent or empty; beside the record if None.
         leashed: Whether the kernel kills it when this process dies. Start it from a thread that
@@ -56,7 +59,7 @@ class Cluster:
         say: Callable[[str], None] = lambda line: None,  # noqa: ARG005
     ) -> None:
         """Take the wishes; nothing runs before `start`."""
-        self.name = check_name(name or f"test-{os.getpid()}")
+        self.name = check_name(name or f"test-{os.getpid()}-{next(_NUMBERS)}")
         self._pools = pools
         self._directory = directory
         self._leashed = leashed
@@ -80,6 +83,8 @@ class Cluster:
     def start(self) -> Self:
         """Build the programs if the cache lacks them, start, and wait until it works."""
         require_linux()
+        if self._record is not None:
+            raise LocalClusterError(f'instance "{self.name}" is started already; stop it first')
         built = build("kubernetes", sys.stderr)
         for attempt in range(1, ATTEMPTS + 1):
             self._record = instances.reserve(
@@ -88,21 +93,25 @@ class Cluster:
             try:
                 self._start(self._record)
             except PortTakenError:
-                self.stop()
+                self.stop(grace_s=0)
                 if attempt == ATTEMPTS:
                     raise
                 self._say("another process took one of the ports; choosing others")
             except BaseException:
-                self.stop()
+                self.stop(grace_s=0)
                 raise
             else:
                 break
         return self
 
-    def stop(self) -> None:
-        """Stop it and delete its folder; on one that is stopped it does nothing."""
+    def stop(self, grace_s: float = instances.GRACE_S) -> None:
+        """Stop it and delete its folder; on one that is stopped it does nothing.
+
+        Args:
+            grace_s: Seconds to let a process end by itself; 0 kills at once.
+        """
         if self._record is not None:
-            instances.remove(self._record)
+            instances.remove(self._record, grace_s)
         if self._launch is not None:
             for child in self._launch.children.values():
                 child.wait(timeout=10)

@@ -7,6 +7,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 from localcluster.build import Built
+from localcluster.places import STAGES
 from localcluster.pools import KWOK_ANNOTATION
 
 START_ORDER = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok")
@@ -139,7 +140,7 @@ def _scheduler(plan: Plan) -> list[str]:
 def _kwok(plan: Plan) -> list[str]:
     return [
         f"--kubeconfig={plan.kubeconfig('kwok')}",
-        *(f"--config={stage}" for stage in plan.built.files("stages")),
+        *(f"--config={stage}" for stage in (*plan.built.files("stages"), *STAGES.glob("*.yaml"))),
         f"--manage-nodes-with-annotation-selector={KWOK_ANNOTATION}=fake",
         "--node-port=0",  # no kubelet server
         "--node-lease-duration-seconds=40",

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 TOOLSETS = Path(__file__).parent.parent / "toolsets"
+STAGES = Path(__file__).parent.parent / "stages"
 DEFAULT_POOLS = Path(__file__).parent.parent / "pools.yaml"
 
 

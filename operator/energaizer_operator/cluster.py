@@ -137,8 +137,8 @@ class Cluster:
         await self._client.close()  # type: ignore[no-untyped-call]
         await asyncio.sleep(0)  # lets the event loop finish closing TLS before it ends itself
 
-    async def connection(self) -> Connection:
-        """Return the parameters of this connection, with a fresh token."""
+    def connection(self) -> Connection:
+        """Return the parameters of this connection, with a fresh token; from any thread."""
         c = self._client.configuration
         if c.refresh_api_key_hook is not None:
             c.refresh_api_key_hook(c)

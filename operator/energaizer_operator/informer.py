@@ -23,9 +23,10 @@ from energaizer_operator.kinds import (
     NAMESPACES,
     NODES,
     PODS,
+    WORKLOADS,
     ApiResource,
 )
-from energaizer_operator.names import LABEL_WORKLOAD
+from energaizer_operator.names import GROUP, LABEL_WORKLOAD
 
 log = logging.getLogger(__name__)
 
@@ -56,16 +57,22 @@ class MetadataRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class PodRecord:
-    """What we follow of a pod: whose it is, where it runs, how far it is."""
+class WorkloadRecord:
+    """What we follow of a pod or of an object that makes pods: whose it is, where it runs."""
 
+    kind: str
     namespace: str
     name: str
     uid: str
     workload: str
-    node: str
-    phase: str
-    owner_uid: str
+    """Value of our label: the name of its AIWorkload."""
+    generation: int
+    annotations: tuple[tuple[str, str], ...]
+    """Those of our group, which are inputs."""
+    controlled: bool
+    """Whether another object controls it."""
+    node: str = ""
+    phase: str = ""
 
 
 def object_record(body: Object) -> ObjectRecord:
@@ -87,23 +94,27 @@ def metadata_record(body: Object) -> MetadataRecord:
     return MetadataRecord(metadata["name"], metadata.get("labels") or {})
 
 
-def pod_record(body: Object) -> PodRecord:
-    """Keep what we follow of a pod."""
+def workload_record(body: Object) -> WorkloadRecord:
+    """Keep what we follow of a pod or of an object that makes pods."""
     metadata = body["metadata"]
-    owners = metadata.get("ownerReferences") or ()
-    return PodRecord(
+    pod = body["kind"] == PODS.kind
+    ours = (
+        (key, value)
+        for key, value in (metadata.get("annotations") or {}).items()
+        if key.startswith(f"{GROUP}/")
+    )
+    return WorkloadRecord(
+        kind=body["kind"],
         namespace=metadata["namespace"],
         name=metadata["name"],
         uid=metadata["uid"],
         workload=(metadata.get("labels") or {}).get(LABEL_WORKLOAD, ""),
-        node=body.get("spec", {}).get("nodeName", ""),
-        phase=body.get("status", {}).get("phase", ""),
-        owner_uid=next((owner["uid"] for owner in owners if owner.get("controller")), ""),
+        generation=metadata.get("generation", 0),
+        annotations=tuple(sorted(ours)),
+        controlled=any(owner.get("controller") for owner in metadata.get("ownerReferences") or ()),
+        node=body.get("spec", {}).get("nodeName", "") if pod else "",
+        phase=body.get("status", {}).get("phase", "") if pod else "",
     )
-
-
-Listener = Callable[[Key], None]
-"""Told the key of each object that came, changed or went."""
 
 
 @dataclass
@@ -120,7 +131,7 @@ class Store(Generic[Record]):
     """When the API server last said anything about this kind, seconds since the epoch."""
     _records: dict[Key, Record] = field(default_factory=dict)
     _versions: dict[Key, str] = field(default_factory=dict)
-    _listeners: list[Listener] = field(default_factory=list)
+    _listeners: list[Callable[[Key, Record], None]] = field(default_factory=list)
     _first: asyncio.Event = field(default_factory=asyncio.Event)
 
     def get(self, name: str, namespace: str = "") -> Record | None:
@@ -143,8 +154,12 @@ class Store(Generic[Record]):
         """Return the number of records."""
         return len(self._records)
 
-    def subscribe(self, listener: Listener) -> None:
-        """Call `listener` with the key of each later change, on the event loop."""
+    def subscribe(self, listener: Callable[[Key, Record], None]) -> None:
+        """Call `listener` for each record that comes, changes or goes, on the event loop.
+
+        It gets the key and the record, the last one that was known if the object went. A change
+        that the projection does not see is none.
+        """
         self._listeners.append(listener)
 
     async def wait(self) -> None:
@@ -157,15 +172,12 @@ class Store(Generic[Record]):
         key = (metadata.get("namespace", ""), metadata["name"])
         version = str(metadata.get("resourceVersion", ""))
         if change == "DELETED":
-            if key not in self._records:
-                return
-            del self._records[key], self._versions[key]
-        else:
-            if self._versions.get(key) == version:
-                return
-            self._records[key] = self.project(body)
-            self._versions[key] = version
-        self._tell(key)
+            self._forget(key)
+        elif self._versions.get(key) != version:
+            old, new = self._records.get(key), self.project(body)
+            self._records[key], self._versions[key] = new, version
+            if new != old:
+                self._tell(key, new)
 
     async def run(self, cluster: Cluster) -> None:
         """List and watch for ever; every failure is logged and tried again."""
@@ -195,9 +207,8 @@ class Store(Generic[Record]):
                 self.offer("LISTED", body)
             version = page.resource_version
             self.last_event = time.time()
-        for key in self._records.keys() - seen:
-            del self._records[key], self._versions[key]
-            self._tell(key)
+        for key in set(self._records) - seen:
+            self._forget(key)
         self.synced = True
         self._first.set()
         return version
@@ -214,9 +225,15 @@ class Store(Generic[Record]):
             version = str(change.object["metadata"]["resourceVersion"])
         return version
 
-    def _tell(self, key: Key) -> None:
+    def _forget(self, key: Key) -> None:
+        record = self._records.pop(key, None)
+        self._versions.pop(key, None)
+        if record is not None:
+            self._tell(key, record)
+
+    def _tell(self, key: Key, record: Record) -> None:
         for listener in self._listeners:
-            listener(key)
+            listener(key, record)
 
 
 @dataclass
@@ -238,17 +255,22 @@ class Informer:
     nodes: Store[MetadataRecord] | None = field(
         default_factory=lambda: Store(NODES, metadata_record, metadata_only=True)
     )
-    pods: Store[PodRecord] | None = field(
-        default_factory=lambda: Store(PODS, pod_record, labels=LABEL_WORKLOAD)
+    workloads: tuple[Store[WorkloadRecord], ...] = field(
+        default_factory=lambda: tuple(
+            Store(resource, workload_record, labels=LABEL_WORKLOAD) for resource in WORKLOADS
+        )
     )
+    """Jobs, Deployments, StatefulSets and pods that carry our label."""
 
     @classmethod
     def for_webhook(cls) -> Informer:
         """Return stores of our kinds and of namespaces: all that admission looks at."""
-        return cls(nodes=None, pods=None)
+        return cls(nodes=None, workloads=())
 
     @property
-    def stores(self) -> tuple[Store[ObjectRecord] | Store[MetadataRecord] | Store[PodRecord], ...]:
+    def stores(
+        self,
+    ) -> tuple[Store[ObjectRecord] | Store[MetadataRecord] | Store[WorkloadRecord], ...]:
         """All stores of this process."""
         kinds = (
             self.aiworkloads,
@@ -256,9 +278,8 @@ class Informer:
             self.energypolicies,
             self.namespaces,
             self.nodes,
-            self.pods,
         )
-        return tuple(store for store in kinds if store is not None)
+        return (*(store for store in kinds if store is not None), *self.workloads)
 
     @property
     def synced(self) -> bool:

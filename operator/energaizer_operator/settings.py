@@ -134,8 +134,14 @@ class Settings(BaseModel):
     """Users whose children of a judged workload are not judged again."""
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
+    def from_environment(
+        cls, environment: Mapping[str, str] | None = None, **options: object
+    ) -> Settings:
         """Return the settings of `environment`, by default the process's own.
+
+        Args:
+            environment: Variables by name.
+            options: Fields that the command line states; they win.
 
         Raises:
             SettingsError: A variable has an illegal value or an unknown name.
@@ -146,6 +152,7 @@ class Settings(BaseModel):
             for name, value in variables.items()
             if name.startswith(PREFIX) and value and not _service_link(name, value)
         }
+        given |= options
         if "kubeconfig" not in given and "KUBERNETES_SERVICE_HOST" not in variables:
             given["kubeconfig"] = variables.get("KUBECONFIG") or "~/.kube/config"
         if "kubeconfig" in given:
