@@ -16,7 +16,7 @@ from energaizer_operator.names import (
     Reason,
 )
 from energaizer_operator.resources.gpuprofile import GPUProfile
-from energaizer_operator.schema import Objective, Option, PlacementMode
+from energaizer_operator.schema import Objective, Option, PlacementMode, cost
 
 JsonPatch = list[dict[str, Any]]
 
@@ -70,7 +70,7 @@ def plan(wish: Wish) -> Plan:
     if len(options) <= 1:
         message = "there is no choice of GPUs to prefer one from"
         return _without_preference(wish, required, Reason.SKIPPED, message)
-    costs = {option.profile: _cost(option, wish.objective) for option in options}
+    costs = {option.profile: cost(option, wish.objective) for option in options}
     least, most = min(costs.values()), max(costs.values())
     error = max(_error(option, wish.profiles.get(option.profile)) for option in options)
     difference = (most - least) / least
@@ -81,8 +81,8 @@ def plan(wish: Wish) -> Plan:
         )
         return _without_preference(wish, required, Reason.WITHIN_ERROR, message)
     weights = {
-        profile: 1 + round((MAX_WEIGHT - 1) * (most - cost) / (most - least))
-        for profile, cost in costs.items()
+        profile: 1 + round((MAX_WEIGHT - 1) * (most - amount) / (most - least))
+        for profile, amount in costs.items()
     }
     best = min(costs, key=lambda profile: (costs[profile], profile))
     saved = (most - least) / most
@@ -146,16 +146,7 @@ def _choices(wish: Wish) -> list[Option]:
         fastest = min(option.estimate.duration_seconds for option in options)
         longest = fastest * (100 + wish.max_slowdown_percent)
         options = [one for one in options if 100 * one.estimate.duration_seconds <= longest]
-    return sorted(options, key=lambda one: _cost(one, wish.objective))[:_MAX_PREFERENCES]
-
-
-def _cost(option: Option, objective: Objective) -> int:
-    estimate = option.estimate
-    if objective == "Power":
-        return estimate.power_watts
-    if objective == "EnergyDelayProduct":
-        return estimate.energy_joules * estimate.duration_seconds
-    return estimate.energy_joules
+    return sorted(options, key=lambda one: cost(one, wish.objective))[:_MAX_PREFERENCES]
 
 
 def _error(option: Option, profile: GPUProfile | None) -> float:
