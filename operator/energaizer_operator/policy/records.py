@@ -1,16 +1,12 @@
-"""Whether a workload may run: its charged estimate against the user's limits and the policies.
+"""What is judged, and what the judgement is."""
 
-The charge is that of the dearest option which the scheduler may still choose, so that no preference
-and no promise lowers it. The way out that a refusal names is one that would be admitted.
-"""
-
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
 from energaizer_operator.resources.aiworkload.spec import LimitsSpec
-from energaizer_operator.resources.energypolicy import EnergyPolicy, LabelSelector, PolicyDefaults
+from energaizer_operator.resources.energypolicy import EnergyPolicy
 from energaizer_operator.schema import Objective, Option, PlacementMode
 
 
@@ -83,37 +79,3 @@ class Verdict:
     warnings: tuple[str, ...] = ()
     """For kubectl: at most 256 characters each, 4096 in total."""
     alternative: Option | None = None
-
-
-def selects(selector: LabelSelector | None, labels: Mapping[str, str]) -> bool:
-    """Return whether a selector picks these labels; an absent or empty one picks all."""
-    raise NotImplementedError
-
-
-def matching(
-    policies: Iterable[EnergyPolicy],
-    namespace_labels: Mapping[str, str],
-    workload_labels: Mapping[str, str],
-) -> tuple[EnergyPolicy, ...]:
-    """Return the policies for a workload, the highest priority first, ties by name."""
-    raise NotImplementedError
-
-
-def modes(policies: Sequence[EnergyPolicy]) -> Modes:
-    """Return the scalars in force, given the matching policies, strongest first."""
-    raise NotImplementedError
-
-
-def defaults(policies: Sequence[EnergyPolicy]) -> tuple[PolicyDefaults, ...]:
-    """Return the input defaults of the matching policies, strongest first."""
-    raise NotImplementedError
-
-
-def charged(question: Question) -> Option | None:
-    """Return the dearest option that the scheduler may still choose; None without any option."""
-    raise NotImplementedError
-
-
-def judge(question: Question) -> Verdict:
-    """Return the verdict on one workload."""
-    raise NotImplementedError
