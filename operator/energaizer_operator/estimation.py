@@ -108,6 +108,11 @@ class Estimator:
             known |= self._compute(question, digest, missing)
         return tuple(known[setting] for setting in question.settings)
 
+    def bounds(self, question: Question, reason: Reason, message: str) -> tuple[Answer, ...]:
+        """Return the TDP bound for every setting, and why there is nothing better."""
+        summary = translate.bound(question.inputs, question.profile, self._now())
+        return tuple(Answer(setting, summary, reason, message) for setting in question.settings)
+
     async def answers(self, questions: Sequence[Question]) -> list[tuple[Answer, ...]]:
         """Return one answer per question and setting, by a bound where the deadline passes."""
         digests = [question.digest for question in questions]
@@ -142,15 +147,11 @@ class Estimator:
 
     def _collect(self, question: Question, digest: str) -> tuple[Answer, ...]:
         known = self._known(digest, question.settings)
-        return tuple(
-            known[setting] if setting in known else self._late(question, setting)
-            for setting in question.settings
-        )
-
-    def _late(self, question: Question, setting: Setting) -> Answer:
-        summary = translate.bound(question.inputs, question.profile, self._now())
-        message = f"no estimate within {self.deadline_s * 1000:.0f} ms; the next one finds it ready"
-        return Answer(setting, summary, Reason.ESTIMATOR_TIMEOUT, message)
+        if len(known) < len(question.settings):
+            why = f"no estimate within {self.deadline_s * 1000:.0f} ms; the next one finds it ready"
+            late = self.bounds(question, Reason.ESTIMATOR_TIMEOUT, why)
+            known = {answer.setting: answer for answer in late} | known
+        return tuple(known[setting] for setting in question.settings)
 
     def _known(self, digest: str, settings: Sequence[Setting]) -> dict[Setting, Answer]:
         with self._lock:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 import energaizer
-from energaizer import catalog, pipeline, units
+from energaizer import catalog, pipeline
 from energaizer.errors import (
     DoesNotFitError,
     EnergaizerError,
@@ -31,6 +31,7 @@ from energaizer.parallelism import Parallelism
 from energaizer.precision import Precision
 from energaizer.result import Estimate, Provenance
 from energaizer.workload import Workload
+from energaizer_operator import human
 from energaizer_operator.inputs import ResolvedInputs
 from energaizer_operator.names import Reason
 from energaizer_operator.resources.aiworkload.spec import Architecture
@@ -93,6 +94,11 @@ class Answer:
     reason: Reason = Reason.ESTIMATED
     message: str = ""
     feasibility: Feasibility = "Feasible"
+
+    @property
+    def honest(self) -> bool:
+        """Return whether it is an estimate, not a bound."""
+        return self.reason is Reason.ESTIMATED
 
 
 def answers(
@@ -228,8 +234,8 @@ def summarise(
         energy_low_joules=_down(energy.low),
         energy_high_joules=_up(energy.high),
         energy_per_token_microjoules=None if token is None else _up(token.value * MICRO),
-        energy_human=units.format_energy(energy.value),
-        power_human=units.format_power(power.value),
+        energy_human=human.energy(_up(energy.value)),
+        power_human=human.power(_up(power.value)),
         method=method,
         estimator_version=estimate.version,
         estimate_time=now,
