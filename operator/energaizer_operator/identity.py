@@ -12,7 +12,9 @@ from typing import Annotated, Any, Final
 from pydantic import Field
 
 from energaizer_operator.names import (
+    LABEL_AMD_PRODUCT,
     LABEL_GPU_PROFILE,
+    LABEL_NVIDIA_PRODUCT,
     RESOURCE_AMD,
     RESOURCE_INTEL_PREFIX,
 )
@@ -20,15 +22,14 @@ from energaizer_operator.owners import gpu_requests
 from energaizer_operator.resources.gpuprofile import GPUProfile, NodeSelectorTerm, Partition
 from energaizer_operator.schema import AsList, AsMap, AsSet, Base, ObjectName
 
-GFD_PRODUCT: Final = "nvidia.com/gpu.product"
 GFD_COUNT: Final = "nvidia.com/gpu.count"
 GFD_REPLICAS: Final = "nvidia.com/gpu.replicas"
 GFD_SHARING: Final = "nvidia.com/gpu.sharing-strategy"
-AMD_PRODUCT: Final = ("amd.com/gpu.product-name", "beta.amd.com/gpu.product-name")
+AMD_PRODUCT: Final = (LABEL_AMD_PRODUCT, f"beta.{LABEL_AMD_PRODUCT}")
 AMD_DEVICE: Final = ("amd.com/gpu.device-id", "beta.amd.com/gpu.device-id")
 INTEL_PRODUCT: Final = "gpu.intel.com/product"
 INTEL_COUNT: Final = "gpu.intel.com/device.count"
-_PRODUCT_KEYS = (GFD_PRODUCT, *AMD_PRODUCT, INTEL_PRODUCT)
+_PRODUCT_KEYS = (LABEL_NVIDIA_PRODUCT, *AMD_PRODUCT, INTEL_PRODUCT)
 _COUNT_KEYS = (
     GFD_COUNT,
     INTEL_COUNT,

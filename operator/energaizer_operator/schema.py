@@ -5,6 +5,7 @@ CEL rules. A rule is written once as CEL for the API server and once as Python, 
 that a manifest is judged alike offline and in the cluster.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -210,6 +211,16 @@ class Condition(Base):
 Conditions = Annotated[tuple[Condition, ...], AsMap(MAX_CONDITIONS, "type")]
 
 
+def rounded_up(value: float) -> int:
+    """Return a value, or its upper end, as an integer that is not below it, at least 1."""
+    return max(1, math.ceil(value))
+
+
+def rounded_down(value: float) -> int:
+    """Return a lower end as an integer that is not above it, at least 1."""
+    return max(1, math.floor(value))
+
+
 class EstimateSummary(Base):
     """What one workload is predicted to take, in integers of the cluster's units.
 
@@ -321,3 +332,13 @@ class Option:
     def plain(self) -> bool:
         """Return whether neither clock nor cap has to be set for it."""
         return self.clock_megahertz is None and self.power_cap_watts is None
+
+
+def cost(option: Option, objective: Objective) -> int:
+    """Return what an objective minimises: joules, watts, or joule-seconds."""
+    estimate = option.estimate
+    if objective == "Power":
+        return estimate.power_watts
+    if objective == "EnergyDelayProduct":
+        return estimate.energy_joules * estimate.duration_seconds
+    return estimate.energy_joules

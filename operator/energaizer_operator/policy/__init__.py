@@ -4,8 +4,8 @@ The charge is that of the dearest option which the scheduler may still choose, s
 and no promise lowers it. The way out that a refusal names is one that would be admitted.
 """
 
-from energaizer_operator.policy.charge import Charge, charge_of, charged
-from energaizer_operator.policy.judgement import judge
+from energaizer_operator.policy.charge import Charge, charge_of, charged, likely
+from energaizer_operator.policy.judgement import judge, within_limits, within_slowdown
 from energaizer_operator.policy.records import Action, Modes, Question, Verdict, Violation
 from energaizer_operator.policy.selection import defaults, matching, modes, selects
 
@@ -20,7 +20,10 @@ __all__ = [
     "charged",
     "defaults",
     "judge",
+    "likely",
     "matching",
     "modes",
     "selects",
+    "within_limits",
+    "within_slowdown",
 ]

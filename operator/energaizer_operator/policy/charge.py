@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from energaizer_operator.policy.records import Modes, Question
 from energaizer_operator.policy.selection import modes
-from energaizer_operator.schema import Option
+from energaizer_operator.schema import Objective, Option, cost
 
 _RUNS = ("Feasible", "TooSlow", "OverLimit", "SharedGPU")  # the scheduler would run it so
 _PER_TIER = (_RUNS, ("NotInCluster",), ("InsufficientMemory",))
@@ -75,3 +75,16 @@ def charged(question: Question) -> Option | None:
         possible(question, in_force),
         lambda option: charge_of(option, in_force.uncertainty).energy_joules,
     )
+
+
+def likely(question: Question, objective: Objective) -> Option | None:
+    """Return the option on which the workload should land; None if none is feasible.
+
+    The best by the objective, of those that are possible, at the clock and cap that are charged.
+    """
+    found = [
+        option
+        for option in possible(question, modes(question.policies))
+        if option.feasibility == "Feasible"
+    ]
+    return min(found, key=lambda option: (cost(option, objective), option.name), default=None)

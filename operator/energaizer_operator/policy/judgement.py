@@ -84,6 +84,42 @@ def judge(question: Question) -> Verdict:
     )
 
 
+def within_slowdown(options: Sequence[Option], max_slowdown_percent: int | None) -> list[Option]:
+    """Return the options, feasible ones marked `TooSlow` where they pass the slowdown.
+
+    Slowdown is against the fastest feasible option with the same number of replicas.
+    """
+    if max_slowdown_percent is None:
+        return list(options)
+    fastest: dict[int, int] = {}
+    for option in options:
+        estimate = option.estimate
+        if option.feasibility == "Feasible":
+            known = fastest.get(estimate.replicas, estimate.duration_seconds)
+            fastest[estimate.replicas] = min(known, estimate.duration_seconds)
+    return [
+        replace(option, feasibility="TooSlow")
+        if option.feasibility == "Feasible"
+        and 100 * option.estimate.duration_seconds
+        > fastest[option.estimate.replicas] * (100 + max_slowdown_percent)
+        else option
+        for option in options
+    ]
+
+
+def within_limits(question: Question) -> list[Option]:
+    """Return the options, feasible ones marked `OverLimit` where they would be refused."""
+    uncertainty = modes(question.policies).uncertainty
+    firm = [one for one in _ceilings(question) if one.action is Action.DENY]
+    return [
+        replace(option, feasibility="OverLimit")
+        if option.feasibility == "Feasible"
+        and not all(one.fits(option, charge_of(option, uncertainty)) for one in firm)
+        else option
+        for option in question.options
+    ]
+
+
 def _ceilings(question: Question) -> Iterator[_Ceiling]:
     limits = question.limits
     if limits is not None:

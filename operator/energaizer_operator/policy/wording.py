@@ -1,5 +1,6 @@
 """Verdicts as people read them: what was needed, what the limit is, what would fit."""
 
+import re
 from collections.abc import Sequence
 
 from energaizer_operator import human
@@ -71,6 +72,17 @@ def inputs(problems: Sequence[str]) -> str:
     shown = "; ".join(problems[:_SHOWN_PROBLEMS])
     more = len(problems) - _SHOWN_PROBLEMS
     return f"every input must be known, but {shown}{f'; and {more} more' if more > 0 else ''}."
+
+
+def together(texts: Sequence[str]) -> str:
+    """Return several refusals as one text, in which an estimate is described once."""
+    result = ""
+    for text in texts:
+        described = re.search(r" \(.*\)(?= but the limit)", text)
+        if described and described.group() in result:
+            text = text.replace(described.group(), "")  # noqa: PLW2901 - the same text, shorter
+        result = f"{result} Also {text}" if result else text
+    return result
 
 
 def way_out(question: Question, charged: Option, found: Option, crowd: bool) -> str:
