@@ -63,9 +63,9 @@ def controller(**options: Any) -> None:
 def webhook(**options: Any) -> None:
     """Run the webhook: every replica answers the API server's questions."""
     from energaizer_operator.cluster import ClusterError
-    from energaizer_operator.webhook import app
+    from energaizer_operator.webhook import process
 
-    _run(app.run, options, (ClusterError,))
+    _run(process.run, options, (ClusterError,))
 
 
 def _run(

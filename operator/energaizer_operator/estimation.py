@@ -95,6 +95,10 @@ class Estimator:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="estimator")
         self._pending: dict[tuple[str, tuple[Setting, ...]], Future[Any]] = {}
 
+    def warm(self) -> None:
+        """Load what the first estimate would have to wait for."""
+        translate.warm()
+
     def close(self) -> None:
         """Let the running estimate end and drop those that wait."""
         self._pool.shutdown(wait=False, cancel_futures=True)

@@ -5,6 +5,7 @@ The cluster says `ResolvedInputs`, `GPUProfile`, `EstimateSummary`; the estimato
 ends are rounded up, lower ends down, so that no interval shrinks on its way.
 """
 
+import contextlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -49,6 +50,7 @@ __all__ = [
     "catalogue",
     "profile_of",
     "report",
+    "warm",
 ]
 
 VERSION = energaizer.__version__
@@ -175,6 +177,14 @@ def report(
 def catalogue() -> tuple[GPUProfile, ...]:
     """Return every GPU that the estimator knows, as manifests."""
     return tuple(profile_of(gpu) for gpu in catalog.gpus())
+
+
+def warm() -> None:
+    """Make one estimate of no interest, so that libraries and profiles are loaded."""
+    load = Workload(model=catalog.models()[0], input_tokens=1, output_tokens=1)
+    for profile in catalogue():
+        with contextlib.suppress(EnergaizerError):
+            pipeline.estimate(load, board(profile).gpu)
 
 
 def gpu_count(inputs: ResolvedInputs) -> int:

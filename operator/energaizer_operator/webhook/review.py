@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from energaizer_operator.names import AuditKey
+
 API_VERSION = "admission.k8s.io/v1"
 KIND = "AdmissionReview"
 MAX_WARNING = 256
@@ -71,16 +73,8 @@ class Request(_Part):
         return f"{self.kind.group}/{self.kind.version}" if self.kind.group else self.kind.version
 
 
-@dataclass(frozen=True)
-class Operation:
-    """One JSON Patch operation; we only ever add."""
-
-    path: tuple[str | int, ...]
-    value: Any
-
-    def encoded(self) -> dict[str, Any]:
-        """Return the operation as RFC 6902 writes it."""
-        return {"op": "add", "path": pointer(self.path), "value": self.value}
+Operation = Mapping[str, Any]
+"""One JSON Patch operation (RFC 6902); we only ever add."""
 
 
 class Patch:
@@ -116,7 +110,7 @@ class Patch:
             node.append(value)
         else:
             node[path[-1]] = value
-        self.operations.append(Operation(path, value))
+        self.operations.append({"op": "add", "path": pointer(path), "value": value})
 
 
 @dataclass(frozen=True)
@@ -131,32 +125,45 @@ class Answer:
     warnings: tuple[str, ...] = ()
     audit: Mapping[str, str] = field(default_factory=dict)
     patch: tuple[Operation, ...] = ()
+    cause: str = ""
+    """Why, as one word of a few: for the metric."""
+
+    @property
+    def decision(self) -> str:
+        """Return what was decided, as one word."""
+        return self.audit.get(AuditKey.DECISION) or ("allow" if self.allowed else "deny")
 
 
 def allow(
     warnings: Iterable[str] = (),
     audit: Mapping[str, str] | None = None,
     patch: Iterable[Operation] = (),
+    cause: str = "",
 ) -> Answer:
     """Say yes."""
-    return Answer(True, warnings=tuple(warnings), audit=audit or {}, patch=tuple(patch))
+    return Answer(
+        True, warnings=tuple(warnings), audit=audit or {}, patch=tuple(patch), cause=cause
+    )
 
 
 def deny(
-    message: str, warnings: Iterable[str] = (), audit: Mapping[str, str] | None = None
+    message: str,
+    warnings: Iterable[str] = (),
+    audit: Mapping[str, str] | None = None,
+    cause: str = "",
 ) -> Answer:
     """Say no, for good: 403 Forbidden."""
-    return Answer(False, message, "Forbidden", 403, None, tuple(warnings), audit or {})
+    return Answer(False, message, "Forbidden", 403, None, tuple(warnings), audit or {}, (), cause)
 
 
 def invalid(message: str) -> Answer:
     """Say that the object means nothing: 422, as the API server's own validation does."""
-    return Answer(False, message, "Invalid", 422)
+    return Answer(False, message, "Invalid", 422, cause="Invalid")
 
 
 def busy(message: str) -> Answer:
     """Say "not now": 429, which client-go retries by itself."""
-    return Answer(False, message, "TooManyRequests", 429, 1)
+    return Answer(False, message, "TooManyRequests", 429, 1, cause="Late")
 
 
 def parse(body: bytes) -> Request:
@@ -193,7 +200,7 @@ def encode(answer: Answer, uid: str) -> dict[str, Any]:
             key: clean(value, MAX_AUDIT) for key, value in answer.audit.items()
         }
     if answer.patch and answer.allowed:
-        operations = json.dumps([operation.encoded() for operation in answer.patch])
+        operations = json.dumps(answer.patch)
         response["patchType"] = "JSONPatch"
         response["patch"] = base64.b64encode(operations.encode()).decode()
     return {"apiVersion": API_VERSION, "kind": KIND, "response": response}

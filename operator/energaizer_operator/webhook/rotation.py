@@ -38,6 +38,8 @@ class Rotator:
         self._cluster = cluster
         self._settings = settings
         self._now = now
+        self.announced = False
+        """Whether both webhook configurations exist and name our authority."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -108,9 +110,12 @@ class Rotator:
         return found
 
     async def _announce(self, bundle: bytes) -> None:
+        """Write the bundle into every webhook of ours that has another."""
+        found = 0
         encoded = base64.b64encode(bundle).decode()
         for resource in CONFIGURATIONS:
             configuration = await self._configuration(resource)
+            found += bool(configuration)
             operations: list[dict[str, Any]] = []
             for index, webhook in _ours(configuration):
                 if _bundle(webhook) != bundle:
@@ -124,6 +129,7 @@ class Rotator:
                     resource, self._settings.webhook_configuration, None, operations
                 )
                 log.info("wrote caBundle of %s", resource.kind)
+        self.announced = found == len(CONFIGURATIONS)
 
     async def _configuration(self, resource: ApiResource) -> Object:
         name = self._settings.webhook_configuration
