@@ -17,8 +17,8 @@ ENVIRONMENT_FAILED, WRONG_USAGE = 1, 2
 _KUBECONFIG = click.option(
     "--kubeconfig",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Kubeconfig of the operator's account; else ENERGAIZER_KUBECONFIG, else the pod's own "
-    "account, else KUBECONFIG.",
+    help="Kubeconfig of our account; else ENERGAIZER_OPERATOR_KUBECONFIG, else the pod's "
+    "own account, else KUBECONFIG.",
 )
 _CONTEXT = click.option("--context", help="Context within the kubeconfig; else its current one.")
 _LOG_FORMAT = click.option(
@@ -36,7 +36,7 @@ _LOG_LEVEL = click.option(
 def main() -> None:
     """State what AI workloads will take before they run, and act on it in a cluster.
 
-    Every setting is also an environment variable ENERGAIZER_<SETTING>; see
+    Every setting is also an environment variable ENERGAIZER_OPERATOR_<SETTING>; see
     energaizer_operator/settings.py for all of them.
     """
 

@@ -122,7 +122,7 @@ class Cluster:
             where = settings.kubeconfig or "the pod's service account"
             raise ClusterError(
                 f"no cluster: cannot use {where}: {error}; "
-                "set ENERGAIZER_KUBECONFIG or pass --kubeconfig"
+                "set ENERGAIZER_OPERATOR_KUBECONFIG or pass --kubeconfig"
             ) from error
         cluster = cls(ApiClient(configuration), settings)
         try:

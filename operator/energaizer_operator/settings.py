@@ -1,8 +1,8 @@
 """What the environment tells the two processes, read once, checked, frozen.
 
-Every field is one environment variable: its name in capitals behind `ENERGAIZER_`. Sequences are
-separated by commas. An unknown `ENERGAIZER_` variable is an error, since a misspelt one would
-silently leave a default in force.
+Every field is one environment variable: its name in capitals behind `ENERGAIZER_OPERATOR_`.
+Sequences are separated by commas. A variable of that prefix that names no field is an error, since
+a misspelt one would silently leave a default in force.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pydantic import (
     ValidationError,
 )
 
-PREFIX = "ENERGAIZER_"
+PREFIX = "ENERGAIZER_OPERATOR_"
 
 
 class SettingsError(ValueError):

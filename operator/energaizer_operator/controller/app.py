@@ -18,7 +18,7 @@ from typing import Any
 
 import kopf
 
-from energaizer_operator import kinds
+from energaizer_operator import estimation, kinds
 from energaizer_operator.cluster import Cluster, Connection
 from energaizer_operator.controller.loop import Context
 from energaizer_operator.controller.wiring import Wiring
@@ -202,7 +202,7 @@ async def _lead(settings: Settings, context: Context, version: str, stop: asynci
         wiring = Wiring(context, settings, version)
         loop = asyncio.get_running_loop()
         enqueue = {
-            resource: functools.partial(loop.call_soon_threadsafe, add)
+            resource: functools.partial(_from_thread, loop, add)
             for resource, add in wiring.own_kinds().items()
         }
         watcher = KopfThread(kopf_registry(context.cluster.connection, enqueue))
@@ -227,6 +227,11 @@ def _observe(informer: Informer, heart: Heart, probes: Probes, metrics: Metrics)
         probes.live[f"watch {name}"] = silence_check(name, functools.partial(_heard, store))
         metrics.watch(name, functools.partial(_state, store))
     probes.ready["caches"] = lambda: None if informer.synced else "not synced yet"
+
+
+def _from_thread(loop: asyncio.AbstractEventLoop, add: Enqueue, key: Key) -> None:
+    """Enqueue a key from another thread."""
+    loop.call_soon_threadsafe(add, key)
 
 
 def _heard(store: Store[Any]) -> float:

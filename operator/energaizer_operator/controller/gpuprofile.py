@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from energaizer_operator import status
 from energaizer_operator.controller.loop import Context, Result
-from energaizer_operator.controller.nodes import Survey
+from energaizer_operator.controller.survey import Survey
 from energaizer_operator.controller.writing import write_status
 from energaizer_operator.informer import Key
 from energaizer_operator.kinds import GPUPROFILES

@@ -8,77 +8,20 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
-from energaizer_operator import owners
-from energaizer_operator.cluster import Object
 from energaizer_operator.controller.loop import Context, Result
+from energaizer_operator.controller.survey import Survey, gpu_capacity, survey
 from energaizer_operator.events import Subject
-from energaizer_operator.identity import Catalogue, Identification
+from energaizer_operator.identity import Catalogue
 from energaizer_operator.informer import MetadataRecord
 from energaizer_operator.kinds import NODES
 from energaizer_operator.names import EventReason
-from energaizer_operator.resources.gpuprofile import GPUProfile, ObservedTerm
-from energaizer_operator.status import Census
+from energaizer_operator.resources.gpuprofile import GPUProfile
 
 log = logging.getLogger(__name__)
 
 _CAPACITY_AGE_S = 600.0
-_TERMS_MOST = 32
-
-
-@dataclass(frozen=True)
-class Survey:
-    """What all nodes together say."""
-
-    census: Mapping[str, Census] = field(default_factory=dict)
-    """By profile; one that no node has is absent."""
-    profiles: Mapping[str, str] = field(default_factory=dict)
-    """Node to profile."""
-    unprofiled: tuple[str, ...] = ()
-    """GPU nodes that no profile matches."""
-
-
-def survey(identified: Mapping[str, Identification], capacity: Mapping[str, int]) -> Survey:
-    """Return what nodes say, given what the labels of each mean.
-
-    Args:
-        identified: By node.
-        capacity: GPUs of a node by its capacity, where they are known.
-    """
-    nodes: Counter[str] = Counter()
-    gpus: Counter[str] = Counter()
-    conflicts: dict[str, list[str]] = {}
-    terms: dict[str, Counter[tuple[str, str]]] = {}
-    profiles: dict[str, str] = {}
-    unprofiled: list[str] = []
-    for node, found in sorted(identified.items()):
-        count = found.gpus if found.gpus is not None else capacity.get(node, 0)
-        if found.profile is None:
-            if found.gpu_node or count:
-                unprofiled.append(node)
-            continue
-        profiles[node] = found.profile
-        nodes[found.profile] += 1
-        gpus[found.profile] += count
-        terms.setdefault(found.profile, Counter()).update(found.terms)
-        for profile in found.conflict:
-            conflicts.setdefault(profile, []).append(node)
-    census = {
-        profile: Census(
-            nodes=nodes[profile],
-            gpus=gpus[profile],
-            terms=tuple(
-                ObservedTerm(key=key, value=value, nodes=number)
-                for (key, value), number in terms.get(profile, Counter()).most_common(_TERMS_MOST)
-            ),
-            conflicts=tuple(conflicts.get(profile, ())),
-        )
-        for profile in {*nodes, *conflicts}
-    }
-    return Survey(census, profiles, tuple(unprofiled))
 
 
 class Nodes:
@@ -143,14 +86,3 @@ class Nodes:
             subject, EventReason.UNPROFILED_GPU, note, type_="Warning", action="Identify"
         ):
             log.warning("node %s: %s", name, note)
-
-
-def gpu_capacity(node: Object) -> int:
-    """Return how many GPUs a node's capacity holds; slices of a GPU are not counted."""
-    capacity = node.get("status", {}).get("capacity") or {}
-    whole = (
-        int(value)
-        for name, value in capacity.items()
-        if owners.is_gpu_resource(name) and "mig-" not in name and str(value).isdecimal()
-    )
-    return sum(whole)

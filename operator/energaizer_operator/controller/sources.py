@@ -30,7 +30,7 @@ class Sources:
 
     described: owners.Description | None = None
     owner_annotations: tuple[Mapping[str, str], ...] = ()
-    """Of the workload itself first, unless it is a bare pod, of its root last."""
+    """Of what controls the workload, the nearest first, of its root last."""
     config: str | None = None
     """Content of `config.json`."""
     problem: tuple[Reason, str] | None = None
@@ -98,8 +98,8 @@ async def _labelled(context: Context, record: ObjectRecord) -> Sources:
 async def _annotations(
     cluster: Cluster, described: owners.Description
 ) -> tuple[Mapping[str, str], ...]:
-    """Return the annotations above the pod template, the nearest first."""
-    found = [] if described.kind == PODS.kind else [described.annotations]
+    """Return the annotations of what is above the workload, the nearest first."""
+    found: list[Mapping[str, str]] = []
     owner, namespace = described.owner, described.namespace
     for _ in range(_DEPTH_MOST):
         resource = None if owner is None else OWNERS.get((owner.api_version, owner.kind))

@@ -15,6 +15,7 @@ from energaizer_operator.controller.gpuprofile import GPUProfiles
 from energaizer_operator.controller.loop import Context, Loop
 from energaizer_operator.controller.nodes import Nodes
 from energaizer_operator.controller.workloads import WorkloadKey, Workloads, audit
+from energaizer_operator.estimation import Estimator
 from energaizer_operator.informer import Key, ObjectRecord, WorkloadRecord
 from energaizer_operator.kinds import AIWORKLOADS, ENERGYPOLICIES, GPUPROFILES, ApiResource
 from energaizer_operator.settings import Settings
@@ -34,9 +35,15 @@ class Wiring:
         self._context, self._settings = context, settings
         informer, metrics = context.informer, context.metrics
         self._nodes = Nodes(context)
+        self._estimator = Estimator(settings.estimate_cache_size)
+        self._estimator.observe = metrics.estimate
+        self._estimator.look = lambda hit: metrics.estimate_cache(hit=hit)
+        self._estimates = AIWorkloads(
+            context, self._estimator, settings.estimator_threads, lambda: self._nodes.current
+        )
         self.aiworkloads: Loop[Key] = Loop(
             "aiworkload",
-            AIWorkloads(context, settings, lambda: self._nodes.current),
+            self._estimates,
             metrics,
             informer.aiworkloads.keys,
             settings.workers,
@@ -130,6 +137,7 @@ class Wiring:
         self.workloads.queue.add((record.kind, record.namespace, record.name))
 
     def _reestimate(self) -> None:
+        self._estimates.forget_world()
         for key in self.aiworkloads.known():
             self.aiworkloads.queue.add_after(key, _SETTLE_S)
 

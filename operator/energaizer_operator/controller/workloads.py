@@ -13,24 +13,11 @@ from typing import Any
 
 from energaizer_operator import owners
 from energaizer_operator.cluster import Cluster, Conflict, Object
+from energaizer_operator.controller.describing import describing
 from energaizer_operator.controller.loop import Context, Result
 from energaizer_operator.informer import Informer
 from energaizer_operator.kinds import AIWORKLOADS, WORKLOADS
-from energaizer_operator.names import (
-    API_VERSION,
-    FIELD_MANAGER,
-    LABEL_ADMISSION,
-    LABEL_APP_COMPONENT,
-    LABEL_APP_INSTANCE,
-    LABEL_APP_MANAGED_BY,
-    LABEL_APP_NAME,
-    LABEL_APP_PART_OF,
-    LABEL_APP_VERSION,
-    LABEL_WORKLOAD,
-    PART_OF,
-    Admission,
-    Kind,
-)
+from energaizer_operator.names import LABEL_ADMISSION, LABEL_WORKLOAD, Admission
 
 log = logging.getLogger(__name__)
 
@@ -111,41 +98,6 @@ def needs_one(described: owners.Description, body: Object) -> bool:
     ):
         return False
     return LABEL_WORKLOAD in described.labels or not _finished(body)
-
-
-def describing(described: owners.Description, name: str, version: str) -> Object:
-    """Return the AIWorkload that we create: a reference to the workload, everything else unsaid."""
-    return {
-        "apiVersion": API_VERSION,
-        "kind": str(Kind.AI_WORKLOAD),
-        "metadata": {
-            "name": name,
-            "namespace": described.namespace,
-            "labels": {
-                LABEL_APP_NAME: PART_OF,
-                LABEL_APP_INSTANCE: name,
-                LABEL_APP_VERSION: version,
-                LABEL_APP_COMPONENT: "aiworkload",
-                LABEL_APP_PART_OF: PART_OF,
-                LABEL_APP_MANAGED_BY: FIELD_MANAGER,
-            },
-            "ownerReferences": [
-                {
-                    "apiVersion": described.api_version,
-                    "kind": described.kind,
-                    "name": described.name,
-                    "uid": described.uid,
-                }
-            ],
-        },
-        "spec": {
-            "workloadRef": {
-                "apiVersion": described.api_version,
-                "kind": described.kind,
-                "name": described.name,
-            }
-        },
-    }
 
 
 async def audit(cluster: Cluster, informer: Informer) -> AsyncIterator[WorkloadKey]:

@@ -33,7 +33,7 @@ async def write_status(
 
 def same(present: Object, wanted: Object) -> bool:
     """Say whether two statuses agree in all but times; empty and absent are alike."""
-    return _timeless(present) == _timeless(wanted)
+    return bool(_timeless(present) == _timeless(wanted))
 
 
 def _timeless(value: Any) -> Any:
