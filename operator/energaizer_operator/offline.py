@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from energaizer_operator import estimation, names, owners
-from energaizer_operator.decision import Subject, World
+from energaizer_operator.decision import Subject, World, prepare
 from energaizer_operator.manifests import Manifest, ManifestError
 from energaizer_operator.owners import Description
 from energaizer_operator.resources.aiworkload import AIWorkload
@@ -92,21 +92,69 @@ def namespace_labels(contents: Contents, namespace: str) -> Mapping[str, str]:
     return {**labels, names.LABEL_NAMESPACE_NAME: namespace}
 
 
-def world(contents: Contents, gpus: Sequence[str] = ()) -> World:
-    """Return the world of some files: their GPUs are the cluster's, else the whole catalogue.
+def profiles(contents: Contents) -> dict[str, GPUProfile]:
+    """Return every known GPU: those of the catalogue, and those of the files instead of them."""
+    known = {profile.metadata.name: profile for profile in estimation.catalogue()}
+    return known | {profile.metadata.name: profile for profile in contents.profiles}
 
-    Args:
-        contents: What the files hold.
-        gpus: Names of the GPUs that the cluster is to have; none: as the files say.
+
+def named(contents: Contents, gpus: Sequence[str]) -> tuple[str, ...]:
+    """Return names of profiles for names and aliases of GPUs.
 
     Raises:
         EstimateError: A name is in no file and no catalogue.
     """
-    known = {profile.metadata.name: profile for profile in estimation.catalogue()}
-    own = {profile.metadata.name: profile for profile in contents.profiles}
-    known |= own
-    wanted = [name if name in known else estimation.canonical(name) for name in gpus]
-    return World.of(known.values(), contents.policies, wanted or own or known)
+    known = profiles(contents)
+    wanted = (name if name in known else estimation.canonical(name) for name in gpus)
+    return tuple(dict.fromkeys(wanted))
+
+
+def world(contents: Contents, gpus: Sequence[str] = ()) -> World:
+    """Return the world of some files, whose cluster has `gpus`, else the files' own, else all."""
+    known = profiles(contents)
+    own = [profile.metadata.name for profile in contents.profiles]
+    return World.of(known.values(), contents.policies, named(contents, gpus) or own or known)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which GPUs a workload is estimated on."""
+
+    names: tuple[str, ...]
+    compared: bool
+    """Nobody named one: those that cannot run it are left out in silence."""
+
+
+def choose(item: Item, contents: Contents, gpus: Sequence[str]) -> Choice:
+    """Return the GPUs that somebody named: the manifest, else `gpus`, else the files; else all.
+
+    Raises:
+        ManifestError: The manifest excludes what `gpus` name, or all that is known.
+        EstimateError: A name is in no file and no catalogue.
+    """
+    known = profiles(contents)
+    case = prepare(item.subject, World.of(known.values(), (), known))
+    left, resource = case.reachable, case.resolution.inputs.resource_name
+    if not left:
+        raise ManifestError(
+            f"{item.place}: no known GPU is left by its resource, nodeSelector, affinity and "
+            "allowedProfiles; see `kubectl energaizer profiles`, or add a GPUProfile to the files"
+        )
+    wanted = named(contents, gpus)
+    if excluded := sorted(set(wanted) - left):
+        allowed = ", ".join(sorted(left)[:6])
+        raise ManifestError(f"{item.place}: excludes {', '.join(excluded)}; it allows {allowed}")
+    if wanted:
+        return Choice(wanted, compared=False)
+    asked = {
+        name
+        for name, profile in known.items()
+        if not resource or resource in profile.spec.resource_names
+    }
+    own = {profile.metadata.name for profile in contents.profiles} & left
+    if left < asked or own:
+        return Choice(tuple(sorted(own or left)), compared=False)
+    return Choice(tuple(sorted(left)), compared=True)
 
 
 def _item(
