@@ -52,8 +52,6 @@ def workload(model: Model, given: Mapping[str, Any]) -> Described:
     """
     fields = {name: given[name] for name in Workload.model_fields if given.get(name) is not None}
     notes = []
-    if given.get("requests") is not None and given.get("duration") is not None:
-        raise InputError("--requests and --duration exclude each other; give one")
     for option, name, parse in (
         ("duration", "duration_s", parse_duration),
         ("clock", "clock_hz", parse_frequency),
@@ -76,7 +74,7 @@ def workload(model: Model, given: Mapping[str, Any]) -> Described:
     }
     parallelism = _checked(Parallelism, degrees)
     described = _checked(Workload, fields | {"model": model, "parallelism": parallelism})
-    return Described(described, (*model.notes, *notes))
+    return Described(described, tuple(notes))
 
 
 def in_words(workload: Workload) -> str:

@@ -106,7 +106,9 @@ _job_options = _options(
     _whole("--input-tokens", "Tokens of one prompt; 1024 by default."),
     _whole("--output-tokens", "Tokens per prompt; 256 by default, 0: prefill only."),
     _whole("--requests", "Requests of the job; one batch by default."),
-    _text("--duration", "TIME", "Steady serving for 90s, 15min or 2h, instead of --requests."),
+    _text(
+        "--duration", "TIME", "Serve for 90s, 15min, 2h; with --requests, hold the GPUs so long."
+    ),
     _format_of(
         "--precision",
         f"Of activations and arithmetic: {', '.join(_PRECISIONS)}.",
@@ -137,7 +139,10 @@ _job_options = _options(
 
 
 @click.group(
-    cls=_Root, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96}
+    cls=_Root,
+    invoke_without_command=True,
+    no_args_is_help=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96},
 )
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @click.pass_context
@@ -199,7 +204,9 @@ def estimate(model: str, gpu: str, **options: Any) -> None:
     board = catalog.resolve_gpu(gpu, options["profiles"])
     described = catalog.resolve_model(model, options["profiles"])
     workload, notes = arguments.workload(described, options)
-    answer = pipeline.estimate(workload, board)
+    fitted = catalog.coefficients(board, options["profiles"])
+    host = catalog.host(workload.host, options["profiles"])
+    answer = pipeline.estimate(workload, board, fitted, host)
     answer = answer.model_copy(update={"notes": (*notes, *answer.notes)})
     full = answer.model_dump(mode="json") | {"inputs": arguments.inputs(workload)}
     document = render.estimate_document(answer, arguments.in_words(workload))

@@ -22,6 +22,7 @@ from energaizer.units import (
 )
 
 _HALF_PERCENT = 0.0005
+_TERA = 1e12
 
 
 def estimate_document(estimate: Estimate, subheading: str = "") -> Document:
@@ -171,19 +172,20 @@ def gpus_document(gpus: Sequence[Gpu], provenances: Sequence[str]) -> Document:
             gpu.name,
             gpu.aliases[0] if gpu.aliases else "",
             gpu.architecture,
-            format_bytes(gpu.memory_bytes),
+            format_bytes(gpu.memory_bytes).replace(".0 ", " "),
             format_si(gpu.memory_bandwidth, "B/s"),
-            format_si(gpu.peak_flops.get("bf16", gpu.peak_flops.get("fp16", 0.0)), ""),
+            f"{gpu.peak_flops.get('bf16', gpu.peak_flops.get('fp16', 0.0)) / _TERA:.0f}",
             format_power(gpu.power_limit_w),
             provenance,
         )
         for gpu, provenance in zip(gpus, provenances, strict=True)
     ]
     headings = (
-        *("GPU", "Alias", "Class", ">Memory", ">Bandwidth", ">16-bit FLOP/s", ">Limit"),
-        "Coefficients",
+        *("GPU", "Alias", "Class", ">Memory", ">Bandwidth", ">TFLOP/s", ">Limit"),
+        "Basis",
     )
-    return Document("", (Table(headings, rows),))
+    remark = "TFLOP/s: dense 16-bit peak; basis: provenance of the coefficients behind an estimate"
+    return Document("", (Table(headings, rows),), remarks=(remark,))
 
 
 def models_document(models: Sequence[Model]) -> Document:
