@@ -138,13 +138,14 @@ def _components(components: dict[str, Quantity]) -> Table:
     total = sum(energy.value for energy in components.values())
     rows = [
         (
-            name,
+            name.replace("_", " "),
             format_si(energy.value, "J"),
             format_si(energy.low, "J"),
             format_si(energy.high, "J"),
             percent(energy.value / total) if total else "",
         )
         for name, energy in components.items()
+        if energy.value
     ]
     return Table(("Component", ">Energy", ">Low", ">High", ">Share"), rows)
 
