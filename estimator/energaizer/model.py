@@ -23,9 +23,13 @@ class Model(BaseModel):
     key_value_heads: int = Field(ge=1, le=4096)
     head_size: int = Field(ge=1, le=8192)
     vocabulary_size: int = Field(ge=1, le=4194304)
-    max_positions: int | None = Field(default=None, ge=1, description="longest context it was made for")
+    max_positions: int | None = Field(
+        default=None, ge=1, description="longest context it was made for"
+    )
     causal: bool = Field(default=True, description="False for encoders, which cannot decode")
-    gated_mlp: bool = Field(default=True, description="three matrices (SwiGLU, GeGLU) instead of two")
+    gated_mlp: bool = Field(
+        default=True, description="three matrices (SwiGLU, GeGLU) instead of two"
+    )
     activation: str = "silu"
     normalization: Literal["rmsnorm", "layernorm"] = "rmsnorm"
     norms_per_layer: int = Field(default=2, ge=1, le=8, description="Gemma 2 and 3 have four")
@@ -36,6 +40,10 @@ class Model(BaseModel):
     attention_bias: bool = False
     mlp_bias: bool = False
     tied_embeddings: bool = False
-    language_head: bool = Field(default=True, description="False: hidden states are the output (BERT)")
-    embedding_size: int | None = Field(default=None, ge=1, description="if not hidden_size (OPT-350M)")
+    language_head: bool = Field(
+        default=True, description="False: hidden states are the output (BERT)"
+    )
+    embedding_size: int | None = Field(
+        default=None, ge=1, description="if not hidden_size (OPT-350M)"
+    )
     source: str = Field(default="", description="where the configuration was published")
