@@ -1,4 +1,4 @@
-"""The errors a caller can decide on; every message says what is wrong, where, and what to do next."""
+"""The errors a caller can decide on; every message says what is wrong, where, and what to do."""
 
 
 class EnergaizerError(Exception):

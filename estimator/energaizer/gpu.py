@@ -27,7 +27,7 @@ class Link(BaseModel):
 class Gpu(BaseModel):
     """One accelerator board.
 
-    Rates are dense (no structured sparsity) and hold at `reference_clock_hz`; they scale with the clock.
+    Rates are dense (no structured sparsity), hold at `reference_clock_hz` and scale with the clock.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

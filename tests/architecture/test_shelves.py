@@ -1,4 +1,4 @@
-"""`operator/` and `estimator/` are shelves: what breaks `import operator` or the layers fails here."""
+"""`operator/` and `estimator/` are shelves: what breaks `import operator` fails here."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ MAX_LINES = 400
 
 
 def run_python(code: str) -> str:
-    """Run code in a fresh interpreter at the root of the repository, with the shelves on its path."""
+    """Run code in a fresh interpreter at the root, with the shelves on its path."""
     path = ":".join(str(ROOT / shelf) for shelf in SHELVES)
     done = subprocess.run(
         [sys.executable, "-c", code],
