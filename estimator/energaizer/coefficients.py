@@ -15,6 +15,12 @@ from energaizer.errors import InputError, ProfileError
 from energaizer.gpu import Source
 from energaizer.result import Provenance
 
+FAMILIES = (
+    "gemm", "attention-prefill", "attention-decode", "softmax", "norm", "elementwise", "copy",
+    "gather", "collective", "convolution", "grouped-gemm", "state-space", "optimizer",
+)  # fmt: skip
+"""Kernel families in the order in which arrays hold them; a fit may add parameters to each."""
+
 Regime = Literal["launch", "memory", "compute", "capped", "any"]
 
 

@@ -15,9 +15,9 @@ from energaizer.coefficients import (
     FamilyCoefficients,
     LinkCoefficients,
     PowerCoefficients,
+    Record,
     Residual,
     TimeCoefficients,
-    Record,
 )
 from energaizer.errors import ProfileError
 from energaizer.gpu import Gpu, Source
