@@ -19,6 +19,7 @@ from energaizer.precision import RATE_KEYS
 FloatArray = npt.NDArray[np.float64]
 FAMILY = {name: index for index, name in enumerate(FAMILIES)}
 RATE = {name: index for index, name in enumerate(RATE_KEYS)}
+FP32_BYTES = 4.0
 _BLOCK_ELEMENTS = 1024
 _ATTENTION_TILE = 128
 _SPLIT_TOKENS = 256
@@ -227,7 +228,7 @@ def all_reduce(message_bytes: float, ranks: float) -> Kernel:
     )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Program:
     """The K distinct kernels of a workload on one GPU and the P steps that run them.
 

@@ -6,6 +6,7 @@ sixty clocks costs little more than one clock.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -70,6 +71,15 @@ class Work:
     link_bytes: FloatArray
     blocks: FloatArray
     family: npt.NDArray[np.intp]
+
+
+class Timed(NamedTuple):
+    """The part of `Work` that durations need: four arrays of equal shape."""
+
+    cycles: FloatArray
+    unclocked_s: FloatArray
+    fixed_cycles: FloatArray
+    fixed_s: FloatArray
 
 
 def fourth_norm(*terms: FloatArray) -> FloatArray:
@@ -232,7 +242,7 @@ def compile_work(found: Alternatives, machine: Machine) -> Work:
     )
 
 
-def durations(work: Work, clock_hz: FloatArray) -> FloatArray:
+def durations(work: Work | Timed, clock_hz: FloatArray) -> FloatArray:
     """Return seconds of each kernel: `pn(n/f, D/W_D; 4) + kappa_c/f + kappa_t`.
 
     Args:
