@@ -197,7 +197,12 @@ def compile_work(found: Alternatives, machine: Machine) -> Work:
             chosen[:, COLUMN["m"]] * depth * chosen[:, COLUMN["a_bytes"]],
             chosen[:, COLUMN["n"]] * depth * chosen[:, COLUMN["b_bytes"]],
         )
-        dram[products] = stream[products] + traffic.panel_rereads(panels, choice.waves, l2)
+        near = chosen[:, COLUMN["resident_bytes"]]
+        dram[products] = (
+            stream[products]
+            - near * traffic.resident_fraction(near, l2)
+            + traffic.panel_rereads(panels, choice.waves, l2)
+        )
         thin = np.minimum(chosen[:, COLUMN["m"]], chosen[:, COLUMN["n"]]) <= _TENSOR_ROWS
         split[products] = thin
     bandwidth = machine.gpu.memory_bandwidth
