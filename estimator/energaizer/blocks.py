@@ -54,9 +54,13 @@ class Shard(NamedTuple):
 
 @dataclass
 class Listing:
-    """Kernels of one step, equal ones merged, in the order of first use."""
+    """Kernels of one step, equal ones merged, in the order of first use.
+
+    `calls` counts the modules of a framework that ran them: products, norms, activations, attention.
+    """
 
     counts: dict[Kernel, float] = field(default_factory=dict)
+    calls: float = 0.0
 
     def add(self, kernel: Kernel, count: float) -> None:
         """Add so many launches of a kernel."""
@@ -76,8 +80,9 @@ def linear(
         size = tokens * inner
         to.add(kernels.elementwise(size, size * formats.activation, size * operand, 4.0), count)
     product = kernels.gemm(
-        1.0, out, tokens, inner, (formats.weight, operand, formats.activation), formats.rate
-    )
+        1.0, tokens, out, inner, (operand, formats.weight, formats.activation), formats.rate
+    )._replace(resident_bytes=tokens * (inner * operand + out * formats.activation))
+    to.calls += count
     if formats.unpacked:
         passes = max(1.0, tokens / _DEQUANTISE_TILE)
         product = product._replace(core_flops=2.0 * out * inner * passes)
@@ -86,8 +91,9 @@ def linear(
 
 def head(to: Listing, shard: Shard, rows: float, count: float, formats: Formats) -> None:
     """Add the language head: logits of `rows` positions, in the format that heads keep."""
-    sizes = (formats.head, formats.activation, formats.activation)
-    to.add(kernels.gemm(1.0, shard.vocabulary, rows, shard.hidden, sizes, formats.head_rate), count)
+    sizes = (formats.activation, formats.head, formats.activation)
+    to.add(kernels.gemm(1.0, rows, shard.vocabulary, shard.hidden, sizes, formats.head_rate), count)
+    to.calls += count
 
 
 def sampling(to: Listing, vocabulary: float, rows: float, count: float, formats: Formats) -> None:
@@ -222,11 +228,17 @@ def eager_attention(
         to.add(kernels.copy(tokens * width, act), layers)
 
 
+def _near(product: Kernel) -> Kernel:
+    """Return a product whose operands and result are all activations of its neighbours."""
+    return product._replace(resident_bytes=product.read_bytes + product.write_bytes)
+
+
 def eager_activation(
     to: Listing, elements: float, name: str, gated: bool, layers: float, formats: Formats
 ) -> None:
     """Add the nonlinearity of an MLP: one kernel, or the eight of a written-out GELU."""
     act = formats.activation
+    to.calls += layers
     if name == "gelu_new":
         to.add(pointwise(elements, 1.0, act), (_GELU_KERNELS - 3.0) * layers)
         to.add(pointwise(elements, 1.0, act, special=1.0), layers)
@@ -243,6 +255,7 @@ def eager_activation(
 def eager_rms_norm(to: Listing, rows: float, width: float, count: float, formats: Formats) -> None:
     """Add an RMS norm written out line by line, in fp32 between two casts."""
     act, wide, size = formats.activation, kernels.FP32_BYTES, rows * width
+    to.calls += count
     if act < wide:
         to.add(kernels.copy(size, act, wide), count)
         to.add(kernels.copy(size, wide, act), count)

@@ -30,9 +30,9 @@ class Kernel(NamedTuple):
     """One kernel; amounts are per launch, bytes are those that a cold cache would move.
 
     A matrix product has `m > 0` and multiplies batch x (m x k) by (k x n). `flops` run at the rate
-    of `rate`, `core_flops` on the CUDA cores. `row_bytes > 0` marks a reduction: its row must fit on
-    chip. `family` and `rate` index FAMILIES and RATE_KEYS. `resident_bytes` of a product are activations
-    that its neighbours wrote or read just before or after: they may be found in L2.
+    of `rate`, `core_flops` on the CUDA cores. `row_bytes > 0` marks a reduction: its row must fit
+    on chip. `family` and `rate` index FAMILIES and RATE_KEYS. `resident_bytes` of a product are
+    activations that its neighbours write before or read after it: they may be found in L2.
     """
 
     family: float
@@ -239,6 +239,7 @@ class Program:
         repetitions: How often each step runs; fractional where decode is sampled, shape (P,).
         sequences: Sequences that each step advances, shape (P,).
         layers: Transformer layers of a step, shape (P,).
+        calls: Calls of framework modules in a step, shape (P,).
         graphed: Step is launched as decode (a graph where the host has one), shape (P,).
         stages: Pipeline stages; a step is one stage, its wall time spans `slots` of it.
         slots: Stage times that pass per step, shape (P,).
@@ -251,6 +252,7 @@ class Program:
     repetitions: FloatArray
     sequences: FloatArray
     layers: FloatArray
+    calls: FloatArray
     graphed: npt.NDArray[np.bool_]
     slots: FloatArray
     runs: FloatArray

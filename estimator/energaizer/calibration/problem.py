@@ -140,9 +140,7 @@ def evaluate(
         memory_s[own] = measured.sums(work.unclocked_s)[rows]
     launch = measured.launches * host.launch_s + measured.calls * host.call_s + host.step_s
     host_s = launch[measured.row]
-    return Evaluated(
-        timeline.host_norm(gpu_s, host_s), gpu_s, host_s, active_s, memory_s, work
-    )
+    return Evaluated(timeline.host_norm(gpu_s, host_s), gpu_s, host_s, active_s, memory_s, work)
 
 
 def joules(

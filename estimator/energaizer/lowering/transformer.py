@@ -5,6 +5,7 @@ see. Decode steps differ only in their context; a few contexts stand for all (Ga
 for whatever is affine in context), split where a window fills.
 """
 
+import itertools
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -85,7 +86,7 @@ def decode_contexts(
     low, high = first - 0.5, last + 0.5
     edges = [low, *sorted({edge for edge in breaks if low < edge < high}), high]
     points, weights = [], []
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in itertools.pairwise(edges):
         half = (stop - start) / 2.0
         points.append(start + half + half * _NODES)
         weights.append(half * _WEIGHTS)
@@ -168,6 +169,7 @@ def _lower(
             shard = shard_of(model, sequences, 1.0, float(context), tensor)
             steps.append(Step("decode", float(weight), shard))
     found: dict[kernels.Kernel, FloatArray] = {}
+    calls = np.zeros(len(steps))
     for index, step in enumerate(steps):
         listing = Listing()
         rows = step.shard.tokens if output == 0 else step.shard.sequences
@@ -178,6 +180,7 @@ def _lower(
         if stages > 1:  # hidden states go to the next stage
             message = step.shard.tokens * model.hidden_size * formats.activation
             listing.add(kernels.all_reduce(message, 2.0), stages - 1.0)
+        calls[index] = listing.calls / stages
         for kernel, count in listing.counts.items():
             found.setdefault(kernel, np.zeros(len(steps)))[index] += count / stages
     slots = [micro + stages - 1.0 if step.phase == "prefill" else float(stages) for step in steps]
@@ -188,6 +191,7 @@ def _lower(
         repetitions=np.array([step.repetitions for step in steps]),
         sequences=np.full(len(steps), sequences),
         layers=np.full(len(steps), model.layers / stages),
+        calls=calls,
         graphed=np.array([step.phase == "decode" for step in steps]),
         slots=np.array(slots),
         runs=np.full(len(steps), float(micro)),
@@ -275,6 +279,7 @@ def _eager(
         blocks.eager_rms_norm(to, tokens, shard.hidden, norms, formats)
     else:
         to.add(kernels.normalization(tokens, shard.hidden, act), norms)
+        to.calls += norms
     if style.merged:
         blocks.linear(to, width + 2.0 * kv_width, shard.hidden, tokens, layers, formats)
     else:
