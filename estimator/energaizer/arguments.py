@@ -168,7 +168,7 @@ def clocks(text: str) -> tuple[float, ...]:
         text,
         "--clock",
         parse_frequency,
-        lambda low, high, step: _steps(low, high, step or _CLOCK_STEP_HZ),
+        lambda low, high, step: _steps(low, high, _CLOCK_STEP_HZ if step is None else step),
     )
 
 
@@ -178,7 +178,7 @@ def caps(text: str) -> tuple[float, ...]:
         text,
         "--power-cap",
         parse_power,
-        lambda low, high, step: _steps(low, high, step or _CAP_STEP_W),
+        lambda low, high, step: _steps(low, high, _CAP_STEP_W if step is None else step),
     )
 
 

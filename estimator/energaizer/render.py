@@ -177,25 +177,23 @@ class Sweep(NamedTuple):
 def sweep_document(sweep: Sweep) -> Document:
     """Return a sweep: one line a setting, those on the Pareto front with a star."""
     best = set(pareto(sweep.candidates))
+    per_token = any(one.energy_per_output_token for one in sweep.candidates)
     rows = [
         (
             one.gpu,
             f"{one.batch}",
-            format_frequency(one.clock_hz) + (" !" if one.throttled else ""),
+            format_frequency(one.mean_clock_hz) + (" !" if one.throttled else "  "),
             format_power(one.power_cap_w),
             format_power(one.power_w),
             format_si(one.energy_j, "J"),
             format_duration(one.duration_s),
-            _per(one.energy_per_output_token, "J"),
-            _per(one.output_tokens_per_s, ""),
+            *(_of_token(one) if per_token else ()),
             "*" if one in best else "",
         )
         for one in sweep.candidates
     ]
-    headings = (
-        *("GPU", ">Batch", ">Clock", ">Limit", ">Power", ">Energy", ">Duration"),
-        *(">J/token", ">Token/s", ""),
-    )
+    headings: Row = ("GPU", ">Batch", ">Clock  ", ">Limit", ">Power", ">Energy", ">Duration")
+    headings += (">J/token", ">Token/s", "") if per_token else ("",)
     remarks = ["*: no other setting takes both less time and less energy"]
     if any(one.throttled for one in sweep.candidates):
         remarks.append("!: the limit lowers the clock")
@@ -230,5 +228,10 @@ def sweep_records(sweep: Sweep) -> list[dict[str, Any]]:
     return [one.model_dump(mode="json") | {"pareto": one in best} for one in sweep.candidates]
 
 
-def _per(value: float | None, unit: str) -> str:
-    return "" if value is None else format_si(value, unit)
+def _of_token(one: Candidate) -> Row:
+    values = (one.energy_per_output_token, one.output_tokens_per_s)
+    energy, rate = (
+        "" if value is None else format_si(value, unit)
+        for value, unit in zip(values, ("J", ""), strict=True)
+    )
+    return (energy, rate)

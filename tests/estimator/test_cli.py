@@ -157,6 +157,67 @@ def test_out_is_whole_or_not_at_all(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["answer.json"]
 
 
+SWEEP = ["sweep", *JOB[1:], "--input-tokens", "512", "--output-tokens", "64"]
+
+
+def test_sweep_is_one_line_a_setting():
+    result = run(*SWEEP, "--batch", "1..4", "--clock", "900MHz,1.2GHz")
+    assert result.exit_code == 0
+    lines = result.output.splitlines()
+    assert lines[0] == "meta-llama/Llama-3.1-8B, 6 settings"
+    assert lines[1] == "512 input and 64 output tokens, bf16, host serving"
+    assert sum(line.startswith("h100-sxm5-80gb") for line in lines) == 6
+    assert any(line.endswith("*") for line in lines)
+    assert max(map(len, lines)) <= 100
+
+
+def test_sweep_without_a_list_varies_the_clock():
+    found = json.loads(run(*SWEEP, "-o", "json").output)["candidates"]
+    clocks = [one["clock_hz"] for one in found]
+    assert (min(clocks), max(clocks)) == (345e6, 1980e6)
+    assert any(one["pareto"] for one in found)
+    assert not all(one["pareto"] for one in found)
+    assert all(one["energy_low_j"] <= one["energy_j"] <= one["energy_high_j"] for one in found)
+
+
+def test_each_setting_of_a_sweep_equals_the_single_call():
+    one = json.loads(run(*SWEEP, "--clock", "1005MHz", "-o", "json").output)["candidates"][0]
+    job = run(*JOB, *SWEEP[-4:], "--clock", "1005MHz", "-o", "json")
+    estimate = json.loads(job.output)
+    assert one["energy_j"] == pytest.approx(estimate["energy"]["value"], rel=1e-6)
+    assert one["duration_s"] == pytest.approx(estimate["duration"]["value"], rel=1e-6)
+
+
+def test_sweep_says_which_gpu_it_left_out():
+    result = run("sweep", *JOB[1:3], "--gpu", "h100-sxm,t4", "--precision", "fp16")
+    assert result.exit_code == 0
+    assert "left out: meta-llama/Llama-3.1-8B needs" in result.output
+    assert "t4-16gb" in result.output
+    only = run("sweep", *JOB[1:3], "--gpu", "t4", "--precision", "fp16")
+    assert (only.exit_code, "which has 14.8 GiB" in only.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--clock", "2GHz..1GHz"], "--clock: "),
+        (["--batch", "1,x"], '--batch: "x" is no whole number'),
+        (["--power-cap", "9W"], "accepts limits of 200 to 700 W, not 9"),
+        (["--gpu", "h100,h100-sxn"], 'no GPU "h100-sxn"'),
+        (["--batch", "1..9999..1", "--clock", "1GHz..2GHz"], "combinations"),
+    ],
+)
+def test_bad_sweeps_are_one_line(args, message):
+    result = run(*SWEEP, *args)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert message in result.stderr
+
+
+def test_a_gpu_without_the_rate_is_refused():
+    result = run("estimate", "--model", "gpt2", "--gpu", "t4")  # no bf16 on Turing
+    assert (result.exit_code, "bf16 on t4-16gb: no rate" in result.stderr) == (3, True)
+
+
 def test_gpus_and_models_list_what_matches():
     table = run("gpus", "a100").output
     assert table.splitlines()[1].startswith("a100-pcie-40gb")
