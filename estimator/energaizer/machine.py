@@ -3,11 +3,16 @@
 Reading a frozen description costs more than a formula does, so it happens once per GPU.
 """
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel
 
+from energaizer.caches import remembered
 from energaizer.coefficients import FAMILIES, Coefficients, FamilyCoefficients
 from energaizer.gpu import Gpu
 from energaizer.precision import RATE_KEYS
@@ -17,7 +22,7 @@ FloatArray = npt.NDArray[np.float64]
 _ALIKE = {"fp16": "bf16", "bf16": "fp16"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Machine:
     """Numbers of one GPU.
 
@@ -34,6 +39,7 @@ class Machine:
         calibrated: Families that were in a fit of this GPU, shape (families,).
         supply_hz: Clocks of the supply curve, rising.
         supply_v: Supply at those clocks, V.
+        digest: Hash of both descriptions.
     """
 
     gpu: Gpu
@@ -48,6 +54,7 @@ class Machine:
     calibrated: npt.NDArray[np.bool_]
     supply_hz: FloatArray
     supply_v: FloatArray
+    digest: str
 
     def supply(self, clock_hz: FloatArray) -> FloatArray:
         """Return the core supply at each clock, V, flat beyond the ends of the curve."""
@@ -60,7 +67,7 @@ class Machine:
         return np.append(clocks, max(highest_hz, self.gpu.min_clock_hz))
 
 
-def _by_key(values: dict[str, float], missing: float) -> FloatArray:
+def _by_key(values: Mapping[Any, float], missing: float) -> FloatArray:
     return np.array(
         [values.get(key, values.get(_ALIKE.get(key, key), missing)) for key in RATE_KEYS]
     )
@@ -71,7 +78,7 @@ def build(gpu: Gpu, coefficients: Coefficients) -> Machine:
     default = FamilyCoefficients(provenance=Provenance.ANALYTICAL)
     families = [coefficients.families.get(name, default) for name in FAMILIES]
     efficiency = _by_key(coefficients.rate_efficiency, 1.0)
-    peaks = _by_key(gpu.peak_flops, np.nan)
+    peaks = np.array([gpu.peak_flops.get(key, np.nan) for key in RATE_KEYS])
     curve = coefficients.voltage or gpu.voltage
     if curve is None:
         curve = ((gpu.reference_clock_hz, coefficients.power.reference_v),)
@@ -89,4 +96,17 @@ def build(gpu: Gpu, coefficients: Coefficients) -> Machine:
         calibrated=np.array([family.provenance == Provenance.CALIBRATED for family in families]),
         supply_hz=np.array([clock for clock, _ in curve]),
         supply_v=np.array([volt for _, volt in curve]),
+        digest=digest(gpu, coefficients),
     )
+
+
+def digest(*profiles: BaseModel) -> str:
+    """Return a short hash by which an estimate names the profiles behind it."""
+    text = "".join(profile.model_dump_json() for profile in profiles)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@remembered(256)
+def of(gpu: Gpu, coefficients: Coefficients) -> Machine:
+    """Return the numbers of a GPU, built once per pair of descriptions."""
+    return build(gpu, coefficients)
