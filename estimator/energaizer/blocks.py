@@ -56,7 +56,7 @@ class Shard(NamedTuple):
 class Listing:
     """Kernels of one step, equal ones merged, in the order of first use.
 
-    `calls` counts the modules of a framework that ran them: products, norms, activations, attention.
+    `calls` counts the modules of a framework that ran them: products, norms, activations.
     """
 
     counts: dict[Kernel, float] = field(default_factory=dict)
