@@ -53,6 +53,7 @@ class Steps:
     sequences: FloatArray
     layers: FloatArray
     launches: FloatArray
+    calls: FloatArray
     graphed: npt.NDArray[np.bool_]
     slots: FloatArray
     runs: FloatArray
@@ -90,6 +91,7 @@ class Batch:
         self._set(
             gpu, np.concatenate([program.rows for program in programs]),
             Steps(cases, join("repetitions"), join("sequences"), join("layers"), join("launches"),
+                  join("calls"),
                   join("graphed").astype(np.bool_), join("slots"), join("runs")),
             (np.concatenate(step), np.concatenate(kernel), np.concatenate(count)),
         )  # fmt: skip
@@ -107,7 +109,7 @@ class Batch:
         nothing = np.zeros(count)
         batch._set(
             gpu, kernels.table(cases),
-            Steps(every, one, nothing, nothing, nothing, np.zeros(count, np.bool_), one, one),
+            Steps(every, one, nothing, nothing, nothing, nothing, np.zeros(count, np.bool_), one, one),
             (every, every, one),
         )  # fmt: skip
         batch.clock_hz, batch.limit_w = _checked(clock_hz, limit_w, count)
@@ -179,11 +181,15 @@ class Batch:
         step = place[self._step]
         inside = step >= 0
         step, kernel, count = step[inside], self._kernel[inside], self._count[inside]
-        seconds = count * timeline.durations(_taken(work, kernel), clock_hz[step])
+        taken = _taken(work, kernel)
+        each_s = timeline.durations(taken, clock_hz[step])
+        seconds = count * each_s
+        # While a kernel starts and drains its SMs are idle.
+        moving_s = count * (each_s - taken.fixed_cycles / clock_hz[step] - taken.fixed_s)
         size = len(chosen)
         gpu_s = _sums(step, seconds, size)
         runs = self.steps.runs[chosen]
-        active_s = runs * _sums(step, seconds * work.active[kernel], size)
+        active_s = runs * _sums(step, moving_s * work.active[kernel], size)
         stage_s = gpu_s
         if host is not None:
             launch_s, gap_s = _host_times(host, self.steps, chosen)
@@ -252,5 +258,6 @@ def _host_times(host: Host, steps: Steps, chosen: IntArray) -> tuple[FloatArray,
 
     sequences, layers = steps.sequences[chosen], steps.layers[chosen]
     launch = steps.launches[chosen] * cost("launch_s") + cost("step_s")
+    launch = launch + steps.calls[chosen] * cost("call_s")
     gaps = cost("gap_step_s") + sequences * cost("gap_sequence_s") + layers * cost("gap_layer_s")
     return launch + sequences * cost("sequence_s"), gaps

@@ -78,6 +78,9 @@ def linear(
     product = kernels.gemm(
         1.0, out, tokens, inner, (formats.weight, operand, formats.activation), formats.rate
     )
+    product = product._replace(
+        resident_bytes=tokens * (inner * operand + out * formats.activation)
+    )
     if formats.unpacked:
         passes = max(1.0, tokens / _DEQUANTISE_TILE)
         product = product._replace(core_flops=2.0 * out * inner * passes)
@@ -169,6 +172,8 @@ class EagerStyle(NamedTuple):
         where: The causal mask is a `where` over the scores, beside fills of its constants.
         mask: A mask is added to the scores.
         merged: q, k and v come from one product.
+        dense_heads: q, k and v are laid out anew even for a single sequence.
+        calls: Modules called in a layer.
     """
 
     scale_on: str = "scores"
@@ -176,6 +181,8 @@ class EagerStyle(NamedTuple):
     where: bool = False
     mask: bool = True
     merged: bool = False
+    dense_heads: bool = False
+    calls: float = 14.0
 
 
 def eager_attention(
@@ -198,11 +205,13 @@ def eager_attention(
         to.add(kernels.copy(keys / repeats, act), 2.0 * layers)
     if repeats > 1:
         to.add(kernels.copy(keys, act), 2.0 * layers)
-    if shard.sequences > 1:
+    if shard.sequences > 1 or style.dense_heads:
         to.add(kernels.copy(tokens * width, act), layers)
         to.add(kernels.copy(keys, act), 2.0 * layers)
     sizes = (act, act, act)
-    to.add(kernels.gemm(groups, shard.queries, shard.context, shard.head_size, sizes, rate), layers)
+    near = act * (tokens * width + keys + scores)
+    product = kernels.gemm(groups, shard.queries, shard.context, shard.head_size, sizes, rate)
+    to.add(product._replace(resident_bytes=near), layers)
     if style.scale_on == "scores":
         to.add(pointwise(scores, 1.0, act), layers)
     if style.where:
@@ -217,7 +226,8 @@ def eager_attention(
         to.add(kernels.copy(scores, kernels.FP32_BYTES, act), layers)
     softmax_bytes = kernels.FP32_BYTES if wide else act
     to.add(kernels.softmax(groups * shard.queries, shard.context, softmax_bytes), layers)
-    to.add(kernels.gemm(groups, shard.queries, shard.head_size, shard.context, sizes, rate), layers)
+    product = kernels.gemm(groups, shard.queries, shard.head_size, shard.context, sizes, rate)
+    to.add(product._replace(resident_bytes=near), layers)
     if shard.queries > 1:
         to.add(kernels.copy(tokens * width, act), layers)
 

@@ -93,9 +93,9 @@ def load(program: Program, machine: Machine, host: Host) -> Loaded:
     """
     work = timeline.compile_work(timeline.alternatives(program.rows, machine), machine)
     costs = [host.decode if graphed else host.prefill for graphed in program.graphed]
-    launch, step, sequence, gap_step, gap_sequence, gap_layer = np.array(
+    launch, call, step, sequence, gap_step, gap_sequence, gap_layer = np.array(
         [
-            (cost.launch_s, cost.step_s, cost.sequence_s,
+            (cost.launch_s, cost.call_s, cost.step_s, cost.sequence_s,
              cost.gap_step_s, cost.gap_sequence_s, cost.gap_layer_s)
             for cost in costs
         ]
@@ -108,7 +108,7 @@ def load(program: Program, machine: Machine, host: Host) -> Loaded:
         machine=machine,
         work=work,
         activity=Activity(times @ each.core_j, times @ each.memory_j),
-        host_s=program.launches * launch + step + program.sequences * sequence,
+        host_s=program.launches * launch + program.calls * call + step + program.sequences * sequence,
         gaps_s=gap_step + program.sequences * gap_sequence + program.layers * gap_layer,
     )
 
@@ -126,7 +126,9 @@ def sweep(loaded: Loaded, clock_hz: FloatArray) -> Sweep:
     gpu_s = kernel_s @ program.counts.T
     stage_s = timeline.host_norm(gpu_s, np.broadcast_to(loaded.host_s, gpu_s.shape))
     duration_s = program.slots * (stage_s + loaded.gaps_s)
-    active_s = program.runs * ((kernel_s * loaded.work.active) @ program.counts.T)
+    # While a kernel starts and drains its SMs are idle.
+    moving_s = kernel_s - loaded.work.fixed_cycles / clocks - loaded.work.fixed_s
+    active_s = program.runs * ((moving_s * loaded.work.active) @ program.counts.T)
     energy_j = power.energies(loaded.machine, clocks, duration_s, active_s, loaded.activity)
     return Sweep(duration_s, energy_j, kernel_s, gpu_s)
 

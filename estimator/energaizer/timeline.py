@@ -13,12 +13,13 @@ import numpy.typing as npt
 
 from energaizer import links, tiling, traffic, waves
 from energaizer.errors import NoEstimateError
-from energaizer.kernels import COLUMN, FAMILY, RATE, FloatArray
+from energaizer.kernels import BLOCK_ELEMENTS, COLUMN, FAMILY, RATE, FloatArray
 from energaizer.machine import Machine
 from energaizer.precision import RATE_KEYS
 
 _TENSOR_ROWS = 16  # a product this thin is bound by DRAM latency: a GEMV
 _FP32 = RATE["fp32"]
+_STREAMS = [FAMILY[name] for name in ("elementwise", "copy", "gather")]
 
 
 @dataclass(frozen=True)
@@ -181,6 +182,11 @@ def compile_work(found: Alternatives, machine: Machine) -> Work:
     core = core_flops / (2.0 * core_rate * busy * efficiency)
     l2_cycles = (onchip + reread) / (beta * busy / units)
     special_cycles = special / (time.special_per_cycle * busy)
+    issue = np.zeros(len(rows))
+    if time.elements_per_cycle is not None:
+        # Loads of narrow elements are issued, not streamed: a limit by count, not by bytes.
+        streams = np.isin(family, _STREAMS)
+        issue[streams] = (BLOCK_ELEMENTS * blocks / (time.elements_per_cycle * busy))[streams]
 
     products = found.products
     if len(products):
@@ -227,7 +233,7 @@ def compile_work(found: Alternatives, machine: Machine) -> Work:
     launches = column("launches")
     reduces = np.where(family == FAMILY["attention-decode"], blocks > base, True)
     return Work(
-        cycles=fourth_norm(math, core, l2_cycles, special_cycles),
+        cycles=fourth_norm(math, core, l2_cycles, special_cycles, issue),
         unclocked_s=fourth_norm(dram / (bandwidth * machine.memory[family] * reached), link_s),
         fixed_cycles=launches * time.kernel_cycles,
         fixed_s=launches * (time.kernel_s + machine.fixed_s[family] * reduces),

@@ -20,14 +20,15 @@ from energaizer.workload import Workload
 
 _FULL = float("inf")
 _EXACT_STEPS = 4
+_OUTER_CALLS = 8.0  # modules around the layers: embeddings, last norm, head or pooler
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(3)
 _WIDE = {Precision.FP32: 4.0, Precision.TF32: 4.0}
 _ATTENTION_RATE = {Precision.FP32: "fp32", Precision.TF32: "tf32", Precision.FP16: "fp16"}
 _STYLES = {
-    "bert": EagerStyle(wide_softmax=False),
-    "roberta": EagerStyle(wide_softmax=False),
-    "gpt2": EagerStyle(wide_softmax=False, where=True, mask=False, merged=True),
-    "opt": EagerStyle(scale_on="query"),
+    "bert": EagerStyle(wide_softmax=False, calls=18.0),
+    "roberta": EagerStyle(wide_softmax=False, calls=18.0),
+    "gpt2": EagerStyle(wide_softmax=False, where=True, mask=False, merged=True, calls=13.0),
+    "opt": EagerStyle(scale_on="query", dense_heads=True, calls=11.0),
     "phi3": EagerStyle(merged=True),
 }
 
@@ -189,11 +190,17 @@ def _lower(
         sequences=np.full(len(steps), sequences),
         layers=np.full(len(steps), model.layers / stages),
         graphed=np.array([step.phase == "decode" for step in steps]),
+        calls=np.full(len(steps), _calls(model) / stages),
         slots=np.array(slots),
         runs=np.full(len(steps), float(micro)),
         stages=stages,
         notes=_notes(model, prompt + max(0, output - 1)),
     )
+
+
+def _calls(model: Model) -> float:
+    """Return how many framework modules one step calls."""
+    return model.layers * _STYLES.get(model.family, EagerStyle()).calls + _OUTER_CALLS
 
 
 def _notes(model: Model, context: int) -> tuple[str, ...]:
