@@ -19,6 +19,18 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[operator,calibration]" --group dev
 	@touch $@
 
+.PHONY: build-cluster
+build-cluster: install ## Build the local control plane into the cache: ten minutes the first time, then nothing
+	@$(BIN)/python -m localcluster build
+
+.PHONY: cluster-up
+cluster-up: install ## Start a real control plane with simulated GPU nodes on this machine, in seconds
+	@$(BIN)/python -m localcluster up
+
+.PHONY: cluster-down
+cluster-down: install ## Stop it; nothing is left behind
+	@$(BIN)/python -m localcluster down
+
 .PHONY: check
 check: install ## Unit tests, format, lint, types, import contracts, generated files: minutes, no cluster
 	$(BIN)/ruff format --check .

@@ -1,0 +1,122 @@
+"""The local control plane does what a cluster does: nodes, jobs, services, accounts."""
+
+from __future__ import annotations
+
+import json
+import socket
+from datetime import datetime
+from ipaddress import ip_address
+
+import pytest
+import yaml
+
+from localcluster import Cluster, LocalClusterError, NodePool
+
+JOB = """
+apiVersion: batch/v1
+kind: Job
+metadata: {name: three-gpu-pods, namespace: default}
+spec:
+  completions: 3
+  parallelism: 3
+  template:
+    spec:
+      restartPolicy: Never
+      nodeSelector: {nvidia.com/gpu.product: NVIDIA-H100-80GB-HBM3}
+      containers:
+      - name: train
+        image: registry.invalid/train:1
+        resources: {limits: {nvidia.com/gpu: 8}}
+"""
+
+SERVICE = """
+apiVersion: v1
+kind: Service
+metadata: {name: echo, namespace: default}
+spec: {ports: [{port: 9443}]}
+"""
+
+
+def test_nodes_are_ready_with_the_labels_of_their_vendors(cluster: Cluster) -> None:
+    nodes = json.loads(cluster.kubectl("get", "nodes", "-o", "json").stdout)["items"]
+    assert len(nodes) == 13
+    labels = {node["metadata"]["name"]: node["metadata"]["labels"] for node in nodes}
+    allocatable = {node["metadata"]["name"]: node["status"]["allocatable"] for node in nodes}
+    assert labels["h100-0"]["nvidia.com/gpu.product"] == "NVIDIA-H100-80GB-HBM3"
+    assert labels["mi300x-1"]["amd.com/gpu.device-id"] == "74a1"
+    assert allocatable["b200-0"]["nvidia.com/gpu"] == "8"
+    assert allocatable["mi300x-0"]["amd.com/gpu"] == "8"
+    for node in nodes:
+        ready = [one for one in node["status"]["conditions"] if one["type"] == "Ready"]
+        assert [one["status"] for one in ready] == ["True"], node["metadata"]["name"]
+
+
+def test_a_job_of_gpu_pods_completes(cluster: Cluster) -> None:
+    cluster.kubectl("apply", "-f", "-", input=JOB)
+    cluster.kubectl("wait", "job/three-gpu-pods", "--for=condition=Complete", "--timeout=60s")
+    pods = cluster.kubectl("get", "pods", "-l", "job-name=three-gpu-pods", "-o", "json").stdout
+    placed = sorted(pod["spec"]["nodeName"] for pod in json.loads(pods)["items"])
+    assert placed == ["h100-0", "h100-1", "h100-2"]  # eight GPUs each: one pod a node
+
+
+def test_a_job_runs_for_as_long_as_its_annotation_says(cluster: Cluster) -> None:
+    job = yaml.safe_load(JOB)
+    job["metadata"]["name"] = "three-seconds"
+    note = {"pod-complete.stage.kwok.x-k8s.io/delay": "3s"}
+    job["spec"]["template"]["metadata"] = {"annotations": note}
+    cluster.kubectl("apply", "-f", "-", input=json.dumps(job))
+    cluster.kubectl(
+        "wait", "job/three-seconds", "--for=jsonpath={.status.ready}=3", "--timeout=60s"
+    )
+    cluster.kubectl("wait", "job/three-seconds", "--for=condition=Complete", "--timeout=60s")
+    status = json.loads(cluster.kubectl("get", "job", "three-seconds", "-o", "json").stdout)[
+        "status"
+    ]
+    began, ended = (datetime.fromisoformat(status[key]) for key in ("startTime", "completionTime"))
+    assert 2 <= (ended - began).total_seconds() <= 20
+
+
+def test_a_service_gets_a_loopback_address_that_a_process_can_bind(cluster: Cluster) -> None:
+    cluster.kubectl("apply", "-f", "-", input=SERVICE)
+    address = cluster.kubectl("get", "service", "echo", "-o", "jsonpath={.spec.clusterIP}").stdout
+    assert ip_address(address) in cluster.services
+    assert ip_address(address).is_loopback
+    with socket.socket() as server:
+        server.bind((address, 9443))
+
+
+def test_a_service_account_has_its_own_rights_and_none_more(cluster: Cluster) -> None:
+    cluster.kubectl("create", "serviceaccount", "reader")
+    cluster.kubectl("create", "role", "reads", "--verb=list", "--resource=configmaps")
+    cluster.kubectl("create", "rolebinding", "r", "--role=reads", "--serviceaccount=default:reader")
+    reader = cluster.service_account_kubeconfig("default", "reader")
+    cluster.kubectl("get", "configmaps", kubeconfig=reader)
+    with pytest.raises(LocalClusterError, match='cannot list resource "secrets"'):
+        cluster.kubectl("get", "secrets", kubeconfig=reader)
+    calls = [json.loads(line) for line in cluster.audit_log.read_text().splitlines()]
+    users = {call["user"]["username"] for call in calls}
+    assert users == {"system:serviceaccount:default:reader"}
+    assert {"configmaps", "secrets"} <= {
+        call.get("objectRef", {}).get("resource") for call in calls
+    }
+
+
+def test_nodes_can_be_added_and_changed(cluster: Cluster) -> None:
+    small = NodePool(name="extra", count=1, capacity={"cpu": "4", "memory": "8Gi", "pods": "10"})
+    cluster.apply_nodes([small])
+    cluster.apply_nodes([small.model_copy(update={"capacity": {**small.capacity, "cpu": "6"}})])
+    query = ("get", "node", "extra-0", "-o", "jsonpath={.status.allocatable.cpu}")
+    assert cluster.kubectl(*query).stdout == "6"
+    cluster.kubectl("delete", "node", "extra-0")
+
+
+def test_two_instances_live_side_by_side(cluster: Cluster) -> None:
+    with Cluster(f"{cluster.name}-twin", pools=[]) as twin:
+        assert not twin.services.overlaps(cluster.services)
+        assert twin.server != cluster.server
+        twin.kubectl("create", "namespace", "only-in-the-twin")
+        missing = cluster.kubectl("get", "namespace", "only-in-the-twin", check=False)
+        assert "not found" in missing.stderr
+        folder = twin.directory
+    assert not folder.exists()
+    cluster.kubectl("get", "nodes")
