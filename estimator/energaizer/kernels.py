@@ -21,7 +21,7 @@ FloatArray = npt.NDArray[np.float64]
 FAMILY = {name: index for index, name in enumerate(FAMILIES)}
 RATE = {name: index for index, name in enumerate(RATE_KEYS)}
 FP32_BYTES = 4.0
-_BLOCK_ELEMENTS = 1024
+BLOCK_ELEMENTS = 1024  # elements that one block of a streaming kernel takes
 _ATTENTION_TILE = 128
 _SPLIT_TOKENS = 256
 _MOST_SPLITS = 32
@@ -100,7 +100,7 @@ def elementwise(
     return Kernel(
         FAMILY[family], read_bytes=read_bytes, write_bytes=write_bytes,
         onchip_bytes=read_bytes + write_bytes, core_flops=flops * elements,
-        special=special * elements, blocks=max(1.0, elements / _BLOCK_ELEMENTS),
+        special=special * elements, blocks=max(1.0, elements / BLOCK_ELEMENTS),
     )  # fmt: skip
 
 
@@ -239,8 +239,8 @@ class Program:
         repetitions: How often each step runs; fractional where decode is sampled, shape (P,).
         sequences: Sequences that each step advances, shape (P,).
         layers: Transformer layers of a step, shape (P,).
-        calls: Calls of framework modules in a step, shape (P,).
         graphed: Step is launched as decode (a graph where the host has one), shape (P,).
+        calls: Calls of framework modules in each step, which cost host time too, shape (P,).
         stages: Pipeline stages; a step is one stage, its wall time spans `slots` of it.
         slots: Stage times that pass per step, shape (P,).
         runs: Stage runs per step, at most `slots`; the rest is waiting, shape (P,).
@@ -252,8 +252,8 @@ class Program:
     repetitions: FloatArray
     sequences: FloatArray
     layers: FloatArray
-    calls: FloatArray
     graphed: npt.NDArray[np.bool_]
+    calls: FloatArray
     slots: FloatArray
     runs: FloatArray
     stages: int = 1

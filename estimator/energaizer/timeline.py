@@ -13,12 +13,13 @@ import numpy.typing as npt
 
 from energaizer import links, tiling, traffic, waves
 from energaizer.errors import NoEstimateError
-from energaizer.kernels import COLUMN, FAMILY, RATE, FloatArray
+from energaizer.kernels import BLOCK_ELEMENTS, COLUMN, FAMILY, RATE, FloatArray
 from energaizer.machine import Machine
 from energaizer.precision import RATE_KEYS
 
 _TENSOR_ROWS = 16  # a product this thin is bound by DRAM latency: a GEMV
 _FP32 = RATE["fp32"]
+_STREAMS = [FAMILY[name] for name in ("elementwise", "copy", "gather")]
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,7 @@ class _Limits:
     core: FloatArray
     l2: FloatArray
     special: FloatArray
+    issue: FloatArray
     blocks: FloatArray
     dram_bytes: FloatArray
     l2_bytes: FloatArray
@@ -181,11 +183,17 @@ def _streams(found: Alternatives, machine: Machine) -> _Limits:
     onchip = column("onchip_bytes") + reread
     flops = column("flops")
     rate = np.where(flops > 0, machine.rates[found.rate], 1.0) * efficiency
+    issue = np.zeros(len(rows))
+    if time.elements_per_cycle is not None:
+        # Loads of narrow elements are issued, not streamed: a limit by count, not by bytes.
+        streams = np.isin(found.family, _STREAMS)
+        issue[streams] = (BLOCK_ELEMENTS * blocks / (time.elements_per_cycle * busy))[streams]
     return _Limits(
         math=flops / (2.0 * rate * busy),
         core=column("core_flops") / (2.0 * machine.rates[_FP32] * busy * efficiency),
         l2=onchip / (time.stream_bytes_per_cycle * busy),
         special=column("special") / (time.special_per_cycle * busy),
+        issue=issue,
         blocks=blocks,
         dram_bytes=stream * (1.0 - stays),
         l2_bytes=onchip,
@@ -256,7 +264,7 @@ def compile_work(found: Alternatives, machine: Machine) -> Work:
     # A decode kernel whose keys are not split has nothing to reduce afterwards.
     whole = (family == FAMILY["attention-decode"]) & (limits.blocks <= column("batch"))
     return Work(
-        cycles=fourth_norm(limits.math, limits.core, limits.l2, limits.special),
+        cycles=fourth_norm(limits.math, limits.core, limits.l2, limits.special, limits.issue),
         unclocked_s=fourth_norm(limits.dram_bytes / (bandwidth * reached), link_s),
         fixed_cycles=launches * time.kernel_cycles,
         fixed_s=launches * (time.kernel_s + np.where(whole, 0.0, machine.fixed_s[family])),
