@@ -2,6 +2,9 @@
 
 from enum import StrEnum
 
+RATE_KEYS = ("fp32", "tf32", "fp16", "bf16", "fp8", "int8", "fp4")
+"""Keys of `Gpu.peak_flops` in the order in which arrays hold them; fp32 runs on CUDA cores."""
+
 
 class Precision(StrEnum):
     """A number format of operands, weights or cache."""
