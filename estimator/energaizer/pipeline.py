@@ -1,7 +1,7 @@
 """One workload on one kind of GPU -> watts, joules, seconds: the journey from end to end.
 
-`estimate` checks meaning, lowers the workload to kernels, simulates its steps, sums them to phases and
-to the job, and attaches interval, provenance and coverage. `upper_bound` is the last fallback.
+`estimate` checks meaning, lowers the workload to kernels, simulates its steps, sums them to phases
+and to the job, and attaches interval, provenance and coverage. `upper_bound` is the last fallback.
 Descriptions are checked where they are made; from here on there are only arrays.
 """
 
@@ -57,6 +57,14 @@ class Total:
     over: bool = False
     energy_j: FloatArray = field(default_factory=lambda: np.zeros(len(COMPONENTS)))
     shares: FloatArray = field(default_factory=lambda: np.zeros(uncertainty.SHAPE))
+
+
+class Job(NamedTuple):
+    """The sums of all phases, what a reader must know, and how often the batches ran."""
+
+    totals: list[Total]
+    notes: list[str]
+    times: float
 
 
 def setting_of(workload: Workload, gpu: Gpu) -> Setting:
@@ -122,7 +130,7 @@ def estimate(
         add(totals, loaded, settled, times)
         notes.extend(note for note in program.notes if note not in notes)
     times = fill_duration(totals, workload, board, setting)
-    return _result(workload, board, setting, list(totals.values()), need, notes, times)
+    return _result(workload, board, setting, Job(list(totals.values()), notes, times), need)
 
 
 def batches(workload: Workload) -> tuple[tuple[int, float], ...]:
@@ -219,7 +227,7 @@ def _provenance(
 
 
 class Judge:
-    """Turns sums into quantities: one spread, one provenance and one coverage for a set of shares."""
+    """Turns sums into quantities with one spread, one provenance and one coverage."""
 
     def __init__(self, board: Machine, shares: FloatArray, hull_notes: tuple[str, ...]) -> None:
         """Weigh the errors of a sum over kernels by family and regime."""
@@ -244,9 +252,9 @@ class Judge:
 
 
 def _result(
-    workload: Workload, board: Machine, setting: Setting, totals: list[Total], need: Memory,
-    notes: list[str], times: float,
-) -> Estimate:  # fmt: skip
+    workload: Workload, board: Machine, setting: Setting, job: Job, need: Memory
+) -> Estimate:
+    totals, notes, times = job
     boards = workload.parallelism.gpus
     most = setting.limit_w * boards
     hull_notes = uncertainty.outside_hull(board, _inputs(workload, setting))

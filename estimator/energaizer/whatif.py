@@ -1,7 +1,7 @@
 """Which GPU, clock, limit and batch: many settings of one workload, and the best of them.
 
-For each GPU and batch one pass over the whole grid of clocks serves every clock and every limit, so a
-setting costs microseconds. Values equal those of `pipeline.estimate` for the same setting.
+For each GPU and batch one pass over the whole grid of clocks serves every clock and every limit,
+so a setting costs microseconds. Values equal those of `pipeline.estimate` for the same setting.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Kernels of dense transformers: counts by hand, and against traced operator lists where present."""
+"""Kernels of dense transformers: counts by hand, and against traced operator lists."""
 
 import json
 from pathlib import Path
