@@ -7,13 +7,14 @@ that a manifest is judged alike offline and in the cluster.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     GetCoreSchemaHandler,
@@ -65,6 +66,13 @@ def _add_rules(schema: dict[str, Any], model: type[BaseModel]) -> None:
         ]
 
 
+def without_nulls(data: Any) -> Any:
+    """Return an object without its null values, which the API server takes for absent keys."""
+    if isinstance(data, dict) and None in data.values():
+        return {key: value for key, value in data.items() if value is not None}
+    return data
+
+
 class Base(BaseModel):
     """A frozen object of the API: snake_case here, camelCase in the cluster, unknown keys refused.
 
@@ -81,6 +89,12 @@ class Base(BaseModel):
     )
 
     rules: ClassVar[tuple[Rule, ...]] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_nulls(cls, data: Any) -> Any:
+        """Take `key: null` for an absent key, as the API server does."""
+        return without_nulls(data)
 
     @model_validator(mode="after")
     def _obey_rules(self) -> Self:
@@ -99,6 +113,7 @@ class _ListMarker:
     """How a list behaves in the cluster: its bound, and what server-side apply does to it."""
 
     limit: int
+    least: int = field(default=0, kw_only=True)
 
     def _markers(self) -> dict[str, Any]:
         return {"x-kubernetes-list-type": "atomic"}
@@ -109,13 +124,15 @@ class _ListMarker:
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
-        schema = {**handler(source), "strict": False, "max_length": self.limit}
+        least = {"min_length": self.least} if self.least else {}
+        schema = {**handler(source), "strict": False, "max_length": self.limit, **least}
         return core_schema.no_info_after_validator_function(self._check, schema)
 
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        return {**handler(schema), "maxItems": self.limit, **self._markers()}
+        least = {"minItems": self.least} if self.least else {}
+        return {**handler(schema), **least, "maxItems": self.limit, **self._markers()}
 
 
 @dataclass(frozen=True)
@@ -167,6 +184,11 @@ PowerCap = Annotated[int, Field(ge=10, le=5000)]
 Seconds = Annotated[int, Field(ge=1, le=31622400)]
 ObjectName = Annotated[str, Field(min_length=1, max_length=253)]
 ProfileName = Annotated[str, Field(min_length=1, max_length=63)]
+Labels = Annotated[
+    dict[str, Annotated[str, Field(max_length=63)]],
+    Field(max_length=16),
+    BeforeValidator(without_nulls),
+]
 LabelKey = Annotated[str, Field(min_length=1, max_length=317)]
 LabelValue = Annotated[str, Field(max_length=63)]
 Digest = Annotated[str, Field(max_length=71, pattern=r"^sha256:[0-9a-f]{64}$")]
