@@ -35,10 +35,19 @@ class TimeCoefficients(Record):
 
     tile_edge: float = Field(ge=0, description="extra cycles of small tiles [c_t]")
     tile_prologue: float = Field(ge=0, description="elements of K paid before the main loop [K0]")
+    core_prologue: float | None = Field(
+        default=None, ge=0, description="the same on CUDA cores; None: as tile_prologue"
+    )
     tail_overhead: float = Field(ge=0, description="waves added to every launch [o]")
     split_overhead: float = Field(ge=0, description="extra main-loop work of split-K [sigma]")
     split_fixed_cycles: float = Field(ge=0, description="cycles of a split-K reduction")
     stream_bytes_per_cycle: float = Field(gt=0, description="through L2, B/cycle/SM [beta]")
+    operand_bytes_per_cycle: float | None = Field(
+        default=None, gt=0, description="of products, B/cycle/SM; None: twice the streaming rate"
+    )
+    misaligned_factor: float = Field(
+        default=3.0, ge=1, description="work of tensor products whose rows break 16-byte alignment"
+    )
     usable_l2_fraction: float = Field(gt=0, le=1, description="[phi]")
     special_per_cycle: float = Field(gt=0, description="special-function operations per cycle, SM")
     kernel_cycles: float = Field(

@@ -15,12 +15,14 @@ from energaizer.gpu import Source
 class LaunchCost(BaseModel):
     """Host time of one step, in seconds: parts that overlap with the GPU, and gaps that do not.
 
-    `T = pn(T_gpu, launches launch_s + step_s + sequences sequence_s; 6) + gaps` (2.8 and 6).
+    `T = pn(T_gpu, launches launch_s + calls call_s + step_s + sequences sequence_s; 6) + gaps`
+    (method, 2.8 and 6).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     launch_s: float = Field(ge=0, description="per kernel launch [tau]")
+    call_s: float = Field(default=0.0, ge=0, description="per call of a framework module")
     step_s: float = Field(ge=0, description="per step, overlapped [c0]")
     sequence_s: float = Field(default=0.0, ge=0, description="per running sequence, overlapped")
     gap_step_s: float = Field(default=0.0, ge=0, description="per step, the GPU waits")

@@ -19,6 +19,7 @@ from energaizer.precision import RATE_KEYS
 FloatArray = npt.NDArray[np.float64]
 FAMILY = {name: index for index, name in enumerate(FAMILIES)}
 RATE = {name: index for index, name in enumerate(RATE_KEYS)}
+FP32_BYTES = 4.0
 _BLOCK_ELEMENTS = 1024
 _ATTENTION_TILE = 128
 _SPLIT_TOKENS = 256
@@ -29,8 +30,9 @@ class Kernel(NamedTuple):
     """One kernel; amounts are per launch, bytes are those that a cold cache would move.
 
     A matrix product has `m > 0` and multiplies batch x (m x k) by (k x n). `flops` run at the rate
-    of `rate`, `core_flops` on the CUDA cores. `row_bytes > 0` marks a reduction: its row must fit on
-    chip. `family` and `rate` index FAMILIES and RATE_KEYS.
+    of `rate`, `core_flops` on the CUDA cores. `row_bytes > 0` marks a reduction: its row must fit
+    on chip. `family` and `rate` index FAMILIES and RATE_KEYS. `resident_bytes` of a product are
+    activations that its neighbours write before or read after it: they may be found in L2.
     """
 
     family: float
@@ -52,6 +54,7 @@ class Kernel(NamedTuple):
     link_bytes: float = 0.0
     link_ranks: float = 1.0
     cacheable: float = 1.0
+    resident_bytes: float = 0.0
     in_flight: float = 0.0
     launches: float = 1.0
 
@@ -225,7 +228,7 @@ def all_reduce(message_bytes: float, ranks: float) -> Kernel:
     )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Program:
     """The K distinct kernels of a workload on one GPU and the P steps that run them.
 
@@ -236,6 +239,7 @@ class Program:
         repetitions: How often each step runs; fractional where decode is sampled, shape (P,).
         sequences: Sequences that each step advances, shape (P,).
         layers: Transformer layers of a step, shape (P,).
+        calls: Calls of framework modules in a step, shape (P,).
         graphed: Step is launched as decode (a graph where the host has one), shape (P,).
         stages: Pipeline stages; a step is one stage, its wall time spans `slots` of it.
         slots: Stage times that pass per step, shape (P,).
@@ -248,6 +252,7 @@ class Program:
     repetitions: FloatArray
     sequences: FloatArray
     layers: FloatArray
+    calls: FloatArray
     graphed: npt.NDArray[np.bool_]
     slots: FloatArray
     runs: FloatArray

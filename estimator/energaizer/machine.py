@@ -3,10 +3,15 @@
 Reading a frozen description costs more than a formula does, so it happens once per GPU.
 """
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from threading import Lock
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel
 
 from energaizer.coefficients import FAMILIES, Coefficients, FamilyCoefficients
 from energaizer.gpu import Gpu
@@ -17,7 +22,7 @@ FloatArray = npt.NDArray[np.float64]
 _ALIKE = {"fp16": "bf16", "bf16": "fp16"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Machine:
     """Numbers of one GPU.
 
@@ -34,6 +39,7 @@ class Machine:
         calibrated: Families that were in a fit of this GPU, shape (families,).
         supply_hz: Clocks of the supply curve, rising.
         supply_v: Supply at those clocks, V.
+        digest: Hash of both descriptions.
     """
 
     gpu: Gpu
@@ -48,6 +54,7 @@ class Machine:
     calibrated: npt.NDArray[np.bool_]
     supply_hz: FloatArray
     supply_v: FloatArray
+    digest: str
 
     def supply(self, clock_hz: FloatArray) -> FloatArray:
         """Return the core supply at each clock, V, flat beyond the ends of the curve."""
@@ -60,7 +67,7 @@ class Machine:
         return np.append(clocks, max(highest_hz, self.gpu.min_clock_hz))
 
 
-def _by_key(values: dict[str, float], missing: float) -> FloatArray:
+def _by_key(values: Mapping[Any, float], missing: float) -> FloatArray:
     return np.array(
         [values.get(key, values.get(_ALIKE.get(key, key), missing)) for key in RATE_KEYS]
     )
@@ -89,4 +96,33 @@ def build(gpu: Gpu, coefficients: Coefficients) -> Machine:
         calibrated=np.array([family.provenance == Provenance.CALIBRATED for family in families]),
         supply_hz=np.array([clock for clock, _ in curve]),
         supply_v=np.array([volt for _, volt in curve]),
+        digest=digest(gpu, coefficients),
     )
+
+
+def digest(*profiles: BaseModel) -> str:
+    """Return a short hash by which an estimate names the profiles behind it."""
+    text = "".join(profile.model_dump_json() for profile in profiles)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+_MOST_MACHINES = 256
+_built: dict[tuple[int, int], Machine] = {}
+_lock = Lock()
+
+
+def of(gpu: Gpu, coefficients: Coefficients) -> Machine:
+    """Return the numbers of a GPU, built once per pair of descriptions.
+
+    Descriptions are frozen, so the same object is the same value; a machine keeps both alive, so an
+    identity cannot be given away while it is in use as a key.
+    """
+    key = (id(gpu), id(coefficients))
+    found = _built.get(key)
+    if found is None:
+        found = build(gpu, coefficients)
+        with _lock:
+            if len(_built) >= _MOST_MACHINES:
+                del _built[next(iter(_built))]
+            _built[key] = found
+    return found

@@ -27,6 +27,7 @@ _AREA = TILE_M * TILE_N
 _IS_SPLIT = SPLIT > 1.0
 _SHORTEST_SPLIT, _K_STEP = 128.0, 32.0
 _PARTIAL_BYTES = 8.0  # an fp32 partial sum is written and read
+_ALIGNMENT = 16.0  # bytes that one vector load takes
 _CORE_EDGE = 0.25  # CUDA-core products suffer less from small tiles
 
 
@@ -42,6 +43,8 @@ class Plans:
         results: Elements of the result, shape (G,).
         allowed: The split leaves enough of K, shape (G, 48).
         edge: Factor of the tile-edge term, shape (G, 1).
+        misaligned: A row of an operand or of the result is no multiple of 16 bytes, so that a
+            tensor product loads it in small pieces, shape (G, 1).
     """
 
     blocks: FloatArray
@@ -51,6 +54,7 @@ class Plans:
     results: FloatArray
     allowed: BoolArray
     edge: FloatArray
+    misaligned: BoolArray
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,14 @@ def alternatives(
         results=(batch * m * n)[:, 0],
         allowed=(k / SPLIT >= _SHORTEST_SPLIT) | (SPLIT == 1.0),
         edge=np.where(on_core, _CORE_EDGE, 1.0)[:, None],
+        misaligned=_misaligned(n, k, operand_bytes) & ~on_core[:, None],
     )
+
+
+def _misaligned(n: FloatArray, k: FloatArray, operand_bytes: FloatArray) -> BoolArray:
+    width = np.maximum(operand_bytes[:, 0:1], operand_bytes[:, 1:2])
+    row = np.minimum(width, 2.0)  # half-precision products: wider ones keep 4-byte loads
+    return (width <= row) & ((n * row % _ALIGNMENT != 0) | (k * row % _ALIGNMENT != 0))
 
 
 def choose(plans: Plans, rates: FloatArray, units: float, time: TimeCoefficients) -> Choice:
@@ -108,15 +119,18 @@ def choose(plans: Plans, rates: FloatArray, units: float, time: TimeCoefficients
     # n_mma + n_red, then n_l2, as in 2.4; in place, for temporaries cost more than arithmetic
     mma = plans.waves + time.tail_overhead
     mma *= split_work * _AREA
-    mma *= plans.depth + time.tile_prologue
+    core = time.tile_prologue if time.core_prologue is None else time.core_prologue
+    mma *= plans.depth + np.where(plans.edge < 1.0, core, time.tile_prologue)
     mma *= 1.0 + plans.edge * (time.tile_edge * _EDGE)
+    mma *= np.where(plans.misaligned, time.misaligned_factor, 1.0)
     mma /= rates[:, None]
     reduction = np.where(
         _IS_SPLIT,
         plans.results[:, None] * (_PARTIAL_BYTES * SPLIT / beta) + time.split_fixed_cycles,
         0.0,
     )
-    l2 = plans.operand_bytes / (2.0 * beta)
+    operands = time.operand_bytes_per_cycle or 2.0 * time.stream_bytes_per_cycle
+    l2 = plans.operand_bytes / (operands * units)
     total = mma + reduction
     total *= total
     total *= total

@@ -6,6 +6,7 @@ sixty clocks costs little more than one clock.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -70,6 +71,15 @@ class Work:
     link_bytes: FloatArray
     blocks: FloatArray
     family: npt.NDArray[np.intp]
+
+
+class Timed(NamedTuple):
+    """The part of `Work` that durations need: four arrays of equal shape."""
+
+    cycles: FloatArray
+    unclocked_s: FloatArray
+    fixed_cycles: FloatArray
+    fixed_s: FloatArray
 
 
 def fourth_norm(*terms: FloatArray) -> FloatArray:
@@ -187,7 +197,12 @@ def compile_work(found: Alternatives, machine: Machine) -> Work:
             chosen[:, COLUMN["m"]] * depth * chosen[:, COLUMN["a_bytes"]],
             chosen[:, COLUMN["n"]] * depth * chosen[:, COLUMN["b_bytes"]],
         )
-        dram[products] = stream[products] + traffic.panel_rereads(panels, choice.waves, l2)
+        near = chosen[:, COLUMN["resident_bytes"]]
+        dram[products] = (
+            stream[products]
+            - near * traffic.resident_fraction(near, l2)
+            + traffic.panel_rereads(panels, choice.waves, l2)
+        )
         thin = np.minimum(chosen[:, COLUMN["m"]], chosen[:, COLUMN["n"]]) <= _TENSOR_ROWS
         split[products] = thin
     bandwidth = machine.gpu.memory_bandwidth
@@ -227,7 +242,7 @@ def compile_work(found: Alternatives, machine: Machine) -> Work:
     )
 
 
-def durations(work: Work, clock_hz: FloatArray) -> FloatArray:
+def durations(work: Work | Timed, clock_hz: FloatArray) -> FloatArray:
     """Return seconds of each kernel: `pn(n/f, D/W_D; 4) + kappa_c/f + kappa_t`.
 
     Args:
@@ -237,3 +252,8 @@ def durations(work: Work, clock_hz: FloatArray) -> FloatArray:
     return fourth_norm(work.cycles / clock_hz, work.unclocked_s) + (
         work.fixed_cycles / clock_hz + work.fixed_s
     )
+
+
+def moving(work: Work | Timed, kernel_s: FloatArray, clock_hz: FloatArray) -> FloatArray:
+    """Return the part of each kernel's seconds in which blocks work: without its fixed cost."""
+    return kernel_s - (work.fixed_cycles / clock_hz + work.fixed_s)
