@@ -22,11 +22,23 @@ from energaizer_operator.names import Reason
 from energaizer_operator.resources.gpuprofile import GPUProfile
 from energaizer_operator.translate import Answer, EstimateError, Setting
 
-__all__ = ["Answer", "EstimateError", "Estimator", "Question", "Setting", "catalogue", "report"]
+__all__ = [
+    "VERSION",
+    "Answer",
+    "EstimateError",
+    "Estimator",
+    "Question",
+    "Setting",
+    "canonical",
+    "catalogue",
+    "digest_of",
+    "report",
+]
 
 PLAIN = (Setting(),)
 MAX_PENDING = 256  # beyond this the thread is seconds behind: a bound at once is of more use
 catalogue = translate.catalogue
+canonical = translate.canonical
 report = translate.report
 VERSION = translate.VERSION
 

@@ -39,16 +39,25 @@ class Decision:
     options: tuple[Option, ...]
     verdict: Verdict
     plan: placement.Plan
+    likely: Option | None
+    """Where the workload should land."""
     reason: Reason
     """Estimated, or why not."""
     message: str
-    digest: str | None
-    """Of the estimate that is shown."""
 
     @property
-    def chosen(self) -> Option | None:
-        """Return the option that is shown to users: the best that the scheduler may choose."""
-        return _chosen(self.options, self.plan) or self.verdict.charged
+    def shown(self) -> Option | None:
+        """Return the option that people see: where it should land, else what is charged."""
+        return self.likely or self.verdict.charged
+
+    @property
+    def digest(self) -> str | None:
+        """Return the digest of the estimate that is shown."""
+        shown = self.shown
+        for question in self.case.questions:
+            if shown is not None and question.profile.metadata.name == shown.profile:
+                return question.digest
+        return None
 
     @property
     def finding(self) -> Finding:
@@ -57,6 +66,7 @@ class Decision:
         return Finding(
             resolution=self.case.resolution,
             options=self.options,
+            likely=self.likely,
             verdict=self.verdict,
             plan=self.plan,
             objective=self.case.modes.objective,
@@ -79,21 +89,21 @@ def conclude(case: Case, answers: Sequence[tuple[Answer, ...]]) -> Decision:
     problems = [problem.message for problem in case.resolution.problems]
     if message and reason is not Reason.ESTIMATED and message not in problems:
         problems.append(message)
-    verdict = policy.judge(
-        policy.Question(
-            options=options,
-            policies=case.policies,
-            limits=workload.spec.limits if workload else None,
-            workload=case.subject.name,
-            problems=problems,
-            declared_clock_megahertz=inputs.clock_megahertz,
-            declared_cap_watts=inputs.power_cap_watts,
-            remedies=case.world.remedies,
-        )
+    question = policy.Question(
+        options=options,
+        policies=case.policies,
+        limits=workload.spec.limits if workload else None,
+        workload=case.subject.name,
+        problems=problems,
+        declared_clock_megahertz=inputs.clock_megahertz,
+        declared_cap_watts=inputs.power_cap_watts,
+        remedies=case.world.remedies,
     )
+    verdict = policy.judge(question)
+    marked = tuple(policy.within_limits(question))
     plan = placement.plan(
         placement.Wish(
-            options=options,
+            options=marked,
             profiles=case.world.profiles,
             mode=case.modes.placement_mode,
             objective=case.modes.objective,
@@ -101,12 +111,8 @@ def conclude(case: Case, answers: Sequence[tuple[Answer, ...]]) -> Decision:
             allowed_profiles=inputs.allowed_profiles,
         )
     )
-    shown = _chosen(options, plan) or verdict.charged
-    digest = next(
-        (q.digest for q in case.questions if shown and q.profile.metadata.name == shown.profile),
-        None,
-    )
-    return Decision(case, options, verdict, plan, reason, message, digest)
+    likely = policy.likely(question, case.modes.objective)
+    return Decision(case, marked, verdict, plan, likely, reason, message)
 
 
 def decide(subject: Subject, world: World, estimator: Estimator, *, wide: bool = False) -> Decision:
@@ -184,16 +190,3 @@ def _why(
     if not plain:
         return Reason.NO_PROFILE, "no GPUProfile may be chosen"
     return plain[0].reason, plain[0].message
-
-
-def _chosen(options: Sequence[Option], plan: placement.Plan) -> Option | None:
-    candidates = [
-        option
-        for option in options
-        if option.plain and option.reachable and option.feasibility == "Feasible"
-    ]
-    for profile in plan.preferred_profiles:
-        for option in candidates:
-            if option.profile == profile:
-                return option
-    return min(candidates, key=lambda option: option.estimate.energy_joules, default=None)

@@ -12,8 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from importlib.resources import files
 from typing import Any, TypeVar
 
+import yaml
 from pydantic import ValidationError
 
 import energaizer
@@ -33,6 +35,7 @@ from energaizer.precision import Precision
 from energaizer.result import Estimate, Provenance
 from energaizer.workload import Workload
 from energaizer_operator import human
+from energaizer_operator.identity import identities
 from energaizer_operator.inputs import ResolvedInputs
 from energaizer_operator.names import Reason
 from energaizer_operator.resources.aiworkload.spec import Architecture
@@ -47,6 +50,7 @@ __all__ = [
     "Setting",
     "answers",
     "bound",
+    "canonical",
     "catalogue",
     "profile_of",
     "report",
@@ -176,7 +180,21 @@ def report(
 @lru_cache(maxsize=1)
 def catalogue() -> tuple[GPUProfile, ...]:
     """Return every GPU that the estimator knows, as manifests."""
-    return tuple(profile_of(gpu) for gpu in catalog.gpus())
+    file = files("energaizer_operator") / "profiles" / "identities.yaml"
+    known = identities(yaml.safe_load(file.read_text(encoding="utf-8")))
+    return tuple(profile_of(gpu, known.get(gpu.name)) for gpu in catalog.gpus())
+
+
+def canonical(name: str) -> str:
+    """Return the name of the catalogue's GPU that a name or alias means.
+
+    Raises:
+        EstimateError: There is none; the message names the closest ones.
+    """
+    try:
+        return catalog.gpu(name).name
+    except EnergaizerError as error:
+        raise EstimateError(str(error), _USAGE) from None
 
 
 def warm() -> None:

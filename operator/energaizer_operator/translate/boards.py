@@ -88,6 +88,7 @@ def profile_of(gpu: Gpu, identity: Identity | None = None) -> GPUProfile:
         interconnect=Interconnect(
             type=gpu.link.kind, bandwidth_bytes_per_second=round(gpu.link.bandwidth)
         ),
+        partitions=identity.partitions,
     )
     return GPUProfile(metadata=Metadata(name=gpu.name), spec=spec)
 

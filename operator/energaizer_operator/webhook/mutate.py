@@ -33,9 +33,9 @@ async def mutate_pod(judge: Judge, request: Request) -> Answer:
     patch = Patch(obj)
     patch.put(LABEL, part.label)
     decided = await judge.decide(part)
-    if decided.case.idle or decided.chosen is None:
+    if decided.case.idle or decided.shown is None:
         return allow(patch=patch.operations, cause=str(decided.reason))
-    marks = status.pod_annotations(decided.chosen.estimate, part.pods, decided.digest)
+    marks = status.pod_annotations(decided.shown.estimate, part.pods, decided.digest)
     for key, value in marks.items():
         patch.put(("metadata", "annotations", key), value)
     steering = placement.patch(obj.get("spec") or {}, decided.plan)

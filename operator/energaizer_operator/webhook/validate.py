@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from energaizer_operator.decision import Decision, decide_soon
-from energaizer_operator.names import AuditKey, Reason
+from energaizer_operator.names import AuditKey
 from energaizer_operator.owners import describe
 from energaizer_operator.policy import Action
 from energaizer_operator.resources.aiworkload import AIWorkload
@@ -101,8 +101,6 @@ def _answer(judge: Judge, decided: Decision) -> Answer:
 
 def _admit(judge: Judge, decided: Decision, cause: str) -> Answer:
     warnings = [*decided.verdict.warnings, *judge.view.unreadable]
-    if decided.reason is not Reason.ESTIMATED and decided.case.policies:
-        warnings.append(f"judged by a ceiling, not by an estimate: {decided.message}")
     return allow(warnings, _audit(decided), cause=cause)
 
 
