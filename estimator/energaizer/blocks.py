@@ -54,13 +54,9 @@ class Shard(NamedTuple):
 
 @dataclass
 class Listing:
-    """Kernels of one step, equal ones merged, in the order of first use.
-
-    `calls` counts the modules of a framework that ran them: products, norms, activations, attention.
-    """
+    """Kernels of one step, equal ones merged, in the order of first use."""
 
     counts: dict[Kernel, float] = field(default_factory=dict)
-    calls: float = 0.0
 
     def add(self, kernel: Kernel, count: float) -> None:
         """Add so many launches of a kernel."""
@@ -81,8 +77,8 @@ def linear(
         to.add(kernels.elementwise(size, size * formats.activation, size * operand, 4.0), count)
     product = kernels.gemm(
         1.0, tokens, out, inner, (operand, formats.weight, formats.activation), formats.rate
-    )._replace(resident_bytes=tokens * (inner * operand + out * formats.activation))
-    to.calls += count
+    )
+    product = product._replace(resident_bytes=tokens * (inner * operand + out * formats.activation))
     if formats.unpacked:
         passes = max(1.0, tokens / _DEQUANTISE_TILE)
         product = product._replace(core_flops=2.0 * out * inner * passes)
@@ -93,7 +89,6 @@ def head(to: Listing, shard: Shard, rows: float, count: float, formats: Formats)
     """Add the language head: logits of `rows` positions, in the format that heads keep."""
     sizes = (formats.activation, formats.head, formats.activation)
     to.add(kernels.gemm(1.0, rows, shard.vocabulary, shard.hidden, sizes, formats.head_rate), count)
-    to.calls += count
 
 
 def sampling(to: Listing, vocabulary: float, rows: float, count: float, formats: Formats) -> None:
@@ -175,6 +170,8 @@ class EagerStyle(NamedTuple):
         where: The causal mask is a `where` over the scores, beside fills of its constants.
         mask: A mask is added to the scores.
         merged: q, k and v come from one product.
+        dense_heads: q, k and v are laid out anew even for a single sequence.
+        calls: Modules called in a layer.
     """
 
     scale_on: str = "scores"
@@ -182,6 +179,8 @@ class EagerStyle(NamedTuple):
     where: bool = False
     mask: bool = True
     merged: bool = False
+    dense_heads: bool = False
+    calls: float = 14.0
 
 
 def eager_attention(
@@ -204,11 +203,13 @@ def eager_attention(
         to.add(kernels.copy(keys / repeats, act), 2.0 * layers)
     if repeats > 1:
         to.add(kernels.copy(keys, act), 2.0 * layers)
-    if shard.sequences > 1:
+    if shard.sequences > 1 or style.dense_heads:
         to.add(kernels.copy(tokens * width, act), layers)
         to.add(kernels.copy(keys, act), 2.0 * layers)
     sizes = (act, act, act)
-    to.add(kernels.gemm(groups, shard.queries, shard.context, shard.head_size, sizes, rate), layers)
+    near = act * (tokens * width + keys + scores)
+    product = kernels.gemm(groups, shard.queries, shard.context, shard.head_size, sizes, rate)
+    to.add(product._replace(resident_bytes=near), layers)
     if style.scale_on == "scores":
         to.add(pointwise(scores, 1.0, act), layers)
     if style.where:
@@ -223,14 +224,10 @@ def eager_attention(
         to.add(kernels.copy(scores, kernels.FP32_BYTES, act), layers)
     softmax_bytes = kernels.FP32_BYTES if wide else act
     to.add(kernels.softmax(groups * shard.queries, shard.context, softmax_bytes), layers)
-    to.add(kernels.gemm(groups, shard.queries, shard.head_size, shard.context, sizes, rate), layers)
+    product = kernels.gemm(groups, shard.queries, shard.head_size, shard.context, sizes, rate)
+    to.add(product._replace(resident_bytes=near), layers)
     if shard.queries > 1:
         to.add(kernels.copy(tokens * width, act), layers)
-
-
-def _near(product: Kernel) -> Kernel:
-    """Return a product whose operands and result are all activations of its neighbours."""
-    return product._replace(resident_bytes=product.read_bytes + product.write_bytes)
 
 
 def eager_activation(
@@ -238,7 +235,6 @@ def eager_activation(
 ) -> None:
     """Add the nonlinearity of an MLP: one kernel, or the eight of a written-out GELU."""
     act = formats.activation
-    to.calls += layers
     if name == "gelu_new":
         to.add(pointwise(elements, 1.0, act), (_GELU_KERNELS - 3.0) * layers)
         to.add(pointwise(elements, 1.0, act, special=1.0), layers)
@@ -255,7 +251,6 @@ def eager_activation(
 def eager_rms_norm(to: Listing, rows: float, width: float, count: float, formats: Formats) -> None:
     """Add an RMS norm written out line by line, in fp32 between two casts."""
     act, wide, size = formats.activation, kernels.FP32_BYTES, rows * width
-    to.calls += count
     if act < wide:
         to.add(kernels.copy(size, act, wide), count)
         to.add(kernels.copy(size, wide, act), count)

@@ -48,6 +48,9 @@ class TimeCoefficients(Record):
     misaligned_factor: float = Field(
         default=3.0, ge=1, description="work of tensor products whose rows break 16-byte alignment"
     )
+    elements_per_cycle: float | None = Field(
+        default=None, gt=0, description="of a streaming kernel, per cycle and SM; None: no limit"
+    )
     usable_l2_fraction: float = Field(gt=0, le=1, description="[phi]")
     special_per_cycle: float = Field(gt=0, description="special-function operations per cycle, SM")
     kernel_cycles: float = Field(

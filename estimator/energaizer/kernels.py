@@ -6,6 +6,7 @@ P steps (a prompt, sampled decode steps) runs them, so that every later room wor
 Formulas are those of the method's reference, section 3.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -20,7 +21,7 @@ FloatArray = npt.NDArray[np.float64]
 FAMILY = {name: index for index, name in enumerate(FAMILIES)}
 RATE = {name: index for index, name in enumerate(RATE_KEYS)}
 FP32_BYTES = 4.0
-_BLOCK_ELEMENTS = 1024
+BLOCK_ELEMENTS = 1024  # elements that one block of a streaming kernel takes
 _ATTENTION_TILE = 128
 _SPLIT_TOKENS = 256
 _MOST_SPLITS = 32
@@ -83,8 +84,8 @@ def gemm(
 
 
 def elementwise(
-    elements: float, read_bytes: float, write_bytes: float, flops: float = 1.0, special: float = 0.0,
-    family: str = "elementwise",
+    elements: float, read_bytes: float, write_bytes: float, flops: float = 1.0,
+    special: float = 0.0, family: str = "elementwise",
 ) -> Kernel:  # fmt: skip
     """Return a streaming kernel: bytes read and written, FLOP and exponentials an element.
 
@@ -99,7 +100,7 @@ def elementwise(
     return Kernel(
         FAMILY[family], read_bytes=read_bytes, write_bytes=write_bytes,
         onchip_bytes=read_bytes + write_bytes, core_flops=flops * elements,
-        special=special * elements, blocks=max(1.0, elements / _BLOCK_ELEMENTS),
+        special=special * elements, blocks=max(1.0, elements / BLOCK_ELEMENTS),
     )  # fmt: skip
 
 
@@ -176,7 +177,7 @@ def attention_prefill(
         cache_bytes: Bytes per element of K and V.
         rate: Key of the peak rate of the two products.
     """
-    tiles = np.ceil(tokens / _ATTENTION_TILE)
+    tiles = math.ceil(tokens / _ATTENTION_TILE)
     # Half of each tile on the diagonal is masked but computed.
     done = pairs if pairs >= tokens * tokens else pairs + tiles * _ATTENTION_TILE * min(
         _ATTENTION_TILE, tokens) / 2.0  # fmt: skip
@@ -187,17 +188,16 @@ def attention_prefill(
     blocks = queries * tiles
     return Kernel(
         FAMILY["attention-prefill"], 4.0 * queries * heads.size * done, RATE[rate],
-        q + 2.0 * kv, q, 2.0 * q + 2.0 * queries * done * heads.size * cache_bytes / _ATTENTION_TILE,
+        q + 2.0 * kv, q,
+        2.0 * q + 2.0 * queries * done * heads.size * cache_bytes / _ATTENTION_TILE,
         special=queries * done, blocks=blocks, cacheable=0.0,
     )  # fmt: skip
 
 
 def decode_splits(context: float, sequences: float, kv_heads: float, units: float) -> float:
     """Return into how many blocks the keys of one KV head are split on `units` SMs, 1 to 32."""
-    most = min(
-        _MOST_SPLITS, np.ceil(context / _SPLIT_TOKENS), np.ceil(units / (sequences * kv_heads))
-    )
-    return float(max(1.0, most))
+    fills = math.ceil(units / (sequences * kv_heads))
+    return float(max(1, min(_MOST_SPLITS, math.ceil(context / _SPLIT_TOKENS), fills)))
 
 
 def attention_decode(
@@ -215,7 +215,7 @@ def attention_decode(
     return Kernel(
         FAMILY["attention-decode"], 4.0 * queries * heads.size * context, RATE[rate],
         kv + q, q, kv + 2.0 * q, special=queries * context,
-        blocks=groups * min(_MOST_SPLITS, np.ceil(context / _SPLIT_TOKENS)),
+        blocks=groups * min(_MOST_SPLITS, math.ceil(context / _SPLIT_TOKENS)),
         batch=groups, cacheable=0.0, in_flight=1.0,
     )  # fmt: skip
 
@@ -239,8 +239,8 @@ class Program:
         repetitions: How often each step runs; fractional where decode is sampled, shape (P,).
         sequences: Sequences that each step advances, shape (P,).
         layers: Transformer layers of a step, shape (P,).
-        calls: Calls of framework modules in a step, shape (P,).
         graphed: Step is launched as decode (a graph where the host has one), shape (P,).
+        calls: Calls of framework modules in each step, which cost host time too, shape (P,).
         stages: Pipeline stages; a step is one stage, its wall time spans `slots` of it.
         slots: Stage times that pass per step, shape (P,).
         runs: Stage runs per step, at most `slots`; the rest is waiting, shape (P,).
@@ -252,8 +252,8 @@ class Program:
     repetitions: FloatArray
     sequences: FloatArray
     layers: FloatArray
-    calls: FloatArray
     graphed: npt.NDArray[np.bool_]
+    calls: FloatArray
     slots: FloatArray
     runs: FloatArray
     stages: int = 1

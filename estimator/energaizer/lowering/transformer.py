@@ -1,8 +1,8 @@
 """Dense transformers to kernels: prompt and sampled decode steps, fused or eager, sharded.
 
-Generated from the architecture, not from a trace, so that no kernel is missing that a tracer does not
-see. Decode steps differ only in their context; a few contexts stand for all (Gauss points, exact
-for whatever is affine in context), split where a window fills.
+Generated from the architecture, not from a trace, so that no kernel is missing that a tracer does
+not see. Decode steps differ only in their context; a few contexts stand for all (Gauss points,
+exact for whatever is affine in context), split where a window fills.
 """
 
 import itertools
@@ -21,14 +21,15 @@ from energaizer.workload import Workload
 
 _FULL = float("inf")
 _EXACT_STEPS = 4
+_OUTER_CALLS = 8.0  # modules around the layers: embeddings, last norm, head or pooler
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(3)
 _WIDE = {Precision.FP32: 4.0, Precision.TF32: 4.0}
 _ATTENTION_RATE = {Precision.FP32: "fp32", Precision.TF32: "tf32", Precision.FP16: "fp16"}
 _STYLES = {
-    "bert": EagerStyle(wide_softmax=False),
-    "roberta": EagerStyle(wide_softmax=False),
-    "gpt2": EagerStyle(wide_softmax=False, where=True, mask=False, merged=True),
-    "opt": EagerStyle(scale_on="query"),
+    "bert": EagerStyle(wide_softmax=False, calls=18.0),
+    "roberta": EagerStyle(wide_softmax=False, calls=18.0),
+    "gpt2": EagerStyle(wide_softmax=False, where=True, mask=False, merged=True, calls=13.0),
+    "opt": EagerStyle(scale_on="query", dense_heads=True, calls=11.0),
     "phi3": EagerStyle(merged=True),
 }
 
@@ -69,7 +70,7 @@ def formats_of(workload: Workload) -> Formats:
 def decode_contexts(
     first: float, last: float, breaks: tuple[float, ...]
 ) -> tuple[FloatArray, FloatArray]:
-    """Return contexts that stand for the steps `first`, `first + 1`, ..., `last`, and their weights.
+    """Return contexts that stand for the steps `first`, `first + 1`, ..., `last`, with weights.
 
     Weights sum to the number of steps, and the weighted sum of any affine function over the points
     is its sum over all steps; between breaks the same holds for polynomials of degree five in the
@@ -111,7 +112,7 @@ def lower(workload: Workload) -> Program:
     """
     check(workload)
     return _lower(
-        workload.model, workload.batch, workload.input_tokens, workload.output_tokens,
+        workload.model, workload.batch, (workload.input_tokens, workload.output_tokens),
         workload.attention, formats_of(workload),
         (workload.parallelism.tensor, workload.parallelism.pipeline),
     )  # fmt: skip
@@ -124,8 +125,8 @@ def check(workload: Workload) -> None:
         raise InputError(f"{model.name} is an encoder and cannot decode; set output_tokens to 0")
     if model.attention_heads % split.tensor:
         raise InputError(
-            f"{model.attention_heads} heads of {model.name} do not divide by tensor={split.tensor}; "
-            "choose a divisor"
+            f"{model.attention_heads} heads of {model.name} do not divide by "
+            f"tensor={split.tensor}; choose a divisor"
         )
     if split.pipeline > model.layers:
         raise InputError(
@@ -155,10 +156,10 @@ def shard_of(model: Model, sequences: float, queries: float, context: float, ten
 
 @lru_cache(maxsize=1024)
 def _lower(
-    model: Model, batch: int, prompt: int, output: int, attention: str, formats: Formats,
+    model: Model, batch: int, tokens: tuple[int, int], attention: str, formats: Formats,
     split: tuple[int, int],
 ) -> Program:  # fmt: skip
-    tensor, stages = split
+    (prompt, output), (tensor, stages) = tokens, split
     micro = min(stages, batch)
     sequences = batch / micro
     steps = [Step("prefill", 1.0, shard_of(model, sequences, prompt, prompt, tensor))]
@@ -169,7 +170,6 @@ def _lower(
             shard = shard_of(model, sequences, 1.0, float(context), tensor)
             steps.append(Step("decode", float(weight), shard))
     found: dict[kernels.Kernel, FloatArray] = {}
-    calls = np.zeros(len(steps))
     for index, step in enumerate(steps):
         listing = Listing()
         rows = step.shard.tokens if output == 0 else step.shard.sequences
@@ -180,7 +180,6 @@ def _lower(
         if stages > 1:  # hidden states go to the next stage
             message = step.shard.tokens * model.hidden_size * formats.activation
             listing.add(kernels.all_reduce(message, 2.0), stages - 1.0)
-        calls[index] = listing.calls / stages
         for kernel, count in listing.counts.items():
             found.setdefault(kernel, np.zeros(len(steps)))[index] += count / stages
     slots = [micro + stages - 1.0 if step.phase == "prefill" else float(stages) for step in steps]
@@ -191,13 +190,18 @@ def _lower(
         repetitions=np.array([step.repetitions for step in steps]),
         sequences=np.full(len(steps), sequences),
         layers=np.full(len(steps), model.layers / stages),
-        calls=calls,
         graphed=np.array([step.phase == "decode" for step in steps]),
+        calls=np.full(len(steps), _calls(model) / stages),
         slots=np.array(slots),
         runs=np.full(len(steps), float(micro)),
         stages=stages,
         notes=_notes(model, prompt + max(0, output - 1)),
     )
+
+
+def _calls(model: Model) -> float:
+    """Return how many framework modules one step calls."""
+    return model.layers * _STYLES.get(model.family, EagerStyle()).calls + _OUTER_CALLS
 
 
 def _notes(model: Model, context: int) -> tuple[str, ...]:
@@ -279,7 +283,6 @@ def _eager(
         blocks.eager_rms_norm(to, tokens, shard.hidden, norms, formats)
     else:
         to.add(kernels.normalization(tokens, shard.hidden, act), norms)
-        to.calls += norms
     if style.merged:
         blocks.linear(to, width + 2.0 * kv_width, shard.hidden, tokens, layers, formats)
     else:
