@@ -31,6 +31,14 @@ cluster-up: install ## Start a real control plane with simulated GPU nodes on th
 cluster-down: install ## Stop it; nothing is left behind
 	@$(BIN)/python -m localcluster down
 
+.PHONY: demo
+demo: install ## The operator at work on a real control plane: a workload priced, placed, refused; a minute once built
+	@$(BIN)/python -m localcluster.demo
+
+.PHONY: demo-down
+demo-down: install ## Stop the demo; nothing is left behind
+	@$(BIN)/python -m localcluster down --name demo
+
 .PHONY: check
 check: install ## Unit tests, format, lint, types, import contracts, generated files: minutes, no cluster
 	$(BIN)/ruff format --check .
