@@ -7,7 +7,7 @@ that a manifest is judged alike offline and in the cluster.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -82,6 +82,14 @@ class Base(BaseModel):
 
     rules: ClassVar[tuple[Rule, ...]] = ()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_nulls(cls, data: Any) -> Any:
+        """Take `key: null` for an absent key, as the API server does."""
+        if isinstance(data, dict) and None in data.values():
+            return {key: value for key, value in data.items() if value is not None}
+        return data
+
     @model_validator(mode="after")
     def _obey_rules(self) -> Self:
         for rule in self.rules:
@@ -99,6 +107,7 @@ class _ListMarker:
     """How a list behaves in the cluster: its bound, and what server-side apply does to it."""
 
     limit: int
+    least: int = field(default=0, kw_only=True)
 
     def _markers(self) -> dict[str, Any]:
         return {"x-kubernetes-list-type": "atomic"}
@@ -109,13 +118,15 @@ class _ListMarker:
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
-        schema = {**handler(source), "strict": False, "max_length": self.limit}
+        least = {"min_length": self.least} if self.least else {}
+        schema = {**handler(source), "strict": False, "max_length": self.limit, **least}
         return core_schema.no_info_after_validator_function(self._check, schema)
 
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        return {**handler(schema), "maxItems": self.limit, **self._markers()}
+        least = {"minItems": self.least} if self.least else {}
+        return {**handler(schema), **least, "maxItems": self.limit, **self._markers()}
 
 
 @dataclass(frozen=True)

@@ -50,8 +50,8 @@ class MatchExpression(Base):
 class NodeSelectorTerm(Base):
     """Demands that must all be met; several terms are alternatives."""
 
-    match_expressions: Annotated[tuple[MatchExpression, ...], AsList(4), Field(min_length=1)] = (
-        Field(description="Demands on the labels of one node.")
+    match_expressions: Annotated[tuple[MatchExpression, ...], AsList(4, least=1)] = Field(
+        description="Demands on the labels of one node."
     )
 
 
