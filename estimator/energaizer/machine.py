@@ -78,7 +78,7 @@ def build(gpu: Gpu, coefficients: Coefficients) -> Machine:
     default = FamilyCoefficients(provenance=Provenance.ANALYTICAL)
     families = [coefficients.families.get(name, default) for name in FAMILIES]
     efficiency = _by_key(coefficients.rate_efficiency, 1.0)
-    peaks = _by_key(gpu.peak_flops, np.nan)
+    peaks = np.array([gpu.peak_flops.get(key, np.nan) for key in RATE_KEYS])
     curve = coefficients.voltage or gpu.voltage
     if curve is None:
         curve = ((gpu.reference_clock_hz, coefficients.power.reference_v),)

@@ -27,7 +27,9 @@ class Workload(BaseModel):
         default=0, ge=0, le=16777216, description="0: prefill or encoder only"
     )
     requests: int | None = Field(default=None, ge=1, le=2**53 - 1)
-    duration_s: float | None = Field(default=None, gt=0, description="steady serving for that long")
+    duration_s: float | None = Field(
+        default=None, gt=0, le=3.2e9, description="steady serving for that long"
+    )
     precision: Precision = Precision.BF16
     weight_precision: Precision | None = Field(default=None, description="None: as `precision`")
     cache_precision: Precision | None = Field(
