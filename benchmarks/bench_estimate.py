@@ -77,7 +77,6 @@ def main() -> None:
         ("estimate, known shape, throttled", timed(lambda _: pipeline.estimate(boost, gpu))),
         ("lower a workload, cached", timed(lambda _: lowering.lower(base))),
     ]
-    count = len(whatif.sweep(base, [gpu], clocks_hz=None, batches=range(1, 33)))
     free = base.model_copy(update={"clock_hz": None})
     start = time.perf_counter()
     count = len(whatif.sweep(free, [gpu], batches=range(1, 33), limits_w=[300, 400, 500, 600, 700]))
