@@ -49,15 +49,13 @@ check: install ## Unit tests, format, lint, types, import contracts, generated f
 	$(BIN)/python -m energaizer_operator.kubectl profiles | diff -q - charts/kustomize/profiles/gpuprofiles.yaml || { echo "profiles differ from the catalogue; run: make profiles" >&2; exit 1; }
 	$(BIN)/pytest -q -n auto -m "not cluster"
 
-<<<<<<< HEAD
 .PHONY: crds
 crds: install ## Write crds/ anew from the models of the operator
 	$(BIN)/python -m energaizer_operator.crds
-=======
+
 .PHONY: bench
 bench: install ## Time estimates beside a bare numpy reference
 	$(BIN)/python benchmarks/bench_estimate.py
->>>>>>> physics
 
 .PHONY: profiles
 profiles: install ## Write charts/kustomize/profiles anew from the estimator's catalogue
