@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     GetCoreSchemaHandler,
@@ -65,6 +66,13 @@ def _add_rules(schema: dict[str, Any], model: type[BaseModel]) -> None:
         ]
 
 
+def without_nulls(data: Any) -> Any:
+    """Return an object without its null values, which the API server takes for absent keys."""
+    if isinstance(data, dict) and None in data.values():
+        return {key: value for key, value in data.items() if value is not None}
+    return data
+
+
 class Base(BaseModel):
     """A frozen object of the API: snake_case here, camelCase in the cluster, unknown keys refused.
 
@@ -86,9 +94,7 @@ class Base(BaseModel):
     @classmethod
     def _drop_nulls(cls, data: Any) -> Any:
         """Take `key: null` for an absent key, as the API server does."""
-        if isinstance(data, dict) and None in data.values():
-            return {key: value for key, value in data.items() if value is not None}
-        return data
+        return without_nulls(data)
 
     @model_validator(mode="after")
     def _obey_rules(self) -> Self:
@@ -178,6 +184,11 @@ PowerCap = Annotated[int, Field(ge=10, le=5000)]
 Seconds = Annotated[int, Field(ge=1, le=31622400)]
 ObjectName = Annotated[str, Field(min_length=1, max_length=253)]
 ProfileName = Annotated[str, Field(min_length=1, max_length=63)]
+Labels = Annotated[
+    dict[str, Annotated[str, Field(max_length=63)]],
+    Field(max_length=16),
+    BeforeValidator(without_nulls),
+]
 LabelKey = Annotated[str, Field(min_length=1, max_length=317)]
 LabelValue = Annotated[str, Field(max_length=63)]
 Digest = Annotated[str, Field(max_length=71, pattern=r"^sha256:[0-9a-f]{64}$")]

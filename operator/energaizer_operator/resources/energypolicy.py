@@ -12,6 +12,7 @@ from energaizer_operator.schema import (
     Conditions,
     Count,
     LabelKey,
+    Labels,
     LabelValue,
     Objective,
     ObjectName,
@@ -56,9 +57,7 @@ class SelectorExpression(Base):
 class LabelSelector(Base):
     """A core label selector: all demands must hold; an empty one selects everything."""
 
-    match_labels: Annotated[dict[str, LabelValue], Field(max_length=16)] | None = unset(
-        "Labels with exactly these values."
-    )
+    match_labels: Labels | None = unset("Labels with exactly these values.")
     match_expressions: Annotated[tuple[SelectorExpression, ...], AsList(16)] = Field(
         default=(), description="Further demands."
     )
