@@ -27,7 +27,8 @@ Object = dict[str, Any]
 """A Kubernetes object as the API server writes it."""
 
 _METADATA_ONLY = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
-_TLS_GRACE_S = 10.0
+_CONNECT_S = 10.0
+_USER_AGENT = "energaizer-operator"
 
 
 class ClusterError(Exception):
@@ -124,7 +125,9 @@ class Cluster:
                 f"no cluster: cannot use {where}: {error}; "
                 "set ENERGAIZER_OPERATOR_KUBECONFIG or pass --kubeconfig"
             ) from error
-        cluster = cls(ApiClient(configuration), settings)
+        client = ApiClient(configuration)
+        client.user_agent = _USER_AGENT
+        cluster = cls(client, settings)
         try:
             await cluster.server_version()
         except ClusterError:
@@ -227,7 +230,7 @@ class Cluster:
         }
         timeout = aiohttp.ClientTimeout(
             total=None,
-            sock_connect=_TLS_GRACE_S,
+            sock_connect=_CONNECT_S,
             sock_read=self._settings.watch_silence_s,
         )
         accept = f"{_METADATA_ONLY.format('')},application/json" if metadata_only else ""
