@@ -1,4 +1,6 @@
-"""The errors a caller can decide on; every message says what is wrong, where, and what to do next."""
+"""The errors a caller can decide on; every message says what is wrong, where, what to do next."""
+
+from pydantic import ValidationError
 
 
 class EnergaizerError(Exception):
@@ -23,3 +25,26 @@ class NoEstimateError(EnergaizerError):
 
 class ProfileError(EnergaizerError):
     """A profile file is unreadable or breaks its schema. Exit code 1."""
+
+
+_SHOWN_FAULTS = 4
+
+
+def shorten(text: str, width: int = 80) -> str:
+    """Return a text of somebody else's, cut so that it fits into a message."""
+    return text if len(text) <= width else text[: width - 3] + "..."
+
+
+def one_line(error: Exception) -> str:
+    """Return what an error says in one line; of a failed validation, each field with its fault."""
+    if not isinstance(error, ValidationError):
+        return " ".join(str(error).split()) or type(error).__name__
+    faults = []
+    for fault in error.errors(include_url=False, include_context=False):
+        field = ".".join(str(part) for part in fault["loc"])
+        message = fault["msg"].removeprefix("Value error, ")
+        if field and fault["type"] != "missing":
+            message += f", not {shorten(repr(fault['input']), 40)}"
+        faults.append(f"{field}: {message}" if field else message)
+    more = len(faults) - _SHOWN_FAULTS
+    return "; ".join(faults[:_SHOWN_FAULTS]) + (f"; and {more} more" if more > 0 else "")

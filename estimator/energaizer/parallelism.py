@@ -4,7 +4,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Parallelism(BaseModel):
-    """Degrees of parallelism; their product without `expert` is the number of GPUs of a deployment."""
+    """Degrees of parallelism; their product, `expert` aside, is the number of GPUs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -2,6 +2,9 @@
 
 from enum import StrEnum
 
+RATE_KEYS = ("fp32", "tf32", "fp16", "bf16", "fp8", "int8", "fp4")
+"""Keys of `Gpu.peak_flops` in the order in which arrays hold them; fp32 runs on CUDA cores."""
+
 
 class Precision(StrEnum):
     """A number format of operands, weights or cache."""
@@ -18,7 +21,7 @@ class Precision(StrEnum):
 
     @property
     def bytes_per_element(self) -> float:
-        """Bytes of one stored element, block scales included (estimation.md, "Bytes per weight")."""
+        """Bytes of one stored element, block scales included."""
         return _BYTES[self]
 
     @property
@@ -27,8 +30,8 @@ class Precision(StrEnum):
         return _RATE[self]
 
 
-# fp8 with one fp32 scale per 128x128 block, nvfp4 with an fp8 scale per 16, mxfp4 with 8 bits per 32,
-# int4 with a 16-bit scale per 128 elements.
+# Scales: fp8 one fp32 per 128x128 block, nvfp4 one fp8 per 16 elements, mxfp4 8 bits per 32,
+# int4 16 bits per 128.
 _BYTES = {
     Precision.FP32: 4.0,
     Precision.TF32: 4.0,

@@ -38,7 +38,7 @@ class Quantity(_Frozen):
 
 
 class PhaseEstimate(_Frozen):
-    """One phase of a job (prefill, decode, idle): time-weighted means and sums over its repetitions."""
+    """One phase of a job (prefill, decode, idle): sums and means over its repetitions."""
 
     name: str
     count: int = Field(ge=0, description="repetitions, e.g. decode steps")

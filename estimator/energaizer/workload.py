@@ -21,12 +21,16 @@ class Workload(BaseModel):
     model: Model
     batch: int = Field(default=1, ge=1, le=65536, description="sequences that run together")
     input_tokens: int = Field(ge=1, le=16777216, description="tokens of one prompt")
-    output_tokens: int = Field(default=0, ge=0, le=16777216, description="0: prefill or encoder only")
+    output_tokens: int = Field(
+        default=0, ge=0, le=16777216, description="0: prefill or encoder only"
+    )
     requests: int | None = Field(default=None, ge=1, le=2**53 - 1)
     duration_s: float | None = Field(default=None, gt=0, description="steady serving for that long")
     precision: Precision = Precision.BF16
     weight_precision: Precision | None = Field(default=None, description="None: as `precision`")
-    cache_precision: Precision | None = Field(default=None, description="KV cache; None: as activations")
+    cache_precision: Precision | None = Field(
+        default=None, description="KV cache; None: as activations"
+    )
     parallelism: Parallelism = Parallelism()
     attention: Literal["fused", "eager"] = "fused"
     host: str = Field(default="serving", description="host profile: serving, pytorch-eager, ...")

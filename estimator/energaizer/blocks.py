@@ -1,0 +1,271 @@
+"""Pieces that families of models share: projections, attention, MLP, norms, embeddings.
+
+Each piece adds its kernels to a `Listing`; equal kernels are merged with a count. Two ways to run
+a model differ in their kernels, not in their mathematics: `fused`, as serving engines do, and
+`eager`, as PyTorch runs a module line by line, with the layout copies, casts, masks and scalings
+that a tracer does not list (method, section 3: implicit kernels).
+"""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from energaizer import kernels
+from energaizer.kernels import Heads, Kernel
+
+_GELU_KERNELS = 8  # gelu_new written out: 4 scalings, a power, an add, a tanh, a product
+_GELU_FLOPS, _SILU_FLOPS = 8.0, 4.0
+_NORM_KERNELS = 6  # RMS norm written out: cast, square, mean, rsqrt, scale, cast, weight
+_DEQUANTISE_TILE = 128.0  # rows of a tile that share one unpacked weight
+
+
+class Formats(NamedTuple):
+    """Bytes per element and rate keys of a run."""
+
+    activation: float
+    weight: float
+    cache: float
+    head: float
+    rate: str
+    attention_rate: str
+    head_rate: str
+    quantised_input: float = 0.0  # bytes of an operand quantised before each product; 0: none
+    unpacked: bool = False  # narrow weights that are unpacked to the rate of the activations
+
+
+class Shard(NamedTuple):
+    """What one GPU computes in one step: its share of the model and the tokens of the step."""
+
+    sequences: float
+    queries: float  # new tokens of one sequence
+    context: float  # keys that the last new token sees
+    heads: float
+    kv_heads: float
+    head_size: float
+    hidden: float
+    inner: float
+    vocabulary: float
+    ranks: float
+
+    @property
+    def tokens(self) -> float:
+        """New tokens of all sequences."""
+        return self.sequences * self.queries
+
+
+@dataclass
+class Listing:
+    """Kernels of one step, equal ones merged, in the order of first use."""
+
+    counts: dict[Kernel, float] = field(default_factory=dict)
+
+    def add(self, kernel: Kernel, count: float) -> None:
+        """Add so many launches of a kernel."""
+        if count > 0:
+            self.counts[kernel] = self.counts.get(kernel, 0.0) + count
+
+
+def linear(
+    to: Listing, out: float, inner: float, tokens: float, count: float, formats: Formats
+) -> None:
+    """Add projections of `tokens` rows from `inner` to `out` features.
+
+    Narrow weights are unpacked on the CUDA cores; a quantised input is a kernel of its own.
+    """
+    operand = formats.quantised_input or formats.activation
+    if formats.quantised_input:
+        size = tokens * inner
+        to.add(kernels.elementwise(size, size * formats.activation, size * operand, 4.0), count)
+    product = kernels.gemm(
+        1.0, out, tokens, inner, (formats.weight, operand, formats.activation), formats.rate
+    )
+    product = product._replace(
+        resident_bytes=tokens * (inner * operand + out * formats.activation)
+    )
+    if formats.unpacked:
+        passes = max(1.0, tokens / _DEQUANTISE_TILE)
+        product = product._replace(core_flops=2.0 * out * inner * passes)
+    to.add(product, count)
+
+
+def head(to: Listing, shard: Shard, rows: float, count: float, formats: Formats) -> None:
+    """Add the language head: logits of `rows` positions, in the format that heads keep."""
+    sizes = (formats.head, formats.activation, formats.activation)
+    to.add(kernels.gemm(1.0, shard.vocabulary, rows, shard.hidden, sizes, formats.head_rate), count)
+
+
+def sampling(to: Listing, vocabulary: float, rows: float, count: float, formats: Formats) -> None:
+    """Add the choice of the next token: a cast to fp32, a softmax and a search over the logits."""
+    size = rows * vocabulary
+    to.add(kernels.copy(size, formats.activation, 4.0), count)
+    to.add(kernels.softmax(rows, vocabulary, 4.0), count)
+    to.add(kernels.elementwise(size, 4.0 * size, 8.0 * rows), count)
+
+
+def exchange(to: Listing, shard: Shard, count: float, formats: Formats) -> None:
+    """Add the sum of partial results over tensor-parallel ranks."""
+    if shard.ranks > 1:
+        message = shard.tokens * shard.hidden * formats.activation
+        to.add(kernels.all_reduce(message, shard.ranks), count)
+
+
+def residual(to: Listing, shard: Shard, count: float, formats: Formats) -> None:
+    """Add `x + y` over the hidden states of all tokens."""
+    to.add(pointwise(shard.tokens * shard.hidden, 2.0, formats.activation), count)
+
+
+def pointwise(elements: float, inputs: float, element_bytes: float, special: float = 0.0) -> Kernel:
+    """Return an elementwise kernel with so many inputs and one output of equal format."""
+    size = elements * element_bytes
+    return kernels.elementwise(elements, inputs * size, size, 1.0, special)
+
+
+def tiny(to: Listing, count: float) -> None:
+    """Add kernels on a handful of elements: fills, position ids, scalars moved to the board."""
+    to.add(kernels.elementwise(1.0, 8.0, 8.0, 0.0), count)
+
+
+def fused_attention(
+    to: Listing, shard: Shard, windows: tuple[tuple[float, float], ...], formats: Formats,
+    causal: bool,
+) -> None:  # fmt: skip
+    """Add attention of all layers as one kernel each.
+
+    Args:
+        to: Listing to extend.
+        shard: Share of this GPU.
+        windows: (keys that a token sees at most, layers with that window).
+        formats: Bytes and rates.
+        causal: A token sees only earlier ones.
+    """
+    heads = Heads(shard.sequences, shard.heads, shard.kv_heads, shard.head_size)
+    for window, layers in windows:
+        if shard.queries == 1 and causal:
+            seen = min(shard.context, window)
+            kernel = kernels.attention_decode(
+                heads, seen, formats.activation, formats.cache, formats.attention_rate
+            )
+        else:
+            pairs = kernels.causal_pairs(shard.queries, window)
+            kernel = kernels.attention_prefill(
+                heads, shard.queries, pairs if causal else shard.queries**2,
+                formats.activation, formats.cache, formats.attention_rate,
+            )  # fmt: skip
+        to.add(kernel, layers)
+
+
+def fused_mlp(to: Listing, shard: Shard, gated: bool, layers: float, formats: Formats) -> None:
+    """Add the MLP of all layers: up (and gate as one product), activation, down."""
+    tokens, inner = shard.tokens, shard.inner
+    branches = 2.0 if gated else 1.0
+    linear(to, branches * inner, shard.hidden, tokens, layers, formats)
+    size = tokens * inner * formats.activation
+    to.add(kernels.elementwise(tokens * inner, branches * size, size, _SILU_FLOPS, 1.0), layers)
+    linear(to, shard.hidden, inner, tokens, layers, formats)
+
+
+class EagerStyle(NamedTuple):
+    """How a module of a library writes attention out, line by line.
+
+    Attributes:
+        scale_on: What the scaling by 1/sqrt(d) multiplies.
+        wide_softmax: Softmax in fp32 between two casts.
+        where: The causal mask is a `where` over the scores, beside fills of its constants.
+        mask: A mask is added to the scores.
+        merged: q, k and v come from one product.
+        dense_heads: q, k and v are laid out anew even for a single sequence.
+        calls: Modules called in a layer.
+    """
+
+    scale_on: str = "scores"
+    wide_softmax: bool = True
+    where: bool = False
+    mask: bool = True
+    merged: bool = False
+    dense_heads: bool = False
+    calls: float = 14.0
+
+
+def eager_attention(
+    to: Listing, shard: Shard, style: EagerStyle, layers: float, formats: Formats
+) -> None:
+    """Add attention of all layers as PyTorch runs it line by line, without a fused kernel.
+
+    Every score is written to memory, also those that a mask hides. Products of four-dimensional
+    views copy q, k and v to a dense layout, unless there is a single sequence.
+    """
+    act, rate = formats.activation, formats.attention_rate
+    tokens, groups = shard.tokens, shard.sequences * shard.heads
+    width = shard.heads * shard.head_size
+    keys = shard.sequences * shard.context * width
+    scores = groups * shard.queries * shard.context
+    repeats = shard.heads / shard.kv_heads
+    if style.scale_on == "query":
+        to.add(pointwise(tokens * width, 1.0, act), layers)
+    if shard.queries < shard.context:  # the cache is concatenated with the new keys and values
+        to.add(kernels.copy(keys / repeats, act), 2.0 * layers)
+    if repeats > 1:
+        to.add(kernels.copy(keys, act), 2.0 * layers)
+    if shard.sequences > 1 or style.dense_heads:
+        to.add(kernels.copy(tokens * width, act), layers)
+        to.add(kernels.copy(keys, act), 2.0 * layers)
+    sizes = (act, act, act)
+    near = act * (tokens * width + keys + scores)
+    product = kernels.gemm(groups, shard.queries, shard.context, shard.head_size, sizes, rate)
+    to.add(product._replace(resident_bytes=near), layers)
+    if style.scale_on == "scores":
+        to.add(pointwise(scores, 1.0, act), layers)
+    if style.where:
+        mask_bytes = shard.queries * shard.context
+        to.add(kernels.elementwise(scores, scores * act + mask_bytes, scores * act), layers)
+        tiny(to, 2.0 * layers)
+    if style.mask:
+        to.add(pointwise(scores, 1.0, act), layers)
+    wide = style.wide_softmax and act < kernels.FP32_BYTES
+    if wide:
+        to.add(kernels.copy(scores, act, kernels.FP32_BYTES), layers)
+        to.add(kernels.copy(scores, kernels.FP32_BYTES, act), layers)
+    softmax_bytes = kernels.FP32_BYTES if wide else act
+    to.add(kernels.softmax(groups * shard.queries, shard.context, softmax_bytes), layers)
+    product = kernels.gemm(groups, shard.queries, shard.head_size, shard.context, sizes, rate)
+    to.add(product._replace(resident_bytes=near), layers)
+    if shard.queries > 1:
+        to.add(kernels.copy(tokens * width, act), layers)
+
+
+def eager_activation(
+    to: Listing, elements: float, name: str, gated: bool, layers: float, formats: Formats
+) -> None:
+    """Add the nonlinearity of an MLP: one kernel, or the eight of a written-out GELU."""
+    act = formats.activation
+    if name == "gelu_new":
+        to.add(pointwise(elements, 1.0, act), (_GELU_KERNELS - 3.0) * layers)
+        to.add(pointwise(elements, 1.0, act, special=1.0), layers)
+        to.add(pointwise(elements, 2.0, act), 2.0 * layers)
+    elif name == "relu":
+        to.add(pointwise(elements, 1.0, act), layers)
+    else:
+        size = elements * act
+        to.add(kernels.elementwise(elements, size, size, _GELU_FLOPS, 1.0), layers)
+    if gated:
+        to.add(pointwise(elements, 2.0, act), layers)
+
+
+def eager_rms_norm(to: Listing, rows: float, width: float, count: float, formats: Formats) -> None:
+    """Add an RMS norm written out line by line, in fp32 between two casts."""
+    act, wide, size = formats.activation, kernels.FP32_BYTES, rows * width
+    if act < wide:
+        to.add(kernels.copy(size, act, wide), count)
+        to.add(kernels.copy(size, wide, act), count)
+    to.add(pointwise(size, 1.0, wide), 2.0 * count)
+    to.add(kernels.normalization(rows, width, wide)._replace(write_bytes=rows * wide), count)
+    tiny(to, 2.0 * count)
+    to.add(pointwise(size, 1.0, act), count)
+
+
+def eager_rotary(to: Listing, tokens: float, width: float, count: float, formats: Formats) -> None:
+    """Add a rotary embedding of q or k: two products, a sum, a negation and a concatenation."""
+    size = tokens * width
+    to.add(pointwise(size, 1.0, formats.activation), 2.0 * count)
+    to.add(pointwise(size, 2.0, formats.activation), count)
+    to.add(kernels.copy(size / 2.0, formats.activation), count)
+    to.add(kernels.copy(size, formats.activation), count)

@@ -1,0 +1,290 @@
+"""Profiles by name: the built-in ones, then those of the user's folder.
+
+The only room, calibration aside, that opens files. `gpu` and `model` take names and nothing else,
+so that a name from an untrusted manifest never becomes a path; `load_gpu` and `load_model` read a
+file that a person pointed at, and `resolve_*` accept either, for the command line.
+
+A profile folder holds `gpus/*.json` (one GPU a file), `models/*.json` (a family a file, or one
+model), `calibrations/*.json` (fits, one GPU a file) and `hosts/*.json`. The user's folder is
+`~/.config/energaizer`; a profile there replaces a built-in one of the same name. Folders are read
+once a process.
+"""
+
+import json
+from collections.abc import Iterator
+from difflib import get_close_matches
+from functools import lru_cache
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from energaizer import huggingface
+from energaizer.coefficients import Coefficients
+from energaizer.errors import InputError, ProfileError, UnknownNameError, one_line, shorten
+from energaizer.gpu import Gpu
+from energaizer.host import Host
+from energaizer.model import Model
+from energaizer.priors import Prior, from_specification
+
+_MAX_BYTES = 4 * 2**20  # a configuration is a few kB; more is not one
+_GPU_PREFIXES = ("nvidia-", "tesla-", "amd-instinct-", "amd-")
+Kind = Literal["gpus", "models", "calibrations", "hosts"]
+_PRIOR = "prior.json"  # beside the fits, but not one
+_NOUNS = {"gpus": "GPU", "models": "model", "hosts": "host", "calibrations": "calibration"}
+_ADVICE = {
+    "gpus": "`energaizer gpus` lists the known ones; a JSON file of your own also works",
+    "models": "`energaizer models` lists the known ones; the path of its config.json also works",
+}
+T = TypeVar("T", bound=BaseModel)
+
+
+class _Entry(NamedTuple):
+    name: str
+    fields: dict[str, Any]
+    where: str
+
+
+def gpu(name: str, profiles: Path | None = None) -> Gpu:
+    """Return the GPU of a name, alias or product name, upper and lower case alike.
+
+    Args:
+        name: For instance `h100-sxm5-80gb`, `h100-sxm`, `NVIDIA H100 80GB HBM3`.
+        profiles: Folder of further profiles; None: `~/.config/energaizer`.
+
+    Raises:
+        UnknownNameError: No profile has that name; the message holds the closest ones.
+        ProfileError: A profile file is unreadable or breaks its schema.
+    """
+    return _gpu(_find("gpus", name, profiles).name, profiles)
+
+
+def model(name: str, profiles: Path | None = None) -> Model:
+    """Return the model of a Hugging Face id or alias, upper and lower case alike.
+
+    Args:
+        name: For instance `meta-llama/Llama-3.1-8B`, `llama-3.1-8b`.
+        profiles: Folder of further profiles; None: `~/.config/energaizer`.
+
+    Raises:
+        UnknownNameError: No profile has that name; the message holds the closest ones.
+        ProfileError: A profile file is unreadable or breaks its schema.
+    """
+    return _model(_find("models", name, profiles).name, profiles)
+
+
+def gpus(profiles: Path | None = None) -> tuple[Gpu, ...]:
+    """Return every known GPU, by name."""
+    return tuple(_gpu(name, profiles) for name in sorted(_entries("gpus", profiles)))
+
+
+def models(profiles: Path | None = None) -> tuple[Model, ...]:
+    """Return every known model, in the order of the profile files."""
+    return tuple(_model(name, profiles) for name in _entries("models", profiles))
+
+
+def host(name: str, profiles: Path | None = None) -> Host:
+    """Return the host profile of a name: `serving`, `pytorch-eager`, ...
+
+    Raises:
+        UnknownNameError: No profile has that name; the message holds the closest ones.
+    """
+    entry = _find("hosts", name, profiles)
+    return _validated(Host, entry.fields, entry.where)
+
+
+def hosts(profiles: Path | None = None) -> tuple[str, ...]:
+    """Return the names of the host profiles."""
+    return tuple(_entries("hosts", profiles))
+
+
+def prior() -> Prior:
+    """Return the prior from which coefficients of a GPU without a fit are scaled."""
+    return _prior()
+
+
+def coefficients(board: Gpu, profiles: Path | None = None) -> Coefficients:
+    """Return what was fitted about a GPU, or else the prior scaled to its datasheet.
+
+    Raises:
+        ProfileError: The calibration file is unreadable or breaks its schema.
+    """
+    return _coefficients(board.name, profiles) or from_specification(board, _prior())
+
+
+def load_gpu(path: Path) -> Gpu:
+    """Return the GPU that a JSON file describes, in the form of the built-in profiles."""
+    return _validated(Gpu, _read_fields(path), str(path))
+
+
+def load_model(path: Path) -> Model:
+    """Return the model that a Hugging Face `config.json`, its folder or a profile file describes.
+
+    Raises:
+        InputError: There is no such file, or it is not a configuration.
+        NoEstimateError: The configuration is of a family without a method.
+    """
+    path = path / "config.json" if path.is_dir() else path
+    fields = _read_fields(path)
+    if "model_type" in fields:
+        given = fields.get("_name_or_path")
+        own = path.resolve().parent.name if path.name == "config.json" else path.stem
+        return huggingface.model_from_config(
+            fields, name=given if isinstance(given, str) and given else own
+        )
+    return _validated(Model, fields, str(path))
+
+
+def resolve_gpu(text: str, profiles: Path | None = None) -> Gpu:
+    """Return a GPU by name, or else by the path of its file."""
+    path = _as_path("gpus", text, profiles)
+    return load_gpu(path) if path else gpu(text, profiles)
+
+
+def resolve_model(text: str, profiles: Path | None = None) -> Model:
+    """Return a model by name, or else by the path of its configuration or folder."""
+    path = _as_path("models", text, profiles)
+    return load_model(path) if path else model(text, profiles)
+
+
+def _as_path(kind: Kind, text: str, profiles: Path | None) -> Path | None:
+    if _normal(text) in _names(kind, profiles):
+        return None
+    try:
+        path = Path(text).expanduser()
+        exists = path.exists()
+    except (OSError, ValueError, RuntimeError):
+        return None
+    return path if exists or text.endswith(".json") or text.startswith((".", "/", "~")) else None
+
+
+@lru_cache(maxsize=1)
+def _prior() -> Prior:
+    file = files("energaizer") / "profiles" / "calibrations" / _PRIOR
+    return Prior.loads(file.read_text(encoding="utf-8"))
+
+
+@lru_cache(maxsize=1024)
+def _coefficients(name: str, profiles: Path | None) -> Coefficients | None:
+    entry = _entries("calibrations", profiles).get(name)
+    return entry and _validated(Coefficients, entry.fields, entry.where)
+
+
+@lru_cache(maxsize=1024)
+def _gpu(name: str, profiles: Path | None) -> Gpu:
+    entry = _entries("gpus", profiles)[name]
+    return _validated(Gpu, entry.fields, entry.where)
+
+
+@lru_cache(maxsize=1024)
+def _model(name: str, profiles: Path | None) -> Model:
+    entry = _entries("models", profiles)[name]
+    return _validated(Model, entry.fields, entry.where)
+
+
+def _find(kind: Kind, name: str, profiles: Path | None) -> _Entry:
+    names = _names(kind, profiles)
+    wanted = _normal(name)
+    if kind == "gpus" and wanted not in names:
+        wanted = _without_vendor(wanted)
+    if wanted in names:
+        return _entries(kind, profiles)[names[wanted]]
+    close = get_close_matches(wanted[:200], names, n=3, cutoff=0.6)
+    shown = json.dumps(shorten(name))
+    advice = " or ".join(f'"{match}"' for match in close)
+    known = _ADVICE.get(kind) or f"known are {', '.join(names)}"
+    raise UnknownNameError(f"no {_NOUNS[kind]} {shown}; " + (f"try {advice}" if close else known))
+
+
+@lru_cache(maxsize=64)
+def _names(kind: Kind, profiles: Path | None) -> dict[str, str]:
+    """Every way to say a profile -> its name; a full name beats an alias, the user's beats ours."""
+    names: dict[str, str] = {}
+    entries = _entries(kind, profiles)
+    for entry in entries.values():
+        spoken = [*entry.fields.get("aliases", ()), *entry.fields.get("product_names", ())]
+        if kind == "models":
+            spoken.append(entry.name.rsplit("/", 1)[-1])
+            spoken += [alias.rsplit("/", 1)[-1] for alias in entry.fields.get("aliases", ())]
+        for text in spoken:
+            names[_normal(text)] = entry.name
+            if kind == "gpus":
+                names[_without_vendor(_normal(text))] = entry.name
+    return names | {_normal(name): name for name in entries}
+
+
+@lru_cache(maxsize=64)
+def _entries(kind: Kind, profiles: Path | None) -> dict[str, _Entry]:
+    entries: dict[str, _Entry] = {}
+    for folder in _folders(kind, profiles):
+        for file in sorted(folder.iterdir(), key=lambda item: item.name):
+            if file.name.endswith(".json") and file.name != _PRIOR:
+                entries |= {entry.name: entry for entry in _parse(kind, file)}
+    return entries
+
+
+def _folders(kind: Kind, profiles: Path | None) -> Iterator[Traversable]:
+    yield files("energaizer") / "profiles" / kind
+    if profiles is not None:
+        if not profiles.is_dir():
+            raise InputError(f"no folder {profiles}; give one that holds gpus/ or models/")
+    else:
+        try:
+            profiles = Path.home() / ".config" / "energaizer"
+        except RuntimeError:  # no home: a container without a user
+            return
+    if (profiles / kind).is_dir():
+        yield profiles / kind
+
+
+def _parse(kind: Kind, file: Traversable) -> Iterator[_Entry]:
+    try:
+        content = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise ProfileError(f"{file} is unreadable: {one_line(error)}; mend or remove it") from error
+    if not isinstance(content, dict):
+        raise ProfileError(f"{file} holds no JSON object; see the built-in profiles for the form")
+    family = kind == "models" and isinstance(content.get("models"), list)
+    for fields in content["models"] if family else [content]:
+        key = "gpu" if kind == "calibrations" else "name"
+        if not isinstance(fields, dict) or not isinstance(fields.get(key), str):
+            raise ProfileError(f"{file} holds a profile without a {key}; add one")
+        shared = {"source": content.get("source", "")} if family else {}
+        yield _Entry(fields[key], shared | fields, str(file))
+
+
+def _read_fields(path: Path) -> dict[str, Any]:
+    try:
+        if not path.is_file():
+            raise InputError(f"no file {path}; give a name or the path of a JSON file")
+        if path.stat().st_size > _MAX_BYTES:
+            raise InputError(
+                f"{path} is larger than a configuration ever is; is it the right file?"
+            )
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ProfileError(f"{path} is unreadable: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not JSON: {one_line(error)}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds no JSON object")
+    return content
+
+
+def _validated(schema: type[T], fields: dict[str, Any], where: str) -> T:
+    try:
+        return schema.model_validate(fields)
+    except ValidationError as error:
+        raise ProfileError(f"{where}: {one_line(error)}") from error
+
+
+def _normal(text: str) -> str:
+    return "-".join(text.casefold().replace("_", " ").split())
+
+
+def _without_vendor(text: str) -> str:
+    for prefix in _GPU_PREFIXES:
+        text = text.removeprefix(prefix)
+    return text

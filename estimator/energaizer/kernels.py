@@ -1,0 +1,275 @@
+"""Kernels as rows of numbers: what one launch computes and moves, before any GPU is known.
+
+A kernel is one row of a structure of arrays: shapes of a matrix product, or amounts of work of a
+streaming kernel. A `Program` holds the K distinct kernels of a workload and how often each of its
+P steps (a prompt, sampled decode steps) runs them, so that every later room works on whole arrays.
+Formulas are those of the method's reference, section 3.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from energaizer.coefficients import FAMILIES
+from energaizer.precision import RATE_KEYS
+
+FloatArray = npt.NDArray[np.float64]
+FAMILY = {name: index for index, name in enumerate(FAMILIES)}
+RATE = {name: index for index, name in enumerate(RATE_KEYS)}
+FP32_BYTES = 4.0
+BLOCK_ELEMENTS = 1024  # elements that one block of a streaming kernel takes
+_ATTENTION_TILE = 128
+_SPLIT_TOKENS = 256
+_MOST_SPLITS = 32
+
+
+class Kernel(NamedTuple):
+    """One kernel; amounts are per launch, bytes are those that a cold cache would move.
+
+    A matrix product has `m > 0` and multiplies batch x (m x k) by (k x n). `flops` run at the rate
+    of `rate`, `core_flops` on the CUDA cores. `row_bytes > 0` marks a reduction: its row must fit on
+    chip. `family` and `rate` index FAMILIES and RATE_KEYS. `resident_bytes` of a product are activations
+    that its neighbours wrote or read just before or after: they may be found in L2.
+    """
+
+    family: float
+    flops: float = 0.0
+    rate: float = 0.0
+    read_bytes: float = 0.0
+    write_bytes: float = 0.0
+    onchip_bytes: float = 0.0
+    core_flops: float = 0.0
+    special: float = 0.0
+    blocks: float = 1.0
+    row_bytes: float = 0.0
+    batch: float = 0.0
+    m: float = 0.0
+    n: float = 0.0
+    k: float = 0.0
+    a_bytes: float = 0.0
+    b_bytes: float = 0.0
+    link_bytes: float = 0.0
+    link_ranks: float = 1.0
+    cacheable: float = 1.0
+    resident_bytes: float = 0.0
+    in_flight: float = 0.0
+    launches: float = 1.0
+
+
+COLUMN = {name: index for index, name in enumerate(Kernel._fields)}
+
+
+def gemm(
+    batch: float, m: float, n: float, k: float, operand_bytes: tuple[float, float, float], rate: str
+) -> Kernel:
+    """Return a batched product of m x k by k x n.
+
+    Args:
+        batch: Independent products.
+        m: Rows of the result.
+        n: Columns of the result.
+        k: Length of the inner products.
+        operand_bytes: Bytes per element of the m x k operand, the k x n operand and the result.
+        rate: Key of the peak rate that multiplies.
+    """
+    a, b, out = operand_bytes
+    return Kernel(
+        FAMILY["gemm"], 2.0 * batch * m * n * k, RATE[rate], batch * k * (m * a + n * b),
+        batch * m * n * out, 0.0, batch=batch, m=m, n=n, k=k, a_bytes=a, b_bytes=b,
+    )  # fmt: skip
+
+
+def elementwise(
+    elements: float, read_bytes: float, write_bytes: float, flops: float = 1.0, special: float = 0.0,
+    family: str = "elementwise",
+) -> Kernel:  # fmt: skip
+    """Return a streaming kernel: bytes read and written, FLOP and exponentials an element.
+
+    Args:
+        elements: Elements of the result.
+        read_bytes: Bytes of all inputs.
+        write_bytes: Bytes of all outputs.
+        flops: FLOP per element on the CUDA cores.
+        special: Special-function operations per element.
+        family: "elementwise", "copy" or "gather".
+    """
+    return Kernel(
+        FAMILY[family], read_bytes=read_bytes, write_bytes=write_bytes,
+        onchip_bytes=read_bytes + write_bytes, core_flops=flops * elements,
+        special=special * elements, blocks=max(1.0, elements / BLOCK_ELEMENTS),
+    )  # fmt: skip
+
+
+def copy(elements: float, element_bytes: float, out_bytes: float | None = None) -> Kernel:
+    """Return a copy, a transposition or a cast of so many elements."""
+    out = element_bytes if out_bytes is None else out_bytes
+    return elementwise(elements, elements * element_bytes, elements * out, 0.0, family="copy")
+
+
+def gather(rows: float, width: float, element_bytes: float) -> Kernel:
+    """Return the look-up of so many rows of an embedding table."""
+    size = rows * width * element_bytes
+    return elementwise(rows * width, size + 8.0 * rows, size, 0.0, family="gather")
+
+
+def normalization(rows: float, width: float, element_bytes: float, streams: float = 1.0) -> Kernel:
+    """Return a layer or RMS norm; `streams` extra tensors make a fused residual add.
+
+    Args:
+        rows: Rows, each with its own statistics.
+        width: Elements of a row.
+        element_bytes: Bytes per element, in and out.
+        streams: Tensors read, and written, by the kernel: 2 with a fused residual.
+    """
+    size = rows * width * element_bytes
+    return Kernel(
+        FAMILY["norm"], read_bytes=streams * size, write_bytes=streams * size,
+        onchip_bytes=2.0 * streams * size, core_flops=5.0 * rows * width, special=rows,
+        blocks=max(1.0, rows), row_bytes=width * element_bytes,
+    )  # fmt: skip
+
+
+def softmax(rows: float, width: float, element_bytes: float) -> Kernel:
+    """Return a softmax over rows: one exponential an element."""
+    size = rows * width * element_bytes
+    return Kernel(
+        FAMILY["softmax"], read_bytes=size, write_bytes=size, onchip_bytes=2.0 * size,
+        core_flops=4.0 * rows * width, special=rows * width, blocks=max(1.0, rows / 4.0),
+        row_bytes=width * element_bytes,
+    )  # fmt: skip
+
+
+def causal_pairs(tokens: float, window: float | None = None) -> float:
+    """Return query-key pairs of a causal prompt, each token seeing at most `window` keys."""
+    if window is None or window >= tokens:
+        return tokens * (tokens + 1.0) / 2.0
+    return window * tokens - window * (window - 1.0) / 2.0
+
+
+def chunk_pairs(prefix: float, chunk: float) -> float:
+    """Return query-key pairs of a chunk of a prompt after a prefix."""
+    return chunk * prefix + chunk * (chunk + 1.0) / 2.0
+
+
+class Heads(NamedTuple):
+    """Attention of one GPU: sequences, query heads, KV heads and their size."""
+
+    sequences: float
+    heads: float
+    kv_heads: float
+    size: float
+
+
+def attention_prefill(
+    heads: Heads, tokens: float, pairs: float, element_bytes: float, cache_bytes: float, rate: str
+) -> Kernel:
+    """Return fused attention over a prompt.
+
+    Args:
+        heads: Sequences, heads and head size.
+        tokens: Query tokens of one sequence.
+        pairs: Query-key pairs of one sequence and head.
+        element_bytes: Bytes per element of Q and O.
+        cache_bytes: Bytes per element of K and V.
+        rate: Key of the peak rate of the two products.
+    """
+    tiles = np.ceil(tokens / _ATTENTION_TILE)
+    # Half of each tile on the diagonal is masked but computed.
+    done = pairs if pairs >= tokens * tokens else pairs + tiles * _ATTENTION_TILE * min(
+        _ATTENTION_TILE, tokens) / 2.0  # fmt: skip
+    done = min(done, max(pairs, tokens * tokens))
+    queries = heads.sequences * heads.heads
+    kv = heads.sequences * heads.kv_heads * tokens * heads.size * cache_bytes
+    q = queries * tokens * heads.size * element_bytes
+    blocks = queries * tiles
+    return Kernel(
+        FAMILY["attention-prefill"], 4.0 * queries * heads.size * done, RATE[rate],
+        q + 2.0 * kv, q, 2.0 * q + 2.0 * queries * done * heads.size * cache_bytes / _ATTENTION_TILE,
+        special=queries * done, blocks=blocks, cacheable=0.0,
+    )  # fmt: skip
+
+
+def decode_splits(context: float, sequences: float, kv_heads: float, units: float) -> float:
+    """Return into how many blocks the keys of one KV head are split on `units` SMs, 1 to 32."""
+    most = min(
+        _MOST_SPLITS, np.ceil(context / _SPLIT_TOKENS), np.ceil(units / (sequences * kv_heads))
+    )
+    return float(max(1.0, most))
+
+
+def attention_decode(
+    heads: Heads, context: float, element_bytes: float, cache_bytes: float, rate: str
+) -> Kernel:
+    """Return attention of one new token per sequence over `context` cached ones.
+
+    `batch` holds the blocks without a split of the keys and `blocks` the most that a split gives:
+    `timeline` takes as many as fill the SMs of a GPU.
+    """
+    queries = heads.sequences * heads.heads
+    kv = 2.0 * heads.sequences * heads.kv_heads * context * heads.size * cache_bytes
+    q = queries * heads.size * element_bytes
+    groups = heads.sequences * heads.kv_heads
+    return Kernel(
+        FAMILY["attention-decode"], 4.0 * queries * heads.size * context, RATE[rate],
+        kv + q, q, kv + 2.0 * q, special=queries * context,
+        blocks=groups * min(_MOST_SPLITS, np.ceil(context / _SPLIT_TOKENS)),
+        batch=groups, cacheable=0.0, in_flight=1.0,
+    )  # fmt: skip
+
+
+def all_reduce(message_bytes: float, ranks: float) -> Kernel:
+    """Return the sum of one message over all ranks, its result on each."""
+    return Kernel(
+        FAMILY["collective"], read_bytes=message_bytes, write_bytes=message_bytes,
+        onchip_bytes=2.0 * message_bytes, link_bytes=message_bytes, link_ranks=ranks, cacheable=0.0,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """The K distinct kernels of a workload on one GPU and the P steps that run them.
+
+    Attributes:
+        rows: One kernel a row, columns as `Kernel`, shape (K, columns).
+        counts: Launches of each kernel in each step, shape (P, K).
+        phases: Name of the phase that each step belongs to, length P.
+        repetitions: How often each step runs; fractional where decode is sampled, shape (P,).
+        sequences: Sequences that each step advances, shape (P,).
+        layers: Transformer layers of a step, shape (P,).
+        graphed: Step is launched as decode (a graph where the host has one), shape (P,).
+        calls: Calls of framework modules in each step, which cost host time too, shape (P,).
+        stages: Pipeline stages; a step is one stage, its wall time spans `slots` of it.
+        slots: Stage times that pass per step, shape (P,).
+        runs: Stage runs per step, at most `slots`; the rest is waiting, shape (P,).
+    """
+
+    rows: FloatArray
+    counts: FloatArray
+    phases: tuple[str, ...]
+    repetitions: FloatArray
+    sequences: FloatArray
+    layers: FloatArray
+    graphed: npt.NDArray[np.bool_]
+    calls: FloatArray
+    slots: FloatArray
+    runs: FloatArray
+    stages: int = 1
+    notes: tuple[str, ...] = field(default=())
+
+    def column(self, name: str) -> FloatArray:
+        """Return one column of the kernels, shape (K,)."""
+        return self.rows[:, COLUMN[name]]
+
+    @property
+    def launches(self) -> FloatArray:
+        """Kernel launches of each step, shape (P,)."""
+        total: FloatArray = self.counts @ self.column("launches")
+        return total
+
+
+def table(kernels: Sequence[Kernel]) -> FloatArray:
+    """Return kernels as an array, shape (K, columns)."""
+    return np.array(kernels, dtype=np.float64).reshape(len(kernels), len(COLUMN))

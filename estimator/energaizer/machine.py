@@ -1,0 +1,128 @@
+"""A GPU and its coefficients as plain numbers and arrays, ready for formulas.
+
+Reading a frozen description costs more than a formula does, so it happens once per GPU.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel
+
+from energaizer.coefficients import FAMILIES, Coefficients, FamilyCoefficients
+from energaizer.gpu import Gpu
+from energaizer.precision import RATE_KEYS
+from energaizer.result import Provenance
+
+FloatArray = npt.NDArray[np.float64]
+_ALIKE = {"fp16": "bf16", "bf16": "fp16"}
+
+
+@dataclass(frozen=True, eq=False)
+class Machine:
+    """Numbers of one GPU.
+
+    Attributes:
+        gpu: The datasheet.
+        coefficients: What was fitted.
+        units: SMs.
+        rates: MAC per cycle and SM by rate key, NaN where the GPU has none, shape (R,).
+        flop_j: J/FLOP by rate key at the reference supply, shape (R,).
+        compute: Efficiency of compute by family, shape (families,).
+        memory: Efficiency of DRAM by family, shape (families,).
+        fixed_s: Extra fixed seconds per launch by family, shape (families,).
+        energy: Factor of dynamic energy by family, shape (families,).
+        calibrated: Families that were in a fit of this GPU, shape (families,).
+        supply_hz: Clocks of the supply curve, rising.
+        supply_v: Supply at those clocks, V.
+        digest: Hash of both descriptions.
+    """
+
+    gpu: Gpu
+    coefficients: Coefficients
+    units: float
+    rates: FloatArray
+    flop_j: FloatArray
+    compute: FloatArray
+    memory: FloatArray
+    fixed_s: FloatArray
+    energy: FloatArray
+    calibrated: npt.NDArray[np.bool_]
+    supply_hz: FloatArray
+    supply_v: FloatArray
+    digest: str
+
+    def supply(self, clock_hz: FloatArray) -> FloatArray:
+        """Return the core supply at each clock, V, flat beyond the ends of the curve."""
+        return np.interp(clock_hz, self.supply_hz, self.supply_v)
+
+    def grid(self, highest_hz: float) -> FloatArray:
+        """Return the clocks that the board can hold, rising, with `highest_hz` as the last."""
+        step = self.gpu.clock_step_hz
+        clocks = np.arange(self.gpu.min_clock_hz, highest_hz - 0.5 * step, step)
+        return np.append(clocks, max(highest_hz, self.gpu.min_clock_hz))
+
+
+def _by_key(values: Mapping[Any, float], missing: float) -> FloatArray:
+    return np.array(
+        [values.get(key, values.get(_ALIKE.get(key, key), missing)) for key in RATE_KEYS]
+    )
+
+
+def build(gpu: Gpu, coefficients: Coefficients) -> Machine:
+    """Return the numbers of a GPU with its coefficients."""
+    default = FamilyCoefficients(provenance=Provenance.ANALYTICAL)
+    families = [coefficients.families.get(name, default) for name in FAMILIES]
+    efficiency = _by_key(coefficients.rate_efficiency, 1.0)
+    peaks = _by_key(gpu.peak_flops, np.nan)
+    curve = coefficients.voltage or gpu.voltage
+    if curve is None:
+        curve = ((gpu.reference_clock_hz, coefficients.power.reference_v),)
+    return Machine(
+        gpu=gpu,
+        coefficients=coefficients,
+        units=float(gpu.compute_units),
+        rates=efficiency * peaks / (2.0 * gpu.compute_units * gpu.reference_clock_hz),
+        flop_j=1e-12 * _by_key(coefficients.power.flop_pj, np.nan),
+        compute=np.array([family.compute_efficiency for family in families]),
+        memory=np.array([family.memory_efficiency for family in families])
+        * coefficients.time.memory_efficiency,
+        fixed_s=np.array([family.fixed_s for family in families]),
+        energy=np.array([family.energy_factor for family in families]),
+        calibrated=np.array([family.provenance == Provenance.CALIBRATED for family in families]),
+        supply_hz=np.array([clock for clock, _ in curve]),
+        supply_v=np.array([volt for _, volt in curve]),
+        digest=digest(gpu, coefficients),
+    )
+
+
+def digest(*profiles: BaseModel) -> str:
+    """Return a short hash by which an estimate names the profiles behind it."""
+    text = "".join(profile.model_dump_json() for profile in profiles)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+_MOST_MACHINES = 256
+_built: dict[tuple[int, int], Machine] = {}
+_lock = Lock()
+
+
+def of(gpu: Gpu, coefficients: Coefficients) -> Machine:
+    """Return the numbers of a GPU, built once per pair of descriptions.
+
+    Descriptions are frozen, so the same object is the same value; a machine keeps both alive, so an
+    identity cannot be given away while it is in use as a key.
+    """
+    key = (id(gpu), id(coefficients))
+    found = _built.get(key)
+    if found is None:
+        found = build(gpu, coefficients)
+        with _lock:
+            if len(_built) >= _MOST_MACHINES:
+                del _built[next(iter(_built))]
+            _built[key] = found
+    return found

@@ -1,0 +1,132 @@
+"""Bytes that a workload holds on each GPU: does it fit, and how large may its batch be."""
+
+from functools import lru_cache
+
+from energaizer.errors import DoesNotFitError
+from energaizer.gpu import Gpu
+from energaizer.model import Model
+from energaizer.precision import Precision
+from energaizer.result import Memory
+from energaizer.units import format_bytes
+from energaizer.workload import Workload
+
+_WORKSPACE = 1.07  # 5 to 10 % beside weights, cache and activations (method, section 6)
+_CHUNK_TOKENS = 8192  # a serving engine computes prompts in chunks of so many tokens
+_LARGEST_BATCH = 65536
+_SCORE_COPIES = 3.0  # eager attention holds scores before, in and after the softmax
+_LIVE_STREAMS = 4.0  # residual stream, norm, attention in and out
+
+
+def embedding_parameters(model: Model) -> int:
+    """Return parameters of embeddings, positions and head; a tied head counts once."""
+    width = model.embedding_size or model.hidden_size
+    words = model.vocabulary_size * width
+    head = words if model.language_head and not model.tied_embeddings else 0
+    learned = (model.max_positions or 0) * model.hidden_size
+    return words + head + (learned if model.positions == "learned" else 0)
+
+
+def layer_parameters(model: Model) -> int:
+    """Return parameters of all layers: projections, MLP and norms; biases are left out."""
+    width = model.attention_heads * model.head_size
+    kv_width = model.key_value_heads * model.head_size
+    attention = model.hidden_size * (2 * width + 2 * kv_width)
+    mlp = (3 if model.gated_mlp else 2) * model.hidden_size * model.intermediate_size
+    return model.layers * (attention + mlp + model.norms_per_layer * model.hidden_size)
+
+
+def cache_bytes(model: Model, context: int, cache: Precision, tensor: int = 1) -> float:
+    """Return bytes of keys and values of one sequence on one tensor-parallel rank.
+
+    Args:
+        model: Architecture.
+        context: Tokens of the sequence; windowed layers keep only their window.
+        cache: Format of keys and values.
+        tensor: Ranks; each keeps at least one KV head.
+    """
+    heads = max(1.0, model.key_value_heads / tensor)
+    per_layer = 2.0 * heads * model.head_size * cache.bytes_per_element
+    windowed = model.sliding_layers if model.sliding_window else 0
+    kept = min(context, model.sliding_window or context)
+    return per_layer * ((model.layers - windowed) * context + windowed * kept)
+
+
+def need(workload: Workload, gpu: Gpu) -> Memory:
+    """Return what one GPU holds, and the largest batch that fits (0: not even one sequence)."""
+    weights, per_sequence, per_token, fixed = _parts(
+        workload.model, workload.precision, workload.weight_precision, workload.cache_precision,
+        (workload.input_tokens, workload.output_tokens), workload.attention,
+        (workload.parallelism.tensor, workload.parallelism.pipeline),
+    )  # fmt: skip
+
+    def activations(batch: float) -> float:
+        tokens = batch * workload.input_tokens
+        if workload.attention == "fused":
+            tokens = min(tokens, float(_CHUNK_TOKENS))
+        return per_token * tokens + fixed * batch
+
+    def total(batch: float) -> float:
+        return _WORKSPACE * (weights + per_sequence * batch + activations(batch))
+
+    low, high = 0, _LARGEST_BATCH
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if total(middle) <= gpu.memory_bytes else (low, middle - 1)
+    return Memory(
+        weights_bytes=weights,
+        kv_cache_bytes=per_sequence * workload.batch,
+        activation_bytes=activations(workload.batch),
+        total_bytes=total(workload.batch),
+        capacity_bytes=gpu.memory_bytes,
+        largest_batch=low,
+    )
+
+
+def check(memory: Memory, workload: Workload, gpu: Gpu) -> None:
+    """Raise if a workload does not fit.
+
+    Raises:
+        DoesNotFitError: The message says by how much, and what would fit.
+    """
+    if memory.total_bytes <= memory.capacity_bytes:
+        return
+    advice = (
+        f"a batch of {memory.largest_batch} fits"
+        if memory.largest_batch
+        else "not even one sequence fits: use more GPUs (tensor parallel) or a narrower format"
+    )
+    raise DoesNotFitError(
+        f"{workload.model.name} needs {format_bytes(memory.total_bytes)} on each {gpu.name}, which "
+        f"has {format_bytes(memory.capacity_bytes)}; {advice}"
+    )
+
+
+@lru_cache(maxsize=4096)
+def _parts(
+    model: Model, precision: Precision, stored: Precision | None, cached: Precision | None,
+    tokens: tuple[int, int], attention: str, split: tuple[int, int],
+) -> tuple[float, float, float, float]:  # fmt: skip
+    """Return bytes of weights, per sequence of cache, per prompt token and per sequence of scores."""
+    tensor, stages = split
+    element = 4.0 if precision in {Precision.FP32, Precision.TF32} else 2.0
+    weight = (stored or model.weight_precision or precision).bytes_per_element
+    weights = (
+        layer_parameters(model) * weight + embedding_parameters(model) * max(element, weight)
+    ) / (tensor * stages)
+    prompt, output = tokens
+    default = Precision.FP32 if element > Precision.BF16.bytes_per_element else Precision.BF16
+    per_sequence = 0.0
+    if model.causal and output:
+        context = prompt + output
+        per_sequence = cache_bytes(model, context, cached or default, tensor) / stages
+    branches = 2.0 if model.gated_mlp else 1.0
+    per_token = element * (
+        _LIVE_STREAMS * model.hidden_size + (branches + 1.0) * model.intermediate_size / tensor
+    )
+    scores = 0.0
+    if attention == "eager":
+        scores = _SCORE_COPIES * element * model.attention_heads / tensor * prompt * prompt
+    if model.language_head:
+        rows = 1 if output else prompt
+        scores += rows * model.vocabulary_size / tensor * element
+    return weights, per_sequence, per_token, scores

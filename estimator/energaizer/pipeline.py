@@ -1,0 +1,357 @@
+"""One workload on one kind of GPU -> watts, joules, seconds: the journey from end to end.
+
+`estimate` checks meaning, lowers the workload to kernels, simulates its steps, sums them to phases and
+to the job, and attaches interval, provenance and coverage. `upper_bound` is the last fallback.
+Descriptions are checked where they are made; from here on there are only arrays.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from energaizer import __version__, catalog, machine, memory, power, simulation, uncertainty
+from energaizer.coefficients import Coefficients
+from energaizer.errors import InputError
+from energaizer.gpu import Gpu
+from energaizer.host import Host
+from energaizer.kernels import FloatArray
+from energaizer.lowering import transformer
+from energaizer.machine import Machine
+from energaizer.power import COMPONENTS
+from energaizer.result import Estimate, Memory, PhaseEstimate, Provenance, Quantity
+from energaizer.simulation import Loaded, Settled
+from energaizer.workload import Workload
+
+_DURATION, _POWER, _ENERGY = range(3)
+_IDLE = COMPONENTS.index("idle")
+_MINOR = 0.01  # parts below this share of energy do not weaken a provenance
+
+
+class Setting(NamedTuple):
+    """What the board is set to: the clock that is asked for and the limit that is enforced."""
+
+    clock_hz: float
+    limit_w: float
+    notes: tuple[str, ...]
+
+
+@dataclass
+class Total:
+    """Sums of one phase over all boards of the deployment."""
+
+    name: str
+    count: float = 0.0
+    duration_s: float = 0.0
+    clock_s: float = 0.0
+    throttled: bool = False
+    over: bool = False
+    energy_j: FloatArray = field(default_factory=lambda: np.zeros(len(COMPONENTS)))
+    shares: FloatArray = field(default_factory=lambda: np.zeros(uncertainty.SHAPE))
+
+
+def setting_of(workload: Workload, gpu: Gpu) -> Setting:
+    """Return clock and limit that a workload asks for, checked against the board.
+
+    Raises:
+        InputError: The board cannot be set to that clock or limit.
+    """
+    notes = []
+    clock, limit = workload.clock_hz, workload.power_cap_w
+    if clock is None:
+        clock = gpu.max_clock_hz
+        notes.append(f"no clock given: boost, {clock / 1e6:.0f} MHz unless the limit lowers it")
+    elif not gpu.min_clock_hz <= clock <= gpu.max_clock_hz:
+        raise InputError(
+            f"{gpu.name} runs at {gpu.min_clock_hz / 1e6:.0f} to {gpu.max_clock_hz / 1e6:.0f} MHz, "
+            f"not at {clock / 1e6:.0f}; choose a clock in between"
+        )
+    if limit is None:
+        limit = gpu.power_limit_w
+    elif not (gpu.min_power_limit_w or 0.0) <= limit <= gpu.power_limit_w:
+        least = "up" if gpu.min_power_limit_w is None else f"{gpu.min_power_limit_w:g}"
+        raise InputError(
+            f"{gpu.name} accepts limits of {least} to {gpu.power_limit_w:g} W, "
+            f"not {limit:g}; choose one in between"
+        )
+    return Setting(clock, limit, tuple(notes))
+
+
+def estimate(
+    workload: Workload,
+    gpu: Gpu,
+    coefficients: Coefficients | None = None,
+    host: Host | None = None,
+) -> Estimate:
+    """Return power, energy and time of a workload on a GPU.
+
+    Args:
+        workload: Model, inputs, and how they are run.
+        gpu: The board.
+        coefficients: What was fitted about it; None: the catalogue's.
+        host: Launch costs; None: the catalogue's profile of the workload's `host`.
+
+    Raises:
+        InputError: The workload contradicts itself, or the board cannot be set that way.
+        DoesNotFitError: It needs more memory than the GPUs have.
+        NoEstimateError: There is no method for it; the message says what is missing.
+    """
+    found = coefficients or catalog.coefficients(gpu)
+    board = machine.of(gpu, found)
+    setting = setting_of(workload, gpu)
+    need = memory.need(workload, gpu)
+    memory.check(need, workload, gpu)
+    beside = host or catalog.host(workload.host)
+    rounds = batches(workload)
+    totals: dict[str, Total] = {}
+    notes = list(setting.notes)
+    for batch, times in rounds:
+        part = workload if batch == workload.batch else workload.model_copy(update={"batch": batch})
+        program = transformer.lower(part)
+        loaded = simulation.load(program, board, beside)
+        settled = simulation.settle(loaded, setting.clock_hz, setting.limit_w)
+        add(totals, loaded, settled, times)
+        notes.extend(note for note in program.notes if note not in notes)
+    times = fill_duration(totals, workload, board, setting)
+    return _result(workload, board, setting, list(totals.values()), need, notes, times)
+
+
+def batches(workload: Workload) -> tuple[tuple[int, float], ...]:
+    """Return (sequences per replica, how often) of the job's batches.
+
+    Replicas share the requests; the last batch holds what is left.
+    """
+    if workload.requests is None:
+        return ((workload.batch, 1.0),)
+    together = workload.batch * workload.parallelism.data
+    full, rest = divmod(workload.requests, together)
+    found = [(workload.batch, float(full))] if full else []
+    if rest:
+        found.append((math.ceil(rest / workload.parallelism.data), 1.0))
+    return tuple(found)
+
+
+def add(totals: dict[str, Total], loaded: Loaded, settled: Settled, times: float) -> None:
+    """Add the steps of one batch, run so many times on each board, to the phases."""
+    program, work = loaded.program, loaded.work
+    repeated = program.repetitions * times
+    duration = settled.duration_s * repeated
+    for index, name in enumerate(program.phases):
+        total = totals.get(name)
+        if total is None:
+            total = totals[name] = Total(name)
+        total.count += repeated[index]
+        total.duration_s += duration[index]
+        total.clock_s += duration[index] * settled.clock_hz[index]
+        total.energy_j += settled.energy_j[index] * repeated[index]
+        total.throttled |= bool(settled.throttled[index])
+        total.over |= bool(settled.over[index])
+    seconds = program.counts * settled.kernel_s * (repeated * program.runs)[:, None]
+    clocked = work.cycles / settled.clock_hz[0]
+    fixed = work.fixed_cycles / settled.clock_hz[0] + work.fixed_s
+    regime = np.where(clocked > work.unclocked_s, uncertainty.COMPUTE, uncertainty.MEMORY)
+    regime = np.where(fixed > np.maximum(clocked, work.unclocked_s), uncertainty.LAUNCH, regime)
+    for name in dict.fromkeys(program.phases):
+        steps = np.array([phase == name for phase in program.phases])
+        here = regime
+        if settled.host_bound[steps].any():
+            here = np.full_like(regime, uncertainty.LAUNCH)
+        elif settled.throttled[steps].any():
+            here = np.full_like(regime, uncertainty.CAPPED)
+        total = totals[name]
+        weight = seconds[steps].sum(axis=0)
+        total.shares += uncertainty.shares_of(work.family, here, weight) * duration[steps].sum()
+
+
+def fill_duration(
+    totals: dict[str, Total], workload: Workload, board: Machine, setting: Setting
+) -> float:
+    """Stretch the job to the duration it is to run for, and return how often its batches run.
+
+    Without requests, steady serving repeats the batch for that long; with requests, the boards are
+    held, idle, until the time is over.
+    """
+    if workload.duration_s is None:
+        return 1.0
+    busy = sum(total.duration_s for total in totals.values())
+    if workload.requests is None:
+        times = workload.duration_s / busy
+        for total in totals.values():
+            total.count *= times
+            total.duration_s *= times
+            total.clock_s *= times
+            total.energy_j *= times
+            total.shares *= times
+        return times
+    gap = workload.duration_s - busy
+    if gap > 0:
+        idle = totals["idle"] = Total("idle", 1.0, gap, gap * setting.clock_hz)
+        watts = power.idle_power(board, np.array([setting.clock_hz]))[0]
+        idle.energy_j[_IDLE] = watts * gap
+    return 1.0
+
+
+def _provenance(
+    board: Machine, shares: FloatArray, hull_notes: tuple[str, ...]
+) -> tuple[Provenance, float]:
+    """Return the provenance of a sum and the share of it on calibrated kernels."""
+    own = board.coefficients.provenance
+    total = shares.sum()
+    by_family = shares.sum(axis=1)
+    coverage = float(by_family[board.calibrated].sum() / total) if total > 0 else 1.0
+    if own in {Provenance.SPECIFICATION, Provenance.EXTRAPOLATED, Provenance.BOUND}:
+        return Provenance.weakest(own, *([Provenance.EXTRAPOLATED] if hull_notes else [])), (
+            0.0 if own == Provenance.SPECIFICATION else coverage
+        )
+    if hull_notes:
+        return Provenance.EXTRAPOLATED, coverage
+    whole = coverage >= 1.0 - _MINOR
+    return (Provenance.CALIBRATED if whole else Provenance.ANALYTICAL), min(1.0, coverage)
+
+
+class Judge:
+    """Turns sums into quantities: one spread, one provenance and one coverage for a set of shares."""
+
+    def __init__(self, board: Machine, shares: FloatArray, hull_notes: tuple[str, ...]) -> None:
+        """Weigh the errors of a sum over kernels by family and regime."""
+        self.provenance, self.coverage = _provenance(board, shares, hull_notes)
+        total = shares.sum()
+        spread = uncertainty.spread_of(board.coefficients.residuals)
+        weights = shares / total if total > 0 else shares
+        widths = uncertainty.combined(spread, weights, self.provenance)
+        self.factors = [math.exp(min(width, 20.0)) for width in widths]
+
+    def of(self, quantity: int, value: float, unit: str, most: float = math.inf) -> Quantity:
+        """Return a value with its interval; `most` bounds the upper end, never below the value."""
+        factor = self.factors[quantity]
+        return Quantity.model_construct(
+            value=value,
+            low=value / factor,
+            high=max(value, min(value * factor, most)),
+            unit=unit,
+            provenance=self.provenance,
+            coverage=self.coverage,
+        )
+
+
+def _result(
+    workload: Workload, board: Machine, setting: Setting, totals: list[Total], need: Memory,
+    notes: list[str], times: float,
+) -> Estimate:  # fmt: skip
+    boards = workload.parallelism.gpus
+    most = setting.limit_w * boards
+    hull_notes = uncertainty.outside_hull(board, _inputs(workload, setting))
+    phases = tuple(_phase(board, total, boards, most, hull_notes) for total in totals)
+    duration = sum(phase.duration.value for phase in phases)
+    components = {
+        name: sum(phase.components[name].value for phase in phases) for name in COMPONENTS
+    }
+    energy = sum(phase.energy.value for phase in phases)
+    judge = Judge(board, sum((total.shares for total in totals), np.zeros_like(totals[0].shares)),
+                  hull_notes)  # fmt: skip
+    tokens = _output_tokens(workload, times)
+    if any(total.over for total in totals):
+        notes.append(
+            f"even the lowest clock of {board.gpu.name} exceeds the limit of {setting.limit_w:g} W"
+        )
+    if any(total.throttled for total in totals):
+        notes.append(f"the limit of {setting.limit_w:g} W lowers the clock")
+    notes.extend((*board.coefficients.notes, *workload.model.notes, *hull_notes))
+    mean_clock = sum(total.clock_s for total in totals) / duration
+    return Estimate.model_construct(
+        power=judge.of(_POWER, energy / duration, "W", max(most, energy / duration)),
+        energy=judge.of(_ENERGY, energy, "J"),
+        duration=judge.of(_DURATION, duration, "s"),
+        energy_per_output_token=judge.of(_ENERGY, energy / tokens, "J/token") if tokens else None,
+        phases=phases,
+        components={name: judge.of(_ENERGY, value, "J") for name, value in components.items()},
+        model=workload.model.name,
+        gpu=board.gpu.name,
+        gpu_count=boards,
+        clock_hz=mean_clock,
+        power_cap_w=setting.limit_w,
+        memory=need,
+        profile_hash=board.digest,
+        version=__version__,
+        notes=tuple(notes),
+    )
+
+
+def _phase(
+    board: Machine, total: Total, boards: int, most: float, hull_notes: tuple[str, ...]
+) -> PhaseEstimate:
+    judge = Judge(board, total.shares, hull_notes)
+    joules = [float(value) * boards for value in total.energy_j]
+    energy = sum(joules)
+    return PhaseEstimate.model_construct(
+        name=total.name,
+        count=round(total.count),
+        duration=judge.of(_DURATION, float(total.duration_s), "s"),
+        power=judge.of(_POWER, energy / float(total.duration_s), "W", most),
+        energy=judge.of(_ENERGY, energy, "J"),
+        clock_hz=float(total.clock_s / total.duration_s),
+        throttled=total.throttled,
+        components={
+            name: judge.of(_ENERGY, value, "J")
+            for name, value in zip(COMPONENTS, joules, strict=True)
+        },
+    )
+
+
+def _inputs(workload: Workload, setting: Setting) -> dict[str, float]:
+    return {
+        "clock_hz": setting.clock_hz,
+        "batch": float(workload.batch),
+        "input_tokens": float(workload.input_tokens),
+        "context_tokens": float(workload.input_tokens + workload.output_tokens),
+        "tensor": float(workload.parallelism.tensor),
+    }
+
+
+def _output_tokens(workload: Workload, times: float) -> float:
+    if workload.requests is not None:
+        return float(workload.requests * workload.output_tokens)
+    return workload.batch * workload.parallelism.data * workload.output_tokens * times
+
+
+def upper_bound(gpu: Gpu, gpu_count: int, duration_s: float) -> Estimate:
+    """Return the most that so many boards can draw in so much time: limit x time, not an estimate.
+
+    Args:
+        gpu: The board.
+        gpu_count: Boards that are held.
+        duration_s: How long, s.
+
+    Raises:
+        InputError: A count or duration that is none.
+    """
+    if gpu_count < 1 or not math.isfinite(duration_s) or duration_s <= 0:
+        raise InputError(
+            f"no bound for {gpu_count} boards over {duration_s:g} s; both must be positive"
+        )
+    watts = gpu.power_limit_w * gpu_count
+
+    def bound(value: float, unit: str, low: float = 0.0) -> Quantity:
+        return Quantity(
+            value=value, low=low, high=value, unit=unit, provenance=Provenance.BOUND, coverage=0.0
+        )
+
+    energy = bound(watts * duration_s, "J")
+    return Estimate(
+        power=bound(watts, "W"),
+        energy=energy,
+        duration=bound(duration_s, "s", low=duration_s),
+        energy_per_output_token=None,
+        phases=(),
+        components={},
+        model="",
+        gpu=gpu.name,
+        gpu_count=gpu_count,
+        clock_hz=gpu.max_clock_hz,
+        power_cap_w=gpu.power_limit_w,
+        memory=None,
+        profile_hash=machine.digest(gpu),
+        version=__version__,
+        notes=("an upper bound: power limit times time, no estimate",),
+    )

@@ -1,0 +1,168 @@
+"""A program on a GPU beside a host: wall time and energy of its steps at any clock, under any limit.
+
+`load` does what no clock changes, once; `sweep` evaluates F clocks as one array; `settle` finds the
+clock that a power limit leaves for each step. Shapes: F clocks, P steps, K kernels, C components.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from energaizer import power, timeline
+from energaizer.host import Host
+from energaizer.kernels import FloatArray, Program
+from energaizer.machine import Machine
+from energaizer.power import Activity
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """A program on a machine; nothing depends on the clock.
+
+    Attributes:
+        program: Kernels and steps.
+        machine: The GPU.
+        work: Cycles, bytes and operations of the kernels.
+        activity: Joules of work of each step on one board.
+        host_s: Launch time of one stage run of each step, shape (P,).
+        gaps_s: Time in which the GPU waits for the host, one stage run, shape (P,).
+    """
+
+    program: Program
+    machine: Machine
+    work: timeline.Work
+    activity: Activity
+    host_s: FloatArray
+    gaps_s: FloatArray
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Steps at F clocks.
+
+    Attributes:
+        duration_s: Wall time of one repetition of each step, shape (F, P).
+        energy_j: Energy of one board in that time by component, shape (F, P, C).
+        kernel_s: Seconds of each kernel, shape (F, K).
+        gpu_s: Kernel time of one stage run, shape (F, P).
+    """
+
+    duration_s: FloatArray
+    energy_j: FloatArray
+    kernel_s: FloatArray
+    gpu_s: FloatArray
+
+    @property
+    def power_w(self) -> FloatArray:
+        """Mean power of one board in each step, shape (F, P), W."""
+        total: FloatArray = self.energy_j.sum(axis=-1) / self.duration_s
+        return total
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Steps at the clock that a limit leaves them; arrays of shape (P,) unless stated.
+
+    Attributes:
+        duration_s: Wall time of one repetition.
+        energy_j: Energy of one board by component, shape (P, C).
+        clock_hz: Mean clock.
+        throttled: The limit lowered the clock.
+        over: Even the lowest clock exceeds the limit.
+        kernel_s: Seconds of each kernel at the first step's clock, shape (K,).
+        host_bound: Launches take longer than kernels.
+    """
+
+    duration_s: FloatArray
+    energy_j: FloatArray
+    clock_hz: FloatArray
+    throttled: npt.NDArray[np.bool_]
+    over: npt.NDArray[np.bool_]
+    kernel_s: FloatArray
+    host_bound: npt.NDArray[np.bool_]
+
+
+@lru_cache(maxsize=2048)
+def load(program: Program, machine: Machine, host: Host) -> Loaded:
+    """Return a program on a machine beside a host.
+
+    Raises:
+        NoEstimateError: A kernel multiplies in a format that the GPU has no rate for.
+    """
+    work = timeline.compile_work(timeline.alternatives(program.rows, machine), machine)
+    costs = [host.decode if graphed else host.prefill for graphed in program.graphed]
+    launch, call, step, sequence, gap_step, gap_sequence, gap_layer = np.array(
+        [
+            (cost.launch_s, cost.call_s, cost.step_s, cost.sequence_s,
+             cost.gap_step_s, cost.gap_sequence_s, cost.gap_layer_s)
+            for cost in costs
+        ]
+    ).T  # fmt: skip
+    moved = np.stack([work.l2_bytes, work.special, work.dram_bytes, work.link_bytes], axis=1)
+    each = power.work_energies(machine, work.flops, moved, machine.energy[work.family])
+    times = program.counts * program.runs[:, None]
+    return Loaded(
+        program=program,
+        machine=machine,
+        work=work,
+        activity=Activity(times @ each.core_j, times @ each.memory_j),
+        host_s=program.launches * launch + program.calls * call + step + program.sequences * sequence,
+        gaps_s=gap_step + program.sequences * gap_sequence + program.layers * gap_layer,
+    )
+
+
+def sweep(loaded: Loaded, clock_hz: FloatArray) -> Sweep:
+    """Return wall time and energy of each step at each clock.
+
+    Args:
+        loaded: A program on a machine.
+        clock_hz: SM clocks, shape (F,), Hz.
+    """
+    program = loaded.program
+    clocks = clock_hz[:, None]
+    kernel_s = timeline.durations(loaded.work, clocks)
+    gpu_s = kernel_s @ program.counts.T
+    stage_s = timeline.host_norm(gpu_s, np.broadcast_to(loaded.host_s, gpu_s.shape))
+    duration_s = program.slots * (stage_s + loaded.gaps_s)
+    # While a kernel starts and drains its SMs are idle.
+    moving_s = kernel_s - loaded.work.fixed_cycles / clocks - loaded.work.fixed_s
+    active_s = program.runs * ((moving_s * loaded.work.active) @ program.counts.T)
+    energy_j = power.energies(loaded.machine, clocks, duration_s, active_s, loaded.activity)
+    return Sweep(duration_s, energy_j, kernel_s, gpu_s)
+
+
+def settle(loaded: Loaded, clock_hz: float, limit_w: float) -> Settled:
+    """Return each step at the requested clock, or at the highest one that the limit allows (4.6).
+
+    Args:
+        loaded: A program on a machine.
+        clock_hz: Requested SM clock, Hz.
+        limit_w: Limit of one board, W.
+    """
+    first = sweep(loaded, np.array([clock_hz]))
+    steps = np.arange(first.duration_s.shape[1])
+    host_bound = loaded.host_s > first.gpu_s[0]
+    if not (first.power_w > limit_w).any():
+        none = np.zeros(len(steps), dtype=np.bool_)
+        return Settled(
+            first.duration_s[0], first.energy_j[0], np.full(len(steps), clock_hz), none, none,
+            first.kernel_s[0], host_bound,
+        )  # fmt: skip
+    grid = loaded.machine.grid(clock_hz)
+    found = sweep(loaded, grid)
+    at = power.throttle(found.power_w, limit_w)
+    slow_s, fast_s = found.duration_s[at.low, steps], found.duration_s[at.high, steps]
+    # The board dithers: shares of time at two clocks, each doing work at its own rate.
+    slow, fast = (1.0 - at.high_share) / slow_s, at.high_share / fast_s
+    duration_s = 1.0 / (slow + fast)
+    watts = (
+        slow[:, None] * found.energy_j[at.low, steps]
+        + fast[:, None] * found.energy_j[at.high, steps]
+    )
+    clocks = (1.0 - at.high_share) * grid[at.low] + at.high_share * grid[at.high]
+    return Settled(
+        duration_s, watts * duration_s[:, None], clocks, clocks < clock_hz, at.over,
+        found.kernel_s[at.high[0]], host_bound,
+    )  # fmt: skip

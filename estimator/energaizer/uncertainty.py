@@ -1,0 +1,109 @@
+"""Intervals of sums, from the residuals of what a fit did not see (method, 5.6).
+
+Within a group of kernels that share a residual errors add linearly, between groups in quadrature.
+What is unknown never narrows an interval.
+"""
+
+import itertools
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from energaizer.coefficients import FAMILIES, Residual
+from energaizer.machine import Machine
+from energaizer.result import Provenance
+
+FloatArray = npt.NDArray[np.float64]
+QUANTITIES = ("duration", "power", "energy")
+REGIMES = ("launch", "memory", "compute", "capped")
+LAUNCH, MEMORY, COMPUTE, CAPPED = range(len(REGIMES))
+SHAPE = (len(FAMILIES), len(REGIMES))
+_CENTRAL_90 = 1.645  # half-width of the central 90 % of a normal, in standard deviations
+_SHRINK = 10.0  # a group of n counts n/(n + 10) against its parent
+_WIDEN = {Provenance.EXTRAPOLATED: 1.5, Provenance.SPECIFICATION: 2.0}
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Half-widths of log errors by family and regime.
+
+    Attributes:
+        half_width: Half-width of ln(measured/predicted), shape (quantities, families, regimes).
+        group: Residual row behind each, same shape; equal rows share their error.
+    """
+
+    half_width: FloatArray
+    group: npt.NDArray[np.intp]
+
+
+@lru_cache(maxsize=256)
+def spread_of(residuals: tuple[Residual, ...]) -> Spread:
+    """Return the half-width of each family and regime; small groups shrink to their parents.
+
+    The parent of a family in a regime is the family, or else the regime of all families, then
+    everything of the quantity; a quantity without a row borrows the widest row there is.
+    """
+    table = {
+        (row.quantity, row.family, row.regime): (index, row) for index, row in enumerate(residuals)
+    }
+    widest = max((_half(row) for row in residuals), default=math.log(2.0))
+    shape = (len(QUANTITIES), len(FAMILIES), len(REGIMES))
+    half_width, group = np.empty(shape), np.empty(shape, dtype=np.intp)
+    for place in itertools.product(*map(range, shape)):
+        quantity, family, regime = QUANTITIES[place[0]], FAMILIES[place[1]], REGIMES[place[2]]
+        half, index = widest, len(residuals)
+        for key in (
+            (quantity, "any", "any"), (quantity, "any", regime),
+            (quantity, family, "any"), (quantity, family, regime),
+        ):  # fmt: skip
+            if key in table:
+                index, row = table[key]
+                # a row without a count is a prior: it stands in full
+                share = row.n / (row.n + _SHRINK) if row.n else 1.0
+                half = share * _half(row) + (1.0 - share) * half
+        half_width[place], group[place] = half, index
+    return Spread(half_width, group)
+
+
+def _half(row: Residual) -> float:
+    return _CENTRAL_90 * row.log_sd + abs(row.bias)
+
+
+def combined(spread: Spread, shares: FloatArray, provenance: Provenance) -> FloatArray:
+    """Return the half-width of ln of a sum, one for each quantity, shape (quantities,).
+
+    Args:
+        spread: Half-widths by family and regime.
+        shares: Share of the sum by family and regime, summing to 1, shape (families, regimes).
+        provenance: Widens what is extrapolated or comes from a datasheet only.
+    """
+    found = np.empty(len(QUANTITIES))
+    for index in range(len(QUANTITIES)):
+        linear = np.bincount(
+            spread.group[index].ravel(), weights=(shares * spread.half_width[index]).ravel()
+        )
+        found[index] = np.sqrt(np.sum(linear * linear))
+    return found * _WIDEN.get(provenance, 1.0)
+
+
+def shares_of(
+    family: npt.NDArray[np.intp], regime: npt.NDArray[np.intp], weight: FloatArray
+) -> FloatArray:
+    """Return the share of each family and regime in a weighted sum, shape (families, regimes)."""
+    flat = np.zeros(SHAPE)
+    np.add.at(flat, (family, regime), weight)
+    total = flat.sum()
+    return flat / total if total > 0 else flat
+
+
+def outside_hull(machine: Machine, inputs: dict[str, float]) -> tuple[str, ...]:
+    """Return a note for each input beyond the range that was fitted."""
+    notes = []
+    for name, (low, high) in machine.coefficients.hull.items():
+        value = inputs.get(name)
+        if value is not None and not low <= value <= high:
+            notes.append(f"{name} {value:g} is outside the fitted range {low:g} to {high:g}")
+    return tuple(notes)

@@ -1,0 +1,156 @@
+"""Golden values of the method: waves (2.3), products (2.4), streaming kernels and links (3)."""
+
+import math
+
+import numpy as np
+import pytest
+from reference_boards import A10, A100, H100, prior_machine
+
+from energaizer import kernels, links, tiling, timeline, waves
+from energaizer.kernels import Heads
+
+MIB = 2**20
+
+
+def evaluate(gpu, kernel):
+    machine = prior_machine(gpu)
+    found = timeline.alternatives(kernels.table([kernel]), machine)
+    return timeline.compile_work(found, machine), found, machine
+
+
+@pytest.mark.parametrize(
+    ("blocks", "resident", "expected"), [(1024, 1, (10, 52, 1, 0)), (512, 3, (2, 80, 2, 1))]
+)
+def test_waves(blocks, resident, expected):
+    assert tuple(float(x) for x in waves.waves(blocks, resident, 108)) == expected
+
+
+B16, F32 = (2.0, 2.0, 2.0), (4.0, 4.0, 4.0)
+GEMMS = [
+    (A100, 1410, (1, 4096, 4096, 4096), "bf16", (256, 128, 1), 512, 5, 762694, 233017, 130.80, 542.17, 545.44),
+    (A100, 900, (1, 4096, 4096, 4096), "bf16", (256, 128, 1), 512, 5, 762694, 233017, 130.80, 849.30, 853.58),
+    (A100, 900, (1, 128, 1024, 1024), "bf16", (64, 64, 2), 64, 1, 4133, 1214, 2.62, 6.94, 11.22),
+    (A100, 1410, (1, 8, 4096, 4096), "bf16", (32, 128, 8), 256, 3, 11975, 6068, 33.69, 21.91, 25.18),
+    (A100, 900, (96, 128, 128, 64), "bf16", (128, 64, 1), 192, 2, 2697, 683, 6.29, 4.32, 8.60),
+    (A100, 900, (1, 1024, 3072, 768), "fp32", (64, 64, 1), 768, 8, 466519, 43691, 25.17, 518.36, 522.64),
+    (A10, 900, (1, 1024, 2304, 768), "bf16", (128, 128, 1), 144, 2, 65828, 12288, 9.83, 73.21, 77.49),
+    (H100, 1830, (1, 8192, 8192, 8192), "bf16", (256, 128, 1), 2048, 16, 2373352, 1525201, 936.02, 1349.61, 1352.48),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("row", GEMMS, ids=lambda row: f"{row[0].name}-{row[2]}-{row[1]}")
+def test_product(row):
+    gpu, mhz, shape, rate, tile, blocks, rounds, mma, l2, moved, inner, total = row
+    kernel = kernels.gemm(*shape, F32 if rate == "fp32" else B16, rate)
+    work, found, machine = evaluate(gpu, kernel)
+    choice = tiling.choose(
+        found.plans, machine.rates[found.rate], machine.units, machine.coefficients.time
+    )
+    plan = choice.plan[0]
+    assert (tiling.TILE_M[plan], tiling.TILE_N[plan], tiling.SPLIT[plan]) == tile
+    assert choice.blocks[0] == blocks
+    assert choice.waves[0] == rounds
+    assert choice.mma_cycles[0] == pytest.approx(mma, abs=0.51)
+    assert choice.l2_cycles[0] == pytest.approx(l2, abs=0.51)
+    assert work.dram_bytes[0] / 1e6 == pytest.approx(moved, abs=0.0051)
+    clock = np.array([[mhz * 1e6]])
+    seconds = timeline.durations(work, clock)[0, 0]
+    fixed = work.fixed_cycles[0] / (mhz * 1e6) + work.fixed_s[0]
+    assert (seconds - fixed) * 1e6 == pytest.approx(inner, abs=0.0051)
+    assert seconds * 1e6 == pytest.approx(total, abs=0.0051)
+
+
+def microseconds(kernel, gpu=A100, mhz=900):
+    work, _, _ = evaluate(gpu, kernel)
+    clock = np.array([[mhz * 1e6]])
+    total = timeline.durations(work, clock)[0, 0] * 1e6
+    fixed = (work.fixed_cycles[0] / (mhz * 1e6) + work.fixed_s[0]) * 1e6
+    return work, total - fixed, total
+
+
+def test_add():
+    n = 8_388_608
+    work, inner, total = microseconds(kernels.elementwise(n, 4.0 * n, 2.0 * n))
+    assert work.dram_bytes[0] / 1555e9 * 1e6 == pytest.approx(32.37, abs=0.006)
+    assert inner == pytest.approx(32.86, abs=0.01)
+    assert total == pytest.approx(37.14, abs=0.01)
+
+
+def test_softmax():
+    work, inner, _ = microseconds(kernels.softmax(65536, 1024, 2.0))
+    assert work.special[0] / (16 * 108 * 900e6) * 1e6 == pytest.approx(43.15, abs=0.01)
+    # 175.26 is DRAM with on-chip; exponentials add a little to the smooth maximum
+    assert inner == pytest.approx(175.26, rel=2e-3)
+
+
+def test_layer_norm():
+    _, inner, total = microseconds(kernels.normalization(4096, 2048, 2.0))
+    assert inner == pytest.approx(21.91, abs=0.01)
+    assert total == pytest.approx(26.19, abs=0.01)
+
+
+def test_long_rows_are_read_twice():
+    short, _, _ = microseconds(kernels.normalization(4096, 32768, 2.0))
+    long, _, _ = microseconds(kernels.normalization(4096, 32769, 2.0))
+    assert long.dram_bytes[0] / short.dram_bytes[0] == pytest.approx(1.5, rel=1e-3)
+
+
+def test_attention_counts():
+    assert kernels.causal_pairs(4096) == 8_390_656
+    assert 4 * 32 * 128 * kernels.causal_pairs(4096) == 137_472_507_904
+    assert kernels.causal_pairs(8192, 1024) == 7_864_832
+    assert kernels.chunk_pairs(6144, 2048) == 14_681_088
+
+
+@pytest.mark.parametrize(
+    ("batch", "context", "splits"), [(1, 8192, 17), (16, 8192, 2), (4, 1024, 4), (1, 512, 2)]
+)
+def test_decode_splits(batch, context, splits):
+    assert kernels.decode_splits(context, batch, 8, 132) == splits
+    work, _, _ = evaluate(
+        H100, kernels.attention_decode(Heads(batch, 32, 8, 128), context, 2.0, 2.0, "bf16")
+    )
+    assert work.blocks[0] >= batch * 8
+    assert work.blocks[0] <= batch * 8 * splits + 1e-9
+
+
+def test_decode_attention_amounts():
+    kernel = kernels.attention_decode(Heads(32, 32, 8, 128), 2048, 2.0, 2.0, "bf16")
+    queries = 32 * 32 * 128 * 2
+    assert kernel.read_bytes - queries == 268_435_456
+    assert kernel.flops == 1_073_741_824
+    assert kernel.flops / (kernel.read_bytes - queries) == 4.0
+
+
+def test_causal_tiles_compute_half_the_diagonal():
+    kernel = kernels.attention_prefill(Heads(1, 1, 1, 128), 4096, 8_390_656, 2.0, 2.0, "bf16")
+    tiles = 32
+    exact = 4 * 128 * 4096**2
+    assert kernel.flops / exact == pytest.approx((tiles + 1) / (2 * tiles), rel=1e-3)
+
+
+def test_ring_all_reduce():
+    seconds = links.ring_all_reduce(np.array([1.0 * MIB]), np.array([8.0]), 0.0, 450e9)
+    assert seconds[0] * 1e6 == pytest.approx(4.078, abs=0.0005)
+    both = links.all_reduce(np.array([1024.0]), np.array([8.0]), 2e-6, 450e9)
+    assert both[0] == pytest.approx(2e-6 + 7 * 1024 / 450e9)
+
+
+@pytest.mark.parametrize(
+    ("stages", "micro", "loops", "share"),
+    [(8, 32, 1, 0.1795), (8, 32, 2, 0.0986), (4, 8, 1, 0.2727)],
+)
+def test_bubble(stages, micro, loops, share):
+    assert links.pipeline_bubble(stages, micro, loops) == pytest.approx(share, abs=5e-5)
+
+
+def test_host_gaps():
+    joined = timeline.host_norm(np.array([10e-3]), np.array([12e-3]))
+    assert joined[0] * 1e3 == pytest.approx(12.592, abs=5e-4)
+    assert timeline.queued(np.array([5.0, 1.0, 1.0]), 2.0) == 9.0
+    assert timeline.queued(np.array([1.0, 1.0]), 2.0) == 5.0
+
+
+def test_fourth_norm_is_a_smooth_maximum():
+    found = timeline.fourth_norm(np.array([3.0]), np.array([4.0]))
+    assert found[0] == pytest.approx(math.pow(3**4 + 4**4, 0.25))

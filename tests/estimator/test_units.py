@@ -1,0 +1,47 @@
+"""Text to SI and back."""
+
+import pytest
+
+from energaizer import units
+from energaizer.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("parse", "text", "value"),
+    [
+        (units.parse_frequency, "1410MHz", 1.41e9),
+        (units.parse_frequency, "1.41 GHz", 1.41e9),
+        (units.parse_frequency, "900mhz", 9e8),
+        (units.parse_power, "700W", 700.0),
+        (units.parse_power, "1.2kW", 1200.0),
+        (units.parse_energy, "47.5kWh", 1.71e8),
+        (units.parse_energy, "171MJ", 1.71e8),
+        (units.parse_duration, "15min", 900.0),
+        (units.parse_duration, "250ms", 0.25),
+        (units.parse_duration, "2h", 7200.0),
+        (units.parse_bytes, "80GiB", 80 * 2.0**30),
+        (units.parse_bytes, "80Gi", 80 * 2.0**30),
+        (units.parse_bytes, "40GB", 40e9),
+        (units.parse_bytes, "123", 123.0),
+    ],
+)
+def test_parse(parse, text, value):
+    assert parse(text) == pytest.approx(value, rel=1e-12)
+
+
+@pytest.mark.parametrize("text", ["", "W", "ten W", "700V", "-5W", "nan", "1e999W", "5 W W"])
+def test_refuses_what_is_no_power(text):
+    with pytest.raises(InputError):
+        units.parse_power(text)
+
+
+def test_format():
+    assert units.format_energy(1.71e8) == "171 MJ (47.5 kWh)"
+    assert units.format_energy(12.34) == "12.3 J"
+    assert units.format_si(999.9, "W") == "1.00 kW"
+    assert units.format_si(0.0, "W") == "0 W"
+    assert units.format_duration(0.012592) == "12.6 ms"
+    assert units.format_duration(912) == "15 min 12 s"
+    assert units.format_duration(11100) == "3 h 05 min"
+    assert units.format_frequency(1.41e9) == "1410 MHz"
+    assert units.format_bytes(80 * 2**30) == "80.0 GiB"
