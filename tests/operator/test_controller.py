@@ -310,6 +310,15 @@ class Scripted:
         return step
 
 
+async def test_what_is_missing_is_looked_for_again() -> None:
+    reconciler = Scripted(Result.PENDING, Result.CHANGED)
+    loop: Loop[str] = Loop("test", reconciler, Metrics("1"), lambda: ["a"], 1)
+    loop.queue.chance = lambda: 1.0
+    task = asyncio.create_task(loop.run(600))
+    await asyncio.wait_for(reconciler.done.wait(), 2)
+    task.cancel()
+
+
 async def test_no_failure_ends_the_loop() -> None:
     metrics = Metrics("1")
     reconciler = Scripted(Unreachable("no answer"), ValueError("bug"), Result.CHANGED)
