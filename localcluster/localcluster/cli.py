@@ -26,9 +26,11 @@ OUTPUT = click.option(
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 def cli() -> None:
-    r"""Run a real Kubernetes control plane on this machine, without containers or root.
+    """Run a real Kubernetes control plane on this machine, without containers or root.
 
     \b
     python -m localcluster up
@@ -40,10 +42,10 @@ def cli() -> None:
     0.5 GB of programs); each later one takes seconds. The nodes are simulated by KWOK: pods are
     scheduled and run to completion in name only. A Service gets a loopback address, so a process
     of this machine that binds it is what the API server's webhooks reach.
-    """
+    """  # noqa: D301 (click's mark of lines that it must not wrap)
 
 
-@cli.command("build")
+@cli.command("build", short_help="Build the programs into the cache, unless they are there.")
 @click.argument("toolset", default="kubernetes")
 @OUTPUT
 def build_command(toolset: str, output: str) -> None:
@@ -56,7 +58,7 @@ def build_command(toolset: str, output: str) -> None:
 build_command.help = f"{build_command.help}\n\nTool sets: {', '.join(toolset_names())}."
 
 
-@cli.command()
+@cli.command(short_help="Start an instance and wait until it works.")
 @NAME
 @click.option(
     "--nodes",
@@ -71,7 +73,13 @@ build_command.help = f"{build_command.help}\n\nTool sets: {', '.join(toolset_nam
 )
 @OUTPUT
 def up(name: str, nodes: Path | None, directory: Path | None, output: str) -> None:
-    """Start an instance and wait until it works. One that runs already is left running."""
+    """Start an instance and wait until it works. One that runs already is left running.
+
+    \b
+    python -m localcluster up                                 # the instance "default"
+    python -m localcluster up --name mine --nodes pools.yaml  # another one beside it
+    python -m localcluster up -o json | jq -r .kubeconfig
+    """  # noqa: D301
     began = time.monotonic()
     pools = None if nodes is None else load_pools(nodes)
     _report(instances.sweep())
@@ -93,7 +101,7 @@ def up(name: str, nodes: Path | None, directory: Path | None, output: str) -> No
     _show(output, _data(cluster.record), text)
 
 
-@cli.command()
+@cli.command(short_help="Stop an instance and delete its data.")
 @NAME
 @click.option("--all", "every", is_flag=True, help="Stop every instance of this user.")
 def down(name: str, every: bool) -> None:
@@ -132,7 +140,7 @@ def logs(component: str | None, name: str, lines: int, output: str) -> None:
     _show(output, found, text)
 
 
-@cli.command("list")
+@cli.command("list", short_help="List the instances and their conditions.")
 @OUTPUT
 def list_command(output: str) -> None:
     """List the instances and their conditions, clearing away what crashed ones left."""

@@ -83,6 +83,8 @@ class Cluster:
     def start(self) -> Self:
         """Build the programs if the cache lacks them, start, and wait until it works."""
         require_linux()
+        if self._record is not None:
+            raise LocalClusterError(f'instance "{self.name}" is started already; stop it first')
         built = build("kubernetes", sys.stderr)
         for attempt in range(1, ATTEMPTS + 1):
             self._record = instances.reserve(

