@@ -58,12 +58,15 @@ KERNEL_PRODUCTS = (
 """Single products, replayed one by one."""
 KERNEL_PREFILL = (
     Parameter("families.attention-prefill.compute_efficiency", 0.65, 0.3),
-    Parameter("families.attention-prefill.fixed_s", 2.0e-6, 0.7),
+    Parameter("families.attention-prefill.fixed_s", 8.0e-6, 0.7),
+    Parameter("families.attention-prefill.block_cycles", 3000.0, 0.7),
 )
 KERNEL_DECODE = (
     Parameter("families.attention-decode.memory_efficiency", 0.9, 0.2),
     Parameter("families.attention-decode.compute_efficiency", 0.3, 0.5),
-    Parameter("families.attention-decode.fixed_s", 3.0e-6, 0.7),
+    Parameter("families.attention-decode.fixed_s", 8.0e-6, 0.7),
+    Parameter("families.attention-decode.reduction_s", 3.0e-6, 0.7),
+    Parameter("families.attention-decode.block_cycles", 3000.0, 0.7),
 )
 """Fused attention kernels."""
 
