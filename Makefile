@@ -38,3 +38,7 @@ check: install ## Unit tests, format, lint, types, import contracts, generated f
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q -n auto -m "not cluster"
+
+.PHONY: bench
+bench: install ## Time estimates beside a bare numpy reference
+	$(BIN)/python benchmarks/bench_estimate.py

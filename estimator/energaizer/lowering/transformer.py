@@ -170,18 +170,26 @@ def _lower(
             shard = shard_of(model, sequences, 1.0, float(context), tensor)
             steps.append(Step("decode", float(weight), shard))
     found: dict[kernels.Kernel, FloatArray] = {}
+    common: dict[float, Listing] = {}
+    run, attend = (_eager, _eager_attention) if attention == "eager" else (_fused, _fused_attention)
     for index, step in enumerate(steps):
-        listing = Listing()
-        rows = step.shard.tokens if output == 0 else step.shard.sequences
-        if attention == "eager":
-            _eager(listing, model, step.shard, rows, formats, sampled=output > 0)
-        else:
-            _fused(listing, model, step.shard, rows, formats, sampled=output > 0)
-        if stages > 1:  # hidden states go to the next stage
-            message = step.shard.tokens * model.hidden_size * formats.activation
-            listing.add(kernels.all_reduce(message, 2.0), stages - 1.0)
-        for kernel, count in listing.counts.items():
-            found.setdefault(kernel, np.zeros(len(steps)))[index] += count / stages
+        shard = step.shard
+        if shard.queries not in common:  # decode steps differ in their attention only
+            listing = common[shard.queries] = Listing()
+            _embed(listing, model, shard, formats)
+            run(listing, model, shard, formats)
+            rows = shard.tokens if output == 0 else shard.sequences
+            _finish(listing, model, shard, rows, formats, sampled=output > 0)
+            if stages > 1:  # hidden states go to the next stage
+                message = shard.tokens * model.hidden_size * formats.activation
+                listing.add(kernels.all_reduce(message, 2.0), stages - 1.0)
+        own = Listing()
+        attend(own, model, shard, formats)
+        for kernel, count in (*common[shard.queries].counts.items(), *own.counts.items()):
+            counts = found.get(kernel)
+            if counts is None:
+                counts = found[kernel] = np.zeros(len(steps))
+            counts[index] += count / stages
     slots = [micro + stages - 1.0 if step.phase == "prefill" else float(stages) for step in steps]
     return Program(
         rows=kernels.table(list(found)),
@@ -239,12 +247,9 @@ def _finish(
         to.add(blocks.pointwise(shard.sequences * shard.hidden, 1.0, formats.activation, 1.0), 1.0)
 
 
-def _fused(
-    to: Listing, model: Model, shard: Shard, rows: float, formats: Formats, *, sampled: bool
-) -> None:
-    """Add a step as a serving engine runs it: one kernel a piece, neighbours merged."""
+def _fused(to: Listing, model: Model, shard: Shard, formats: Formats) -> None:
+    """Add the layers as a serving engine runs them: one kernel a piece, neighbours merged."""
     layers, tokens = float(model.layers), shard.tokens
-    _embed(to, model, shard, formats)
     width, kv_width = shard.heads * shard.head_size, shard.kv_heads * shard.head_size
     norms = model.norms_per_layer * layers
     to.add(kernels.normalization(tokens, shard.hidden, formats.activation, 2.0), norms)
@@ -257,26 +262,21 @@ def _fused(
         to.add(blocks.pointwise(tokens * (width + kv_width), 1.0, formats.activation), layers)
     if model.causal:
         to.add(kernels.copy(2.0 * tokens * kv_width, formats.activation, formats.cache), layers)
-    blocks.fused_attention(to, shard, windows_of(model), formats, model.causal)
     blocks.linear(to, shard.hidden, width, tokens, layers, formats)
     blocks.exchange(to, shard, layers, formats)
     blocks.fused_mlp(to, shard, model.gated_mlp, layers, formats)
     blocks.exchange(to, shard, layers, formats)
-    _finish(to, model, shard, rows, formats, sampled=sampled)
 
 
-def _eager(
-    to: Listing, model: Model, shard: Shard, rows: float, formats: Formats, *, sampled: bool
-) -> None:
-    """Add a step as PyTorch runs it line by line."""
+def _fused_attention(to: Listing, model: Model, shard: Shard, formats: Formats) -> None:
+    blocks.fused_attention(to, shard, windows_of(model), formats, model.causal)
+
+
+def _eager(to: Listing, model: Model, shard: Shard, formats: Formats) -> None:
+    """Add the layers, without their attention, as PyTorch runs them line by line."""
     layers, tokens, act = float(model.layers), shard.tokens, formats.activation
     style = _STYLES.get(model.family, EagerStyle())
-    _embed(to, model, shard, formats)
     blocks.tiny(to, 8.0)  # position ids, mask bookkeeping
-    if style.mask and model.causal:
-        mask = shard.sequences * shard.queries * shard.context
-        to.add(blocks.pointwise(mask, 1.0, kernels.FP32_BYTES), 3.0)
-        to.add(kernels.copy(mask, kernels.FP32_BYTES, act), 1.0)
     width, kv_width = shard.heads * shard.head_size, shard.kv_heads * shard.head_size
     norms = model.norms_per_layer * layers + 1.0
     if model.normalization == "rmsnorm":
@@ -294,7 +294,6 @@ def _eager(
     if model.positions == "rotary":
         blocks.eager_rotary(to, tokens, width, layers, formats)
         blocks.eager_rotary(to, tokens, kv_width, layers, formats)
-    blocks.eager_attention(to, shard, style, layers, formats)
     blocks.linear(to, shard.hidden, width, tokens, layers, formats)
     blocks.exchange(to, shard, layers, formats)
     blocks.residual(to, shard, 2.0 * layers, formats)
@@ -305,4 +304,12 @@ def _eager(
     )
     blocks.linear(to, shard.hidden, shard.inner, tokens, layers, formats)
     blocks.exchange(to, shard, layers, formats)
-    _finish(to, model, shard, rows, formats, sampled=sampled)
+
+
+def _eager_attention(to: Listing, model: Model, shard: Shard, formats: Formats) -> None:
+    style = _STYLES.get(model.family, EagerStyle())
+    if style.mask and model.causal:
+        mask = shard.sequences * shard.queries * shard.context
+        to.add(blocks.pointwise(mask, 1.0, kernels.FP32_BYTES), 3.0)
+        to.add(kernels.copy(mask, kernels.FP32_BYTES, formats.activation), 1.0)
+    blocks.eager_attention(to, shard, style, float(model.layers), formats)
