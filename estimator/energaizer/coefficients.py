@@ -71,6 +71,12 @@ class FamilyCoefficients(Record):
     compute_efficiency: float = Field(default=1.0, gt=0, description="of the FLOP peak [eta]")
     memory_efficiency: float = Field(default=1.0, gt=0, description="of the DRAM peak, relative")
     fixed_s: float = Field(default=0.0, ge=0, description="s per launch beyond the common cost")
+    reduction_s: float = Field(
+        default=0.0, ge=0, description="s per launch whose keys are split over blocks, besides"
+    )
+    block_cycles: float = Field(
+        default=0.0, ge=0, description="cycles an SM spends on a block beyond its work"
+    )
     energy_factor: float = Field(default=1.0, gt=0, description="dynamic energy, relative")
     provenance: Provenance = Field(description="calibrated: this family was in a fit of this GPU")
 

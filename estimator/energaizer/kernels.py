@@ -224,7 +224,8 @@ def all_reduce(message_bytes: float, ranks: float) -> Kernel:
     """Return the sum of one message over all ranks, its result on each."""
     return Kernel(
         FAMILY["collective"], read_bytes=message_bytes, write_bytes=message_bytes,
-        onchip_bytes=2.0 * message_bytes, link_bytes=message_bytes, link_ranks=ranks, cacheable=0.0,
+        onchip_bytes=2.0 * message_bytes, link_bytes=message_bytes, link_ranks=ranks,
+        blocks=max(1.0, message_bytes / BLOCK_ELEMENTS), cacheable=0.0,
     )  # fmt: skip
 
 
