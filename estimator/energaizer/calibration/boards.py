@@ -91,9 +91,7 @@ def residual_rows(boards: Sequence[Board], outcomes: Sequence[Outcome]) -> tuple
         watts = board.frame["power"].to_numpy(np.float64)
         parts["duration"].append(np.log(time_s / outcome.duration_s))
         parts["power"].append(np.log(watts / outcome.power_w))
-        parts["energy"].append(
-            np.log(time_s * watts / (outcome.duration_s * outcome.power_w))
-        )
+        parts["energy"].append(np.log(time_s * watts / (outcome.duration_s * outcome.power_w)))
         parts["regime"].append(outcome.regime)
     regime = np.concatenate(parts.pop("regime"))
     rows = []
@@ -116,6 +114,7 @@ def residual_rows(boards: Sequence[Board], outcomes: Sequence[Outcome]) -> tuple
 
 def hull(boards: Sequence[Board]) -> dict[str, tuple[float, float]]:
     """Return fitted ranges of inputs."""
+
     def span(name: str) -> tuple[float, float]:
         values = np.concatenate([board.frame[name].to_numpy(np.float64) for board in boards])
         values = values[values > 0]

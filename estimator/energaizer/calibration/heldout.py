@@ -48,9 +48,7 @@ class Fitted:
         return problem.predict(runs, self.coefficients, self.host)
 
 
-def fit_boards(
-    samples: Sequence[Sample], setup: Setup, start: FloatArray | None = None
-) -> Fitted:
+def fit_boards(samples: Sequence[Sample], setup: Setup, start: FloatArray | None = None) -> Fitted:
     """Return time, then power, of all runs with a weight."""
     timed = fit.fit_time(samples, setup.coefficients, setup.host, setup.parameters, start)
     powered = fit.fit_power(

@@ -126,7 +126,11 @@ def fit_power(found: Table, start: Coefficients, kept: BoolArray, floor_w: float
     """
     rows = kept & scorable(found) & (found.column("power_w") > floor_w)
     watts, g = found.column("power_w")[rows], found.column("obs_weight_g")[rows]
-    limit, capped, table = found.column("power_limit_w")[rows], at_limit(found)[rows], tables(found)[rows]
+    limit, capped, table = (
+        found.column("power_limit_w")[rows],
+        at_limit(found)[rows],
+        tables(found)[rows],
+    )
     held = start.with_values({"power.held_idle_w": floor_w})
     sample = Sample(found.runs.select(rows), watts, watts, np.ones(len(watts)))
     columns, idle = fit.columns(sample, held, NO_HOST)
