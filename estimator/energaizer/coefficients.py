@@ -88,6 +88,9 @@ class LinkCoefficients(Record):
     efficiency: float = Field(gt=0, le=1, description="share of the link's peak bandwidth")
     channels: float = Field(ge=0, description="SMs that a collective keeps busy")
     pj_per_byte: float = Field(ge=0, description="energy of a byte sent, pJ/B")
+    overlap: float = Field(
+        default=0.7, ge=0, le=1, description="share of backward time that hides gradients [omega]"
+    )
 
 
 class PowerCoefficients(Record):

@@ -5,6 +5,7 @@ What prompts, decode steps and training share; the rooms of `lowering` choose th
 
 from energaizer import blocks, kernels
 from energaizer.blocks import EagerStyle, Formats, Listing, Shard
+from energaizer.errors import InputError, NoEstimateError
 from energaizer.model import Model
 from energaizer.precision import Precision
 from energaizer.workload import Workload
@@ -58,6 +59,29 @@ def windows_of(model: Model) -> tuple[tuple[float, float], ...]:
     full = float(model.layers - model.sliding_layers)
     windowed = (float(model.sliding_window), float(model.sliding_layers))
     return ((_FULL, full), windowed) if full else (windowed,)
+
+
+def check_split(workload: Workload) -> None:
+    """Raise if a model cannot be spread that way; the message says what to change.
+
+    Raises:
+        InputError: The split does not divide the model.
+        NoEstimateError: There is no method for that kind of split.
+    """
+    model, split = workload.model, workload.parallelism
+    if model.attention_heads % split.tensor:
+        raise InputError(
+            f"{model.attention_heads} heads of {model.name} do not divide by "
+            f"tensor={split.tensor}; choose a divisor"
+        )
+    if split.pipeline > model.layers:
+        raise InputError(
+            f"pipeline={split.pipeline} exceeds the {model.layers} layers of {model.name}"
+        )
+    if split.expert > 1:
+        raise InputError(f"{model.name} has no experts; set expert parallelism to 1")
+    if split.context > 1:
+        raise NoEstimateError("context parallelism has no method yet; set it to 1")
 
 
 def shard_of(model: Model, sequences: float, queries: float, context: float, tensor: int) -> Shard:

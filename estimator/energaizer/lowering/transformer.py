@@ -13,7 +13,7 @@ import numpy as np
 
 from energaizer import kernels, stacks
 from energaizer.blocks import Formats, Listing, Shard
-from energaizer.errors import InputError, NoEstimateError
+from energaizer.errors import InputError
 from energaizer.kernels import FloatArray, Program
 from energaizer.model import Model
 from energaizer.workload import Workload
@@ -65,32 +65,16 @@ def lower(workload: Workload) -> Program:
         InputError: The split does not divide the model, or an encoder is asked to decode.
         NoEstimateError: The workload needs a method that this room lacks.
     """
-    check(workload)
+    if workload.output_tokens and not workload.model.causal:
+        raise InputError(
+            f"{workload.model.name} is an encoder and cannot decode; set output_tokens to 0"
+        )
+    stacks.check_split(workload)
     return _lower(
         workload.model, workload.batch, (workload.input_tokens, workload.output_tokens),
         workload.attention, stacks.formats_of(workload),
         (workload.parallelism.tensor, workload.parallelism.pipeline),
     )  # fmt: skip
-
-
-def check(workload: Workload) -> None:
-    """Raise if this room cannot lower a workload; the message says what to change."""
-    model, split = workload.model, workload.parallelism
-    if workload.output_tokens and not model.causal:
-        raise InputError(f"{model.name} is an encoder and cannot decode; set output_tokens to 0")
-    if model.attention_heads % split.tensor:
-        raise InputError(
-            f"{model.attention_heads} heads of {model.name} do not divide by "
-            f"tensor={split.tensor}; choose a divisor"
-        )
-    if split.pipeline > model.layers:
-        raise InputError(
-            f"pipeline={split.pipeline} exceeds the {model.layers} layers of {model.name}"
-        )
-    if split.expert > 1:
-        raise InputError(f"{model.name} has no experts; set expert parallelism to 1")
-    if split.context > 1:
-        raise NoEstimateError("context parallelism has no method yet; set it to 1")
 
 
 @lru_cache(maxsize=1024)
