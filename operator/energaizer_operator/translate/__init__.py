@@ -6,42 +6,35 @@ ends are rounded up, lower ends down, so that no interval shrinks on its way.
 """
 
 import contextlib
-import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from importlib.resources import files
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
-import energaizer
-from energaizer import catalog, pipeline
+from energaizer import catalog, pipeline, whatif
 from energaizer.errors import (
     DoesNotFitError,
     EnergaizerError,
-    InputError,
     NoEstimateError,
     UnknownNameError,
     one_line,
 )
-from energaizer.huggingface import model_from_config
-from energaizer.model import Model
-from energaizer.parallelism import Parallelism
-from energaizer.precision import Precision
-from energaizer.result import Estimate, Provenance
+from energaizer.gpu import Gpu
+from energaizer.result import Estimate
 from energaizer.workload import Workload
-from energaizer_operator import human
 from energaizer_operator.identity import identities
 from energaizer_operator.inputs import ResolvedInputs
 from energaizer_operator.names import Reason
-from energaizer_operator.resources.aiworkload.spec import Architecture
 from energaizer_operator.resources.gpuprofile import GPUProfile
-from energaizer_operator.schema import MAX, EstimateSummary, Feasibility, Method
-from energaizer_operator.translate.boards import MEGA, board, profile_of
+from energaizer_operator.schema import EstimateSummary, Feasibility
+from energaizer_operator.translate.boards import board, profile_of
+from energaizer_operator.translate.summary import VERSION, summarise, summarise_candidate
+from energaizer_operator.translate.workloads import MEGA, Setting, gpu_count, workload
 
 __all__ = [
     "VERSION",
@@ -57,20 +50,7 @@ __all__ = [
     "warm",
 ]
 
-VERSION = energaizer.__version__
-T = TypeVar("T")
-MICRO = 10**6
-MAX_CONFIG = 2**20
-MAX_WATTS = 10**9  # of the schema; no cluster draws a gigawatt
-
-_METHODS: Mapping[Provenance, Method] = {
-    Provenance.MEASURED: "Calibrated",
-    Provenance.CALIBRATED: "Calibrated",
-    Provenance.ANALYTICAL: "Analytical",
-    Provenance.EXTRAPOLATED: "Extrapolated",
-    Provenance.SPECIFICATION: "Specification",
-    Provenance.BOUND: "TDPBound",
-}
+FEW = 2  # settings up to which single estimates, which say more, take no longer than a sweep
 _USAGE, _NO_ESTIMATE = 2, 3  # exit codes
 
 
@@ -81,14 +61,6 @@ class EstimateError(Exception):
         """Keep the exit code of a command that ends so."""
         super().__init__(message)
         self.exit_code = exit_code
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A clock or a power cap of every board; None is the board's own."""
-
-    clock_megahertz: int | None = None
-    power_cap_watts: int | None = None
 
 
 @dataclass(frozen=True)
@@ -123,7 +95,67 @@ def answers(
         config: Content of the model's `config.json`, where the inputs refer to one.
         now: Time of the estimate.
     """
-    return tuple(_answer(inputs, profile, setting, config, now) for setting in settings)
+    swept = _swept(inputs, profile, settings, config, now) if len(settings) > FEW else {}
+    return tuple(
+        swept.get(setting) or _answer(inputs, profile, setting, config, now) for setting in settings
+    )
+
+
+def _swept(
+    inputs: ResolvedInputs,
+    profile: GPUProfile,
+    settings: Sequence[Setting],
+    config: str | None,
+    now: datetime,
+) -> dict[Setting, Answer]:
+    """Return estimates of many settings from one sweep; what it cannot give is left out."""
+    described = board(profile)
+    gpu = described.gpu
+    clocks = {_clock(gpu, setting) for setting in settings}
+    limits = {float(setting.power_cap_watts or gpu.power_limit_w) for setting in settings}
+    try:
+        load = workload(inputs, Setting(), config)
+        found = whatif.sweep(
+            load,
+            [gpu],
+            clocks_hz=sorted(clocks),
+            limits_w=sorted(limits),
+        )
+    except (EnergaizerError, ValidationError, ArithmeticError, ValueError):
+        return {}
+    found = tuple(_lasting(one, load.duration_s) for one in found)
+    answered: dict[Setting, Answer] = {}
+    for setting in settings:
+        limit = float(setting.power_cap_watts or gpu.power_limit_w)
+        at = [one for one in found if one.power_cap_w == limit]
+        below = [one for one in at if one.clock_hz <= _clock(gpu, setting) + MEGA / 2]
+        if below and setting != Setting():
+            best = max(below, key=lambda one: one.clock_hz)
+            name = profile.metadata.name
+            answered[setting] = Answer(
+                setting, summarise_candidate(best, inputs, name, setting, now)
+            )
+    return answered
+
+
+def _lasting(found: whatif.Candidate, duration_s: float | None) -> whatif.Candidate:
+    """Return a setting of steady serving for its whole time: a sweep gives one batch of it."""
+    if duration_s is None:
+        return found
+    times = duration_s / found.duration_s
+    return found.model_copy(
+        update={
+            "duration_s": duration_s,
+            "energy_j": found.energy_j * times,
+            "energy_low_j": found.energy_low_j * times,
+            "energy_high_j": found.energy_high_j * times,
+        }
+    )
+
+
+def _clock(gpu: Gpu, setting: Setting) -> float:
+    clock = setting.clock_megahertz
+    return gpu.max_clock_hz if clock is None else float(clock * MEGA)
 
 
 def _answer(
@@ -172,7 +204,9 @@ def report(
         raise EstimateError(str(error), _USAGE) from None
     except ValidationError as error:
         raise EstimateError(one_line(error), _USAGE) from None
+    load = workload(inputs, setting, config)
     document: dict[str, Any] = estimate.model_dump(mode="json")
+    document["inputs"] = load.model_dump(mode="json", exclude_none=True)
     document["notes"] = [*board(profile).notes, *document["notes"]]
     return document
 
@@ -205,71 +239,6 @@ def warm() -> None:
             pipeline.estimate(load, board(profile).gpu)
 
 
-def gpu_count(inputs: ResolvedInputs) -> int:
-    """Return the boards of a workload: those of its pods, or what the model is spread over."""
-    return inputs.gpu_count or inputs.tensor * inputs.pipeline * inputs.context * inputs.data
-
-
-def workload(inputs: ResolvedInputs, setting: Setting, config: str | None) -> Workload:
-    """Return the workload as the estimator describes it.
-
-    Raises:
-        InputError: An input is missing or impossible.
-        NoEstimateError: The estimator has no method for it.
-    """
-    if inputs.training:
-        raise NoEstimateError(f"{inputs.task}: there is no method for training yet")
-    if inputs.denoising_steps is not None:
-        raise NoEstimateError("diffusion models: there is no method yet")
-    lasting = inputs.expected_seconds is not None or inputs.requests is None
-    clock, cap = setting.clock_megahertz, setting.power_cap_watts
-    return Workload(
-        model=_model(inputs, config),
-        batch=inputs.batch_size or 1,
-        input_tokens=_stated(inputs.input_tokens, "input-tokens"),
-        output_tokens=inputs.output_tokens or 0,
-        requests=None if lasting else inputs.requests,
-        duration_s=float(inputs.bound_seconds) if lasting else None,
-        precision=_precision(inputs.precision) or Precision.BF16,
-        weight_precision=_precision(inputs.weight_precision),
-        cache_precision=_precision(inputs.key_value_cache_precision),
-        parallelism=_parallelism(inputs),
-        clock_hz=None if clock is None else float(clock * MEGA),
-        power_cap_w=None if cap is None else float(cap),
-    )
-
-
-def summarise(
-    estimate: Estimate, inputs: ResolvedInputs, profile: str, setting: Setting, now: datetime
-) -> EstimateSummary:
-    """Return an estimate in integers: values and upper ends rounded up, lower ends down."""
-    power, energy, token = estimate.power, estimate.energy, estimate.energy_per_output_token
-    steps = next((phase for phase in estimate.phases if phase.name == "decode"), None)
-    step_us = steps.duration.value / steps.count * MICRO if steps and steps.count else None
-    method = _METHODS[Provenance.weakest(power.provenance, energy.provenance)]
-    return EstimateSummary(
-        profile=profile,
-        gpu_count=estimate.gpu_count,
-        replicas=max(1, inputs.replicas),
-        clock_megahertz=None if method == "TDPBound" else _up(estimate.clock_hz / MEGA),
-        power_cap_watts=setting.power_cap_watts,
-        power_watts=_up(power.value, MAX_WATTS),
-        power_low_watts=_down(power.low, MAX_WATTS),
-        power_high_watts=_up(power.high, MAX_WATTS),
-        duration_seconds=_up(estimate.duration.value),
-        iteration_microseconds=None if step_us is None else _up(step_us),
-        energy_joules=_up(energy.value),
-        energy_low_joules=_down(energy.low),
-        energy_high_joules=_up(energy.high),
-        energy_per_token_microjoules=None if token is None else _up(token.value * MICRO),
-        energy_human=human.energy(_up(energy.value)),
-        power_human=human.power(_up(power.value)),
-        method=method,
-        estimator_version=estimate.version,
-        estimate_time=now,
-    )
-
-
 def _estimate(
     inputs: ResolvedInputs, profile: GPUProfile, setting: Setting, config: str | None
 ) -> Estimate:
@@ -280,96 +249,3 @@ def _estimate(
             "add what its datasheet says"
         )
     return pipeline.estimate(workload(inputs, setting, config), described.gpu)
-
-
-def _model(inputs: ResolvedInputs, config: str | None) -> Model:
-    if inputs.model_source == "Inline":
-        return _inline(inputs.model_name or "inline", inputs.architecture)
-    if inputs.model_source == "HuggingFaceConfig":
-        if config is None:
-            raise InputError(
-                f"ConfigMap {inputs.config_map} with key config.json is not at hand; create it "
-                "in the namespace of the workload"
-            )
-        return _from_config(inputs.model_name or "", config)
-    return catalog.model(_stated(inputs.model_name, "model"))
-
-
-@lru_cache(maxsize=256)
-def _from_config(name: str, text: str) -> Model:
-    if len(text) > MAX_CONFIG:
-        raise InputError("config.json is larger than a configuration ever is")
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"config.json is not JSON: {one_line(error)}") from None
-    if not isinstance(content, dict):
-        raise InputError("config.json holds no JSON object")
-    return model_from_config(content, name)
-
-
-def _inline(name: str, shapes: Architecture | None) -> Model:
-    if shapes is None:
-        raise InputError("model.source Inline needs model.architecture; add it")
-    if (shapes.experts or 0) > 1:
-        raise NoEstimateError("mixture of experts: there is no method yet")
-    heads = _stated(shapes.attention_heads, "model.architecture.attentionHeads")
-    hidden = _stated(shapes.hidden_size, "model.architecture.hiddenSize")
-    model = Model(
-        name=name,
-        family="inline",
-        layers=_stated(shapes.layers, "model.architecture.layers"),
-        hidden_size=hidden,
-        intermediate_size=_stated(shapes.intermediate_size, "model.architecture.intermediateSize"),
-        attention_heads=heads,
-        key_value_heads=shapes.key_value_heads or heads,
-        head_size=shapes.head_size or max(1, hidden // heads),
-        vocabulary_size=_stated(shapes.vocabulary_size, "model.architecture.vocabularySize"),
-        source="AIWorkload",
-    )
-    _check_size(model, shapes.parameter_count)
-    return model
-
-
-def _check_size(model: Model, stated: int | None) -> None:
-    if stated is not None and not stated / 2 <= model.parameters <= stated * 2:
-        raise InputError(
-            f"model.architecture makes {model.parameters:.3g} parameters but states {stated:.3g}; "
-            "mend its sizes or parameterCount"
-        )
-
-
-def _parallelism(inputs: ResolvedInputs) -> Parallelism:
-    """Return degrees that fill the boards: what one copy of the model leaves over holds others."""
-    copy = inputs.tensor * inputs.pipeline * inputs.context
-    boards = gpu_count(inputs)
-    if boards % (copy * inputs.data):
-        raise InputError(
-            f"tensor x pipeline x context x data parallelism is {copy * inputs.data}, which does "
-            f"not divide the {boards} GPUs of the pods; mend the degrees or the GPU count"
-        )
-    return Parallelism(
-        tensor=inputs.tensor,
-        pipeline=inputs.pipeline,
-        data=boards // copy,
-        expert=inputs.expert,
-        context=inputs.context,
-    )
-
-
-def _precision(name: str | None) -> Precision | None:
-    return None if name is None else Precision(name.lower())
-
-
-def _stated(value: T | None, what: str) -> T:
-    if value is None:
-        raise InputError(f"{what} is missing; state it in the AIWorkload or as an annotation")
-    return value
-
-
-def _up(value: float, most: int = MAX) -> int:
-    return min(max(math.ceil(min(value, most)), 1), most)
-
-
-def _down(value: float, most: int = MAX) -> int:
-    return min(max(math.floor(min(value, most)), 1), most)
