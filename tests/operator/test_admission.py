@@ -8,15 +8,15 @@ from typing import Any
 
 import jsonpatch
 import pytest
+
 import reviewing
 import steady_physics
-from reviewing import aiworkload, body, deployment, job, judging, pod, policy, review
-
 from energaizer_operator import kinds
 from energaizer_operator.names import LABEL_WORKLOAD
 from energaizer_operator.webhook import mutate, validate
 from energaizer_operator.webhook.judge import Judge
 from energaizer_operator.webhook.review import Answer, encode, parse
+from reviewing import aiworkload, body, deployment, job, judging, pod, policy, review
 
 JOB_CONTROLLER = "system:serviceaccount:kube-system:job-controller"
 OWN = "system:serviceaccount:energaizer-system:energaizer-controller"

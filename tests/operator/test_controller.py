@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from fake_cluster import FakeCluster
 
 from energaizer_operator import kinds
 from energaizer_operator.cluster import Refused, Unreachable
@@ -23,6 +22,7 @@ from energaizer_operator.names import Reason
 from energaizer_operator.owners import describe
 from energaizer_operator.resources.aiworkload import AIWorkload
 from energaizer_operator.resources.aiworkload.status import AIWorkloadStatus
+from fake_cluster import FakeCluster
 
 LABEL = "energaizer.io/workload"
 

@@ -3,8 +3,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import steady_physics
 
+import steady_physics
 from energaizer_operator import estimation, owners
 from energaizer_operator.decision import Decision, Subject, World, decide, decide_soon, prepare
 from energaizer_operator.estimation import Estimator, Setting

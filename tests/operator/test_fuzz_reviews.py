@@ -10,14 +10,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-import steady_physics
-from reviewing import aiworkload, deployment, job, judging, pod, policy, review
 
+import steady_physics
 from energaizer_operator import certificates, kinds
 from energaizer_operator.webhook import mutate, validate
 from energaizer_operator.webhook.app import Route, Server
 from energaizer_operator.webhook.judge import Judge
 from energaizer_operator.webhook.review import Answer, Request
+from reviewing import aiworkload, deployment, job, judging, pod, policy, review
 
 SEED = 20261124
 MANY = 20_000  # from here on with the real estimator

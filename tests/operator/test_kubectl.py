@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import reviewing
-import steady_physics
 import yaml
 from click.testing import CliRunner, Result
-from reviewing import aiworkload, deployment, job, policy
 
+import reviewing
+import steady_physics
 from energaizer import cli
 from energaizer_operator import kubectl
 from energaizer_operator.resources.gpuprofile import GPUProfile
+from reviewing import aiworkload, deployment, job, policy
 
 Write = Callable[..., str]
 REFERENCE = {"apiVersion": "batch/v1", "kind": "Job", "name": "train"}

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_cluster import FakeCluster
 
 from energaizer_operator import certificates
 from energaizer_operator.cluster import Conflict
@@ -12,6 +11,7 @@ from energaizer_operator.kinds import MUTATING_WEBHOOKS, SECRETS, VALIDATING_WEB
 from energaizer_operator.settings import Settings
 from energaizer_operator.webhook import rotation
 from energaizer_operator.webhook.rotation import Rotator
+from fake_cluster import FakeCluster
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 SETTINGS = Settings(kubeconfig=Path("nowhere"))

@@ -10,8 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from fake_cluster import FakeCluster
-
 from energaizer_operator import estimation, kinds
 from energaizer_operator.estimation import Estimator
 from energaizer_operator.informer import Informer
@@ -19,6 +17,7 @@ from energaizer_operator.settings import Settings
 from energaizer_operator.webhook.judge import Judge
 from energaizer_operator.webhook.lineage import Lineage
 from energaizer_operator.webhook.view import View
+from fake_cluster import FakeCluster
 
 NAMESPACE = "team-a"
 NODES = {"h100-sxm5-80gb": 3, "l40s-48gb": 2, "a100-sxm4-80gb": 2}
