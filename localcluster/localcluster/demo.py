@@ -62,8 +62,9 @@ class Demo:
         operator.install(self._cluster)
         webhook = operator.start_webhook(self._cluster, leashed=False)
         self._controller = operator.start_controller(self._cluster, leashed=False)
+        webhook.wait_ready()
+        self._controller.wait_leading()
         for process in (webhook, self._controller):
-            process.wait_ready()
             self._say(f"{process.component} ready (process {process.child.pid}, {process.log})")
         self._wait("the profiles know their nodes", self._nodes_by_profile)
         self._shell("kubectl get gpuprofiles | awk 'NR == 1 || $4 > 0'")

@@ -113,6 +113,7 @@ class Cluster:
                     client_configuration=configuration
                 )
             else:
+                settings.kubeconfig.stat()  # the library takes an absent file for an empty one
                 await config.load_kube_config(  # type: ignore[no-untyped-call]
                     config_file=str(settings.kubeconfig),
                     context=settings.context,

@@ -1,4 +1,4 @@
-"""GPUs known by their single kernels: what each fit starts from, and what it becomes as a profile."""
+"""GPUs known by single kernels: what each fit starts from, and what it becomes as a profile."""
 
 from dataclasses import dataclass
 from datetime import date
