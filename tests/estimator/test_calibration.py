@@ -125,7 +125,7 @@ def synthetic(coefficients, host, gpu):
 @pytest.fixture(scope="module")
 def a100():
     gpu = catalog.gpu("a100-pcie-40gb")
-    return gpu, catalog.coefficients(gpu).with_values(plan.STARTING)
+    return gpu, catalog.coefficients(gpu).with_values(plan.starting(gpu))
 
 
 def test_a_fit_recovers_what_made_its_data(a100):
@@ -139,7 +139,8 @@ def test_a_fit_recovers_what_made_its_data(a100):
     found = heldout.fit_boards([sample], setup)
     seen = found.predict(sample.runs)
     assert seen.duration_s == pytest.approx(sample.time_s, rel=0.03)
-    assert seen.power_w == pytest.approx(sample.power_w, rel=0.02)
+    free = sample.power_w < gpu.power_limit_w
+    assert seen.power_w[free] == pytest.approx(sample.power_w[free], rel=0.02)
     assert found.host.launch_s == pytest.approx(1.2e-5, rel=0.15)
 
 
