@@ -60,3 +60,13 @@ bench: install ## Time estimates beside a bare numpy reference
 .PHONY: profiles
 profiles: install ## Write charts/kustomize/profiles anew from the estimator's catalogue
 	$(BIN)/python -m energaizer_operator.kubectl profiles --out charts/kustomize/profiles/gpuprofiles.yaml
+
+.PHONY: golden
+golden: install ## Write the frozen answers of tests/golden anew; read the difference before you commit it
+	$(BIN)/pytest -q -m "not cluster" --golden tests/operator
+
+REVIEWS ?= 1000000
+
+.PHONY: fuzz
+fuzz: install ## Try REVIEWS (a million, a quarter of an hour) mutated admission reviews
+	$(BIN)/pytest -q tests/operator/test_fuzz_reviews.py --reviews $(REVIEWS)

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from fake_cluster import FakeCluster
 
 from energaizer_operator import kinds
 from energaizer_operator.cluster import Refused, Unreachable
@@ -23,6 +22,7 @@ from energaizer_operator.names import Reason
 from energaizer_operator.owners import describe
 from energaizer_operator.resources.aiworkload import AIWorkload
 from energaizer_operator.resources.aiworkload.status import AIWorkloadStatus
+from fake_cluster import FakeCluster
 
 LABEL = "energaizer.io/workload"
 
@@ -308,6 +308,15 @@ class Scripted:
         if isinstance(step, Exception):
             raise step
         return step
+
+
+async def test_what_is_missing_is_looked_for_again() -> None:
+    reconciler = Scripted(Result.PENDING, Result.CHANGED)
+    loop: Loop[str] = Loop("test", reconciler, Metrics("1"), lambda: ["a"], 1)
+    loop.queue.chance = lambda: 1.0
+    task = asyncio.create_task(loop.run(600))
+    await asyncio.wait_for(reconciler.done.wait(), 2)
+    task.cancel()
 
 
 async def test_no_failure_ends_the_loop() -> None:

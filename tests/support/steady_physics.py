@@ -1,6 +1,6 @@
 """An estimator with round numbers, so that frozen answers do not move when physics is refined.
 
-Each board draws half of its limit. The job takes a second a thousand requests, scaled by the
+Each board draws half of its limit. A replica answers a thousand requests a second, scaled by the
 bandwidth of the memory against that of an H100; a lower clock takes longer and draws less.
 """
 
@@ -39,7 +39,7 @@ def estimate(workload: Workload, gpu: Gpu) -> Estimate:
     power = 0.5 * gpu.power_limit_w * share**2 * boards
     if workload.power_cap_w is not None:
         power = min(power, workload.power_cap_w * boards)
-    rate = gpu.memory_bandwidth / H100_BANDWIDTH * share
+    rate = gpu.memory_bandwidth / H100_BANDWIDTH * share * workload.parallelism.data
     duration = workload.duration_s or (workload.requests or workload.batch) / 1000 / rate
     tokens = workload.output_tokens * duration * 1000 * rate
     energy = power * duration

@@ -15,6 +15,7 @@ from energaizer.precision import Precision
 from energaizer.workload import Training, Workload
 from energaizer_operator.inputs import ResolvedInputs
 from energaizer_operator.resources.aiworkload.spec import Architecture
+from energaizer_operator.schema import MAX
 
 T = TypeVar("T")
 MILLI = 1000
@@ -32,7 +33,8 @@ class Setting:
 
 def gpu_count(inputs: ResolvedInputs) -> int:
     """Return the boards of a workload: those of its pods, or what the model is spread over."""
-    return inputs.gpu_count or inputs.tensor * inputs.pipeline * inputs.context * inputs.data
+    spread = inputs.tensor * inputs.pipeline * inputs.context * inputs.data
+    return min(inputs.gpu_count or spread, MAX)
 
 
 def workload(inputs: ResolvedInputs, setting: Setting, config: str | None) -> Workload:
