@@ -181,11 +181,10 @@ class Batch:
         step = place[self._step]
         inside = step >= 0
         step, kernel, count = step[inside], self._kernel[inside], self._count[inside]
-        taken = _taken(work, kernel)
-        each_s = timeline.durations(taken, clock_hz[step])
+        timed, clock = _taken(work, kernel), clock_hz[step]
+        each_s = timeline.durations(timed, clock)
         seconds = count * each_s
-        # While a kernel starts and drains its SMs are idle.
-        moving_s = count * (each_s - taken.fixed_cycles / clock_hz[step] - taken.fixed_s)
+        moving_s = count * timeline.moving(timed, each_s, clock)
         size = len(chosen)
         gpu_s = _sums(step, seconds, size)
         runs = self.steps.runs[chosen]
@@ -258,6 +257,6 @@ def _host_times(host: Host, steps: Steps, chosen: IntArray) -> tuple[FloatArray,
 
     sequences, layers = steps.sequences[chosen], steps.layers[chosen]
     launch = steps.launches[chosen] * cost("launch_s") + cost("step_s")
-    launch = launch + steps.calls[chosen] * cost("call_s")
+    launch += steps.calls[chosen] * cost("call_s")
     gaps = cost("gap_step_s") + sequences * cost("gap_sequence_s") + layers * cost("gap_layer_s")
     return launch + sequences * cost("sequence_s"), gaps

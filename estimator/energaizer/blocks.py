@@ -76,7 +76,7 @@ def linear(
         size = tokens * inner
         to.add(kernels.elementwise(size, size * formats.activation, size * operand, 4.0), count)
     product = kernels.gemm(
-        1.0, out, tokens, inner, (formats.weight, operand, formats.activation), formats.rate
+        1.0, tokens, out, inner, (operand, formats.weight, formats.activation), formats.rate
     )
     product = product._replace(
         resident_bytes=tokens * (inner * operand + out * formats.activation)
@@ -89,8 +89,8 @@ def linear(
 
 def head(to: Listing, shard: Shard, rows: float, count: float, formats: Formats) -> None:
     """Add the language head: logits of `rows` positions, in the format that heads keep."""
-    sizes = (formats.head, formats.activation, formats.activation)
-    to.add(kernels.gemm(1.0, shard.vocabulary, rows, shard.hidden, sizes, formats.head_rate), count)
+    sizes = (formats.activation, formats.head, formats.activation)
+    to.add(kernels.gemm(1.0, rows, shard.vocabulary, shard.hidden, sizes, formats.head_rate), count)
 
 
 def sampling(to: Listing, vocabulary: float, rows: float, count: float, formats: Formats) -> None:

@@ -1,7 +1,5 @@
 """The errors a caller can decide on; every message says what is wrong, where, what to do next."""
 
-from pydantic import ValidationError
-
 
 class EnergaizerError(Exception):
     """Base of all errors raised on purpose by energaizer."""
@@ -37,14 +35,15 @@ def shorten(text: str, width: int = 80) -> str:
 
 def one_line(error: Exception) -> str:
     """Return what an error says in one line; of a failed validation, each field with its fault."""
-    if not isinstance(error, ValidationError):
+    faults = getattr(error, "errors", None)  # pydantic's, which is not imported for a message
+    if not callable(faults):
         return " ".join(str(error).split()) or type(error).__name__
-    faults = []
-    for fault in error.errors(include_url=False, include_context=False):
+    lines = []
+    for fault in faults(include_url=False, include_context=False):
         field = ".".join(str(part) for part in fault["loc"])
         message = fault["msg"].removeprefix("Value error, ")
         if field and fault["type"] != "missing":
             message += f", not {shorten(repr(fault['input']), 40)}"
-        faults.append(f"{field}: {message}" if field else message)
-    more = len(faults) - _SHOWN_FAULTS
-    return "; ".join(faults[:_SHOWN_FAULTS]) + (f"; and {more} more" if more > 0 else "")
+        lines.append(f"{field}: {message}" if field else message)
+    more = len(lines) - _SHOWN_FAULTS
+    return "; ".join(lines[:_SHOWN_FAULTS]) + (f"; and {more} more" if more > 0 else "")

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from energaizer.errors import InputError
 
-Rate = Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int8", "fp4"]
+RATES = ("fp32", "tf32", "fp16", "bf16", "fp8", "int8", "fp4")
 Positive = Annotated[FiniteFloat, Field(gt=0)]
 
 
@@ -51,7 +51,7 @@ class Gpu(BaseModel):
     min_clock_hz: Positive
     max_clock_hz: Positive
     clock_step_hz: Positive = 15e6
-    peak_flops: dict[Rate, Positive] = Field(
+    peak_flops: dict[str, Positive] = Field(
         min_length=1, description="dense FLOP/s at f0 by rate key: fp32, tf32, bf16, fp8, ..."
     )
     memory_bytes: Positive
@@ -74,6 +74,11 @@ class Gpu(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        unknown = set(self.peak_flops) - set(RATES)
+        if unknown:
+            raise ValueError(
+                f"peak_flops knows {', '.join(RATES)}, not {', '.join(sorted(unknown))}"
+            )
         if not self.min_clock_hz <= self.reference_clock_hz <= self.max_clock_hz:
             raise ValueError("clocks must satisfy min <= reference <= max")
         if self.min_power_limit_w is not None and self.min_power_limit_w > self.power_limit_w:
@@ -91,9 +96,8 @@ class Gpu(BaseModel):
         Raises:
             InputError: The board has no such rate; the message lists those it has.
         """
-        for name, peak in self.peak_flops.items():
-            if name == key:
-                return peak
+        if key in self.peak_flops:
+            return self.peak_flops[key]
         raise InputError(
             f"{self.name} has no {key} rate; use one of {', '.join(self.peak_flops)}, "
             f"or add peak_flops.{key} to a profile of your own"

@@ -15,7 +15,8 @@ from energaizer.gpu import Source
 class LaunchCost(BaseModel):
     """Host time of one step, in seconds: parts that overlap with the GPU, and gaps that do not.
 
-    `T = pn(T_gpu, launches launch_s + calls call_s + step_s + sequences sequence_s; 6) + gaps` (2.8 and 6).
+    `T = pn(T_gpu, launches launch_s + calls call_s + step_s + sequences sequence_s; 6) + gaps`
+    (method, 2.8 and 6).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

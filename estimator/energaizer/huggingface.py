@@ -57,7 +57,7 @@ def model_from_config(config: Config, name: str = "") -> Model:
         raise NoEstimateError(
             f'model type "{family}" with experts: no method for mixture of experts'
         )
-    label = name or str(config.get("_name_or_path") or family)
+    label = shorten(_printable(name or str(config.get("_name_or_path") or family)), 200)
     fields = reader(config)
     precision, notes = _quantisation(config)
     notes = (*fields.pop("notes", ()), *notes)
@@ -73,6 +73,10 @@ def _no_method(family: str) -> str:
         if any(word in family for word in words):
             return f'model type "{family}" ({what}) has no method yet; dense ones are {_known()}'
     return f'model type "{shorten(family)}" has no method; known are {_known()}'
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _known() -> str:

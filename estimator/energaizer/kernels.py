@@ -30,9 +30,9 @@ class Kernel(NamedTuple):
     """One kernel; amounts are per launch, bytes are those that a cold cache would move.
 
     A matrix product has `m > 0` and multiplies batch x (m x k) by (k x n). `flops` run at the rate
-    of `rate`, `core_flops` on the CUDA cores. `row_bytes > 0` marks a reduction: its row must fit on
-    chip. `family` and `rate` index FAMILIES and RATE_KEYS. `resident_bytes` of a product are activations
-    that its neighbours wrote or read just before or after: they may be found in L2.
+    of `rate`, `core_flops` on the CUDA cores. `row_bytes > 0` marks a reduction: its row must fit
+    on chip. `family` and `rate` index FAMILIES and RATE_KEYS. `resident_bytes` of a product are
+    activations that its neighbours write before or read after it: they may be found in L2.
     """
 
     family: float

@@ -108,7 +108,10 @@ def load(program: Program, machine: Machine, host: Host) -> Loaded:
         machine=machine,
         work=work,
         activity=Activity(times @ each.core_j, times @ each.memory_j),
-        host_s=program.launches * launch + program.calls * call + step + program.sequences * sequence,
+        host_s=program.launches * launch
+        + program.calls * call
+        + step
+        + program.sequences * sequence,
         gaps_s=gap_step + program.sequences * gap_sequence + program.layers * gap_layer,
     )
 
@@ -126,8 +129,7 @@ def sweep(loaded: Loaded, clock_hz: FloatArray) -> Sweep:
     gpu_s = kernel_s @ program.counts.T
     stage_s = timeline.host_norm(gpu_s, np.broadcast_to(loaded.host_s, gpu_s.shape))
     duration_s = program.slots * (stage_s + loaded.gaps_s)
-    # While a kernel starts and drains its SMs are idle.
-    moving_s = kernel_s - loaded.work.fixed_cycles / clocks - loaded.work.fixed_s
+    moving_s = timeline.moving(loaded.work, kernel_s, clocks)
     active_s = program.runs * ((moving_s * loaded.work.active) @ program.counts.T)
     energy_j = power.energies(loaded.machine, clocks, duration_s, active_s, loaded.activity)
     return Sweep(duration_s, energy_j, kernel_s, gpu_s)

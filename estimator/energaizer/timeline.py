@@ -258,3 +258,8 @@ def durations(work: Work | Timed, clock_hz: FloatArray) -> FloatArray:
     return fourth_norm(work.cycles / clock_hz, work.unclocked_s) + (
         work.fixed_cycles / clock_hz + work.fixed_s
     )
+
+
+def moving(work: Work | Timed, kernel_s: FloatArray, clock_hz: FloatArray) -> FloatArray:
+    """Return the part of each kernel's seconds in which blocks work: without its fixed cost."""
+    return kernel_s - (work.fixed_cycles / clock_hz + work.fixed_s)

@@ -86,7 +86,9 @@ def window_share(readings: npt.ArrayLike) -> FloatArray:
     return share
 
 
-def recorded_power(kernel_w: npt.ArrayLike, before_w: npt.ArrayLike, g: npt.ArrayLike) -> FloatArray:
+def recorded_power(
+    kernel_w: npt.ArrayLike, before_w: npt.ArrayLike, g: npt.ArrayLike
+) -> FloatArray:
     """Return what the sensor records of a kernel's power, W: `(1 - g) P_before + g P_kernel`."""
     share = np.asarray(g, dtype=np.float64)
     return (1.0 - share) * np.asarray(before_w) + share * np.asarray(kernel_w)

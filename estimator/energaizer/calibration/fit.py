@@ -230,9 +230,7 @@ def _spread(spread: Mapping[str, float], path: str) -> float:
     return spread[max(known, key=len)]
 
 
-def values(
-    parameters: Sequence[Parameter], timed: Timed
-) -> Mapping[str, float]:
+def values(parameters: Sequence[Parameter], timed: Timed) -> Mapping[str, float]:
     """Return fitted values by path, for reports."""
     return {
         parameter.path: float(value)

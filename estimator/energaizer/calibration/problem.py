@@ -135,14 +135,12 @@ def evaluate(
         each = timeline.durations(work, np.full(len(measured.program), clock))
         rows = measured.row[own]
         gpu_s[own] = measured.sums(each)[rows]
-        moving = each - work.fixed_cycles / clock - work.fixed_s
+        moving = timeline.moving(work, each, np.asarray(clock))
         active_s[own] = measured.sums(moving * work.active)[rows]
         memory_s[own] = measured.sums(work.unclocked_s)[rows]
     launch = measured.launches * host.launch_s + measured.calls * host.call_s + host.step_s
     host_s = launch[measured.row]
-    return Evaluated(
-        timeline.host_norm(gpu_s, host_s), gpu_s, host_s, active_s, memory_s, work
-    )
+    return Evaluated(timeline.host_norm(gpu_s, host_s), gpu_s, host_s, active_s, memory_s, work)
 
 
 def joules(

@@ -5,6 +5,7 @@ see. Decode steps differ only in their context; a few contexts stand for all (Ga
 for whatever is affine in context), split where a window fills.
 """
 
+import itertools
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -86,7 +87,7 @@ def decode_contexts(
     low, high = first - 0.5, last + 0.5
     edges = [low, *sorted({edge for edge in breaks if low < edge < high}), high]
     points, weights = [], []
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in itertools.pairwise(edges):
         half = (stop - start) / 2.0
         points.append(start + half + half * _NODES)
         weights.append(half * _WEIGHTS)

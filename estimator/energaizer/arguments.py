@@ -1,0 +1,178 @@
+"""What a person types about a workload: text into SI, lists and ranges, defaults that say so."""
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from energaizer.errors import InputError, one_line, shorten
+from energaizer.model import Model
+from energaizer.parallelism import Parallelism
+from energaizer.units import (
+    format_duration,
+    format_frequency,
+    format_power,
+    parse_duration,
+    parse_frequency,
+    parse_power,
+)
+from energaizer.workload import Workload
+
+DEFAULT_INPUT_TOKENS = 1024
+DEFAULT_OUTPUT_TOKENS = 256
+_LARGEST_LIST = 10_000
+T = TypeVar("T")
+Schema = TypeVar("Schema", bound=BaseModel)
+_OPTIONS = {
+    "duration_s": "--duration",
+    "clock_hz": "--clock",
+    "power_cap_w": "--power-cap",
+    **{part: f"--{part}-parallel" for part in ("tensor", "pipeline", "data", "context", "expert")},
+}
+
+
+class Described(NamedTuple):
+    """A workload, and what was assumed because nobody said it."""
+
+    workload: Workload
+    notes: tuple[str, ...]
+
+
+def workload(model: Model, given: Mapping[str, Any]) -> Described:
+    """Return the workload that command-line options describe.
+
+    Args:
+        model: What runs.
+        given: Options by name (`batch`, `input_tokens`, `clock`, `tensor`, ...); None: not given.
+
+    Raises:
+        InputError: A value is illegal; the message begins with its option.
+    """
+    fields = {name: given[name] for name in Workload.model_fields if given.get(name) is not None}
+    notes = []
+    for option, name, parse in (
+        ("duration", "duration_s", parse_duration),
+        ("clock", "clock_hz", parse_frequency),
+        ("power_cap", "power_cap_w", parse_power),
+    ):
+        if given.get(option) is not None:
+            fields[name] = _parsed(given[option], f"--{option.replace('_', '-')}", parse)
+    if "input_tokens" not in fields:
+        longest = model.max_positions or DEFAULT_INPUT_TOKENS
+        fields["input_tokens"] = min(DEFAULT_INPUT_TOKENS, max(1, longest // 2))
+        notes.append(f"--input-tokens not given: {fields['input_tokens']} assumed")
+    if "output_tokens" not in fields and model.causal:
+        room = (model.max_positions or math.inf) - fields["input_tokens"]
+        fields["output_tokens"] = int(max(0, min(DEFAULT_OUTPUT_TOKENS, room)))
+        notes.append(f"--output-tokens not given: {fields['output_tokens']} assumed")
+    if "weight_precision" not in fields and model.weight_precision is not None:
+        fields["weight_precision"] = model.weight_precision
+    degrees = {
+        part: given[part] for part in Parallelism.model_fields if given.get(part) is not None
+    }
+    parallelism = _checked(Parallelism, degrees)
+    described = _checked(Workload, fields | {"model": model, "parallelism": parallelism})
+    return Described(described, tuple(notes))
+
+
+def in_words(workload: Workload) -> str:
+    """Return the inputs of a workload in one line."""
+    parts = [f"batch {workload.batch}", f"{workload.input_tokens} input tokens"]
+    if workload.output_tokens:
+        parts[-1] = f"{workload.input_tokens} input and {workload.output_tokens} output tokens"
+    if workload.requests is not None:
+        parts.append(f"{workload.requests} requests")
+    if workload.duration_s is not None:
+        parts.append(f"for {format_duration(workload.duration_s)}")
+    parts.append(workload.precision.value)
+    if workload.weight_precision not in (None, workload.precision):
+        parts.append(f"weights {workload.weight_precision}")
+    if workload.cache_precision not in (None, workload.precision):
+        parts.append(f"KV cache {workload.cache_precision}")
+    degrees = workload.parallelism.model_dump()
+    parts += [f"{part}-parallel {degree}" for part, degree in degrees.items() if degree > 1]
+    if workload.clock_hz is not None:
+        parts.append(f"locked at {format_frequency(workload.clock_hz)}")
+    if workload.power_cap_w is not None:
+        parts.append(f"capped at {format_power(workload.power_cap_w)}")
+    return ", ".join([*parts, f"host {workload.host}"])
+
+
+def inputs(workload: Workload) -> dict[str, Any]:
+    """Return the inputs of a workload for a program: with them it can be estimated again."""
+    return workload.model_dump(mode="json", exclude_none=True)
+
+
+def numbers(text: str, option: str) -> tuple[int, ...]:
+    """Return the whole numbers of `1,2,4` or `1..8` (doubling) of an option."""
+
+    def parse(part: str) -> int:
+        try:
+            return int(part)
+        except ValueError:
+            raise InputError(f'"{shorten(part, 40)}" is no whole number') from None
+
+    def between(low: int, high: int) -> Sequence[int]:
+        steps = itertools.takewhile(lambda value: value < high, (low << i for i in range(64)))
+        return (*steps, high)
+
+    return _listed(text, option, parse, between)
+
+
+def clocks(text: str, step_hz: float) -> tuple[float, ...]:
+    """Return the clocks of `900MHz,1410MHz` or of the range `900MHz..1410MHz`, Hz.
+
+    Args:
+        text: The list or range.
+        step_hz: Distance of the clocks of a range, Hz.
+    """
+    return _listed(text, "--clock", parse_frequency, lambda low, high: _steps(low, high, step_hz))
+
+
+def caps(text: str, step_w: float) -> tuple[float, ...]:
+    """Return the limits of `300W,500W` or of the range `300W..700W`, W."""
+    return _listed(text, "--power-cap", parse_power, lambda low, high: _steps(low, high, step_w))
+
+
+def _steps(low: float, high: float, step: float) -> Sequence[float]:
+    count = math.floor((high - low) / step + 1e-9)
+    if count > _LARGEST_LIST:
+        raise InputError(f"the range holds more than {_LARGEST_LIST} steps; shorten it")
+    values = [low + index * step for index in range(count + 1)]
+    return values if math.isclose(values[-1], high) else [*values, high]
+
+
+def _listed(
+    text: str, option: str, parse: Callable[[str], T], between: Callable[[T, T], Sequence[T]]
+) -> tuple[T, ...]:
+    found: list[T] = []
+    for part in text.split(","):
+        low, dots, high = part.partition("..")
+        if not dots:
+            found.append(_parsed(part.strip(), option, parse))
+            continue
+        ends = (_parsed(low.strip(), option, parse), _parsed(high.strip(), option, parse))
+        if not ends[0] < ends[1]:  # type: ignore[operator]
+            raise InputError(f'{option}: the range "{shorten(part, 40)}" must rise')
+        found += _parsed(part, option, lambda _, ends=ends: between(*ends))  # type: ignore[misc]
+    return tuple(dict.fromkeys(found))
+
+
+def _parsed(text: str, option: str, parse: Callable[[str], T]) -> T:
+    try:
+        return parse(text)
+    except InputError as error:
+        raise InputError(f"{option}: {error}") from error
+
+
+def _checked(schema: type[Schema], fields: Mapping[str, Any]) -> Schema:
+    try:
+        return schema.model_validate(fields)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        field = str(fault["loc"][0]) if fault["loc"] else ""
+        option = _OPTIONS.get(field, f"--{field.replace('_', '-')}")
+        told = one_line(error).removeprefix(f"{field}: ")
+        raise InputError(f"{option}: {told}" if field else told) from error

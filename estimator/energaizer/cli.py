@@ -1,0 +1,320 @@
+"""The command line: parses what a person types, asks the library, prints, and exits by contract.
+
+Exit codes: 0 done, 1 the environment failed, 2 wrong usage or bad input, 3 no honest estimate.
+Commands import what they need when they run, so that `--help` and completion stay quick.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from energaizer import __version__
+from energaizer.errors import (
+    EnergaizerError,
+    NoEstimateError,
+    ProfileError,
+    UnknownNameError,
+    one_line,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from energaizer.gpu import Gpu
+    from energaizer.model import Model
+    from energaizer.tables import Document
+
+_DONE, _ENVIRONMENT, _USAGE, _NO_ESTIMATE = 0, 1, 2, 3
+# As in `precision`, which a command loads only when it runs; a test compares the two.
+_PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "fp8", "int8", "int4", "nvfp4", "mxfp4")
+_FORMATS: Final = ("table", "json", "csv", "markdown")
+_SUFFIXES: Final = {".json": "json", ".csv": "csv", ".md": "markdown"}
+
+
+class _Root(click.Group):
+    """A group that turns every expected failure into one line and an exit code."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        options["standalone_mode"] = False
+        try:
+            code = super().main(*args, **options)
+            sys.stdout.flush()
+        except BrokenPipeError:  # the reader, `head` say, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(_ENVIRONMENT)
+        except click.ClickException as error:
+            told, context = error.format_message(), getattr(error, "ctx", None)
+            help_ = f"; see `{context.command_path} --help`" if context else ""
+            _fail(told.rstrip(".") + help_, error.exit_code)
+        except (click.Abort, KeyboardInterrupt):
+            _fail("interrupted", _ENVIRONMENT)
+        except EnergaizerError as error:
+            _fail(one_line(error), _exit_code(error))
+        except OSError as error:
+            _fail(f"{error.filename or 'output'}: {error.strerror or error}", _ENVIRONMENT)
+        sys.exit(code if isinstance(code, int) else _DONE)
+
+
+def _exit_code(error: EnergaizerError) -> int:
+    if isinstance(error, NoEstimateError):
+        return _NO_ESTIMATE
+    return _ENVIRONMENT if isinstance(error, ProfileError) else _USAGE
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo(f"energaizer: {' '.join(message.split())}", err=True)
+    sys.exit(code)
+
+
+def _options(*options: Callable[..., Any]) -> Callable[..., Any]:
+    def wrap(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return wrap
+
+
+def _text(option: str, name: str, described: str) -> Callable[..., Any]:
+    return click.option(option, metavar=name, help=described)
+
+
+def _whole(option: str, described: str, **more: Any) -> Callable[..., Any]:
+    return click.option(option, *more.pop("to", ()), type=int, metavar="N", help=described, **more)
+
+
+def _format_of(option: str, described: str, **more: Any) -> Callable[..., Any]:
+    formats = click.Choice(_PRECISIONS, case_sensitive=False)
+    return click.option(option, type=formats, metavar="FORMAT", help=described, **more)
+
+
+def _path(option: str, name: str, described: str) -> Callable[..., Any]:
+    return click.option(option, type=click.Path(path_type=Path), metavar=name, help=described)
+
+
+_output_options = _options(
+    click.option("-o", "--output", type=click.Choice(_FORMATS), help="Format; table by default."),
+    _path("--out", "FILE", "Write to FILE; without -o its suffix names the format."),
+    _path("--profiles", "DIR", "Your own gpus/ and models/; ~/.config/energaizer by default."),
+)
+_job_options = _options(
+    _whole("--input-tokens", "Tokens of one prompt; 1024 by default."),
+    _whole("--output-tokens", "Tokens per prompt; 256 by default, 0: prefill only."),
+    _whole("--requests", "Requests of the job; one batch by default."),
+    _text(
+        "--duration", "TIME", "Serve for 90s, 15min, 2h; with --requests, hold the GPUs so long."
+    ),
+    _format_of(
+        "--precision",
+        f"Of activations and arithmetic: {', '.join(_PRECISIONS)}.",
+        default="bf16",
+        show_default=True,
+    ),
+    _format_of("--weight-precision", "Of weights; that of the checkpoint, else --precision."),
+    _format_of("--cache-precision", "Of the KV cache; --precision by default."),
+    _whole("--tensor-parallel", "GPUs that share every layer.", to=["tensor"]),
+    _whole("--pipeline-parallel", "Groups of layers, one after the other.", to=["pipeline"]),
+    _whole("--data-parallel", "Replicas of the model.", to=["data"]),
+    _whole("--context-parallel", "GPUs that share a sequence.", to=["context"]),
+    click.option(
+        "--host",
+        default="serving",
+        show_default=True,
+        metavar="NAME",
+        help="What launches the kernels: serving, pytorch-eager, ...",
+    ),
+    click.option(
+        "--attention",
+        type=click.Choice(["fused", "eager"]),
+        default="fused",
+        show_default=True,
+        help="Flash attention, or one kernel a step.",
+    ),
+)
+
+
+@click.group(
+    cls=_Root,
+    invoke_without_command=True,
+    no_args_is_help=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96},
+)
+@click.version_option(__version__, message="%(prog)s %(version)s")
+@click.pass_context
+def main(context: click.Context) -> None:
+    """Say how many watts, joules and seconds an AI workload takes on a GPU, before it runs.
+
+    \b
+    energaizer estimate --model llama-3.1-8b --gpu h100-sxm --batch 16
+    energaizer sweep --model llama-3.1-8b --gpu h100-sxm,a100-80gb --clock 900MHz..1410MHz
+    energaizer gpus
+    energaizer models qwen
+    energaizer show h100-sxm
+
+    \b
+    Exit codes: 0 done, 1 the environment failed (an unreadable file),
+    2 wrong usage or bad input, 3 no honest estimate exists.
+    """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+@main.command()
+@click.option(
+    "--model", required=True, metavar="NAME|PATH", help="Hugging Face id, alias, or a config.json."
+)
+@click.option(
+    "--gpu",
+    required=True,
+    metavar="NAME|PATH",
+    help="Name as `energaizer gpus` lists, or a JSON file.",
+)
+@click.option(
+    "--batch",
+    type=int,
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Sequences that run together.",
+)
+@_job_options
+@click.option("--clock", metavar="FREQ", help="Locked clock, 1410MHz; by default the highest.")
+@click.option(
+    "--power-cap", metavar="POWER", help="Limit per GPU, 500W; by default that of the board."
+)
+@_output_options
+def estimate(model: str, gpu: str, **options: Any) -> None:
+    """Estimate power, energy and time of one workload on one kind of GPU.
+
+    \b
+    energaizer estimate --model meta-llama/Llama-3.1-8B --gpu h100-sxm --batch 16 \\
+        --input-tokens 1024 --output-tokens 256
+    energaizer estimate --model ./my-model/config.json --gpu l40s --requests 10000
+    energaizer estimate --model llama-3.1-70b --gpu h100-sxm --tensor-parallel 4 \\
+        --weight-precision fp8 --duration 1h --power-cap 500W -o json
+    energaizer estimate --model bert-base --gpu a100-40gb --batch 32 --clock 1110MHz
+    """
+    from energaizer import arguments, catalog, pipeline, render
+
+    board = catalog.resolve_gpu(gpu, options["profiles"])
+    described = catalog.resolve_model(model, options["profiles"])
+    workload, notes = arguments.workload(described, options)
+    fitted = catalog.coefficients(board, options["profiles"])
+    host = catalog.host(workload.host, options["profiles"])
+    answer = pipeline.estimate(workload, board, fitted, host)
+    answer = answer.model_copy(update={"notes": (*notes, *answer.notes)})
+    full = answer.model_dump(mode="json") | {"inputs": arguments.inputs(workload)}
+    document = render.estimate_document(answer, arguments.in_words(workload))
+    _print(options, full, render.estimate_records(answer), document)
+
+
+@main.command()
+@click.argument("pattern", default="")
+@_output_options
+def gpus(pattern: str, **options: Any) -> None:
+    """List the known GPUs, or those whose name holds PATTERN.
+
+    \b
+    energaizer gpus
+    energaizer gpus a100 -o json
+    """
+    from energaizer import catalog, render
+
+    found = [gpu for gpu in catalog.gpus(options["profiles"]) if _holds(pattern, gpu)]
+    sources = [catalog.coefficients(gpu, options["profiles"]).provenance.value for gpu in found]
+    full = {"gpus": [gpu.model_dump(mode="json") for gpu in found]}
+    records = [render.gpu_record(gpu, whence) for gpu, whence in zip(found, sources, strict=True)]
+    _print(options, full, records, render.gpus_document(found, sources))
+
+
+@main.command()
+@click.argument("pattern", default="")
+@_output_options
+def models(pattern: str, **options: Any) -> None:
+    """List the known models, or those whose name holds PATTERN.
+
+    \b
+    energaizer models
+    energaizer models qwen3 -o csv
+    """
+    from energaizer import catalog, render
+
+    found = [model for model in catalog.models(options["profiles"]) if _holds(pattern, model)]
+    full = {"models": [model.model_dump(mode="json") for model in found]}
+    records = [render.model_record(model) for model in found]
+    _print(options, full, records, render.models_document(found))
+
+
+@main.command()
+@click.argument("name")
+@_output_options
+def show(name: str, **options: Any) -> None:
+    """Show everything known about one GPU or model, and whence.
+
+    \b
+    energaizer show h100-sxm
+    energaizer show meta-llama/Llama-3.1-8B -o json
+    """
+    from energaizer import catalog, render
+
+    profiles = options["profiles"]
+    try:
+        gpu = catalog.gpu(name, profiles)
+    except UnknownNameError as no_gpu:
+        try:
+            model = catalog.resolve_model(name, profiles)
+        except UnknownNameError as no_model:
+            raise UnknownNameError(f"{no_gpu}; {no_model}") from None
+        record = render.model_record(model)
+        _print(options, model.model_dump(mode="json"), [record], render.model_document(model))
+        return
+    fitted = catalog.coefficients(gpu, profiles)
+    full = {"gpu": gpu.model_dump(mode="json"), "coefficients": fitted.model_dump(mode="json")}
+    records = [render.gpu_record(gpu, fitted.provenance.value)]
+    _print(options, full, records, render.gpu_document(gpu, fitted))
+
+
+def _holds(pattern: str, profile: Gpu | Model) -> bool:
+    return any(pattern.casefold() in name.casefold() for name in (profile.name, *profile.aliases))
+
+
+def _print(
+    options: dict[str, Any], full: Any, records: list[dict[str, Any]], document: Document
+) -> None:
+    """Write an answer in the format asked for: in full (JSON), flat (CSV) or for a person."""
+    from energaizer import tables
+
+    path: Path | None = options["out"]
+    chosen = options["output"] or _SUFFIXES.get(path.suffix.lower() if path else "", "table")
+    if chosen == "json":
+        text = tables.as_json(full)
+    elif chosen == "csv":
+        text = tables.as_csv(records)
+    else:
+        text = tables.as_text(document) if chosen == "table" else tables.as_markdown(document)
+    if path is None:
+        click.echo(text, nl=False)
+    else:
+        _write(path, text)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file whole or not at all; a device or pipe is written as it is."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        path.write_text(text, encoding="utf-8")
+        return
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        reason = error.strerror or str(error)
+        raise click.ClickException(
+            f"cannot write {path}: {reason}; choose another --out"
+        ) from error
