@@ -23,6 +23,10 @@ from energaizer.workload import Workload
 DEFAULT_INPUT_TOKENS = 1024
 DEFAULT_OUTPUT_TOKENS = 256
 _LARGEST_LIST = 10_000
+_CLOCK_STEP_HZ, _CAP_STEP_W = 60e6, 50.0  # of a range without a step: fine enough to see a curve
+_ENDS_AND_STEP = 3
+_ROUNDING = 1e-9
+Number = TypeVar("Number", int, float)
 T = TypeVar("T")
 Schema = TypeVar("Schema", bound=BaseModel)
 _OPTIONS = {
@@ -77,9 +81,42 @@ def workload(model: Model, given: Mapping[str, Any]) -> Described:
     return Described(described, tuple(notes))
 
 
-def in_words(workload: Workload) -> str:
-    """Return the inputs of a workload in one line."""
-    parts = [f"batch {workload.batch}", f"{workload.input_tokens} input tokens"]
+class Settings(NamedTuple):
+    """What a sweep varies around one workload; None: not varied."""
+
+    workload: Workload
+    notes: tuple[str, ...]
+    batches: tuple[int, ...] | None
+    clocks_hz: tuple[float, ...] | None
+    caps_w: tuple[float, ...] | None
+
+
+def settings(model: Model, given: Mapping[str, Any]) -> Settings:
+    """Return the workload and the lists of batches, clocks and limits in some options.
+
+    Raises:
+        InputError: A list or another value is illegal, or there are too many combinations.
+    """
+    batches = numbers(given["batch"], "--batch") if given.get("batch") is not None else None
+    at = clocks(given["clock"]) if given.get("clock") is not None else None
+    under = caps(given["power_cap"]) if given.get("power_cap") is not None else None
+    if math.prod(len(values) for values in (batches, at, under) if values) > _LARGEST_LIST:
+        raise InputError(f"more than {_LARGEST_LIST} combinations; shorten a list")
+    rest = {name: value for name, value in given.items() if name not in {"clock", "power_cap"}}
+    for batch in batches or (1,):
+        described = workload(model, rest | {"batch": batch})
+    return Settings(*described, batches, at, under)
+
+
+def steps_of(low_hz: float, high_hz: float) -> tuple[float, ...]:
+    """Return clocks from one to another, for a sweep of which nobody named any, Hz."""
+    return tuple(_steps(low_hz, high_hz, _CLOCK_STEP_HZ))
+
+
+def in_words(workload: Workload, *, settings: bool = True) -> str:
+    """Return the inputs of a workload in one line, with what a sweep varies or without."""
+    parts = [f"batch {workload.batch}"] if settings else []
+    parts.append(f"{workload.input_tokens} input tokens")
     if workload.output_tokens:
         parts[-1] = f"{workload.input_tokens} input and {workload.output_tokens} output tokens"
     if workload.requests is not None:
@@ -93,9 +130,9 @@ def in_words(workload: Workload) -> str:
         parts.append(f"KV cache {workload.cache_precision}")
     degrees = workload.parallelism.model_dump()
     parts += [f"{part}-parallel {degree}" for part, degree in degrees.items() if degree > 1]
-    if workload.clock_hz is not None:
+    if settings and workload.clock_hz is not None:
         parts.append(f"locked at {format_frequency(workload.clock_hz)}")
-    if workload.power_cap_w is not None:
+    if settings and workload.power_cap_w is not None:
         parts.append(f"capped at {format_power(workload.power_cap_w)}")
     return ", ".join([*parts, f"host {workload.host}"])
 
@@ -106,7 +143,7 @@ def inputs(workload: Workload) -> dict[str, Any]:
 
 
 def numbers(text: str, option: str) -> tuple[int, ...]:
-    """Return the whole numbers of `1,2,4` or `1..8` (doubling) of an option."""
+    """Return the whole numbers of `1,2,4` or of `1..8`, which doubles, of an option."""
 
     def parse(part: str) -> int:
         try:
@@ -114,49 +151,64 @@ def numbers(text: str, option: str) -> tuple[int, ...]:
         except ValueError:
             raise InputError(f'"{shorten(part, 40)}" is no whole number') from None
 
-    def between(low: int, high: int) -> Sequence[int]:
-        steps = itertools.takewhile(lambda value: value < high, (low << i for i in range(64)))
-        return (*steps, high)
+    def between(low: int, high: int, step: int | None) -> Sequence[int]:
+        if low < 1:
+            raise InputError("a range begins at 1 or above")
+        if step is not None:
+            return [int(value) for value in _steps(low, high, step)]
+        doubled = itertools.takewhile(lambda value: value < high, (low << i for i in range(64)))
+        return (*doubled, high)
 
     return _listed(text, option, parse, between)
 
 
-def clocks(text: str, step_hz: float) -> tuple[float, ...]:
-    """Return the clocks of `900MHz,1410MHz` or of the range `900MHz..1410MHz`, Hz.
+def clocks(text: str) -> tuple[float, ...]:
+    """Return the clocks of `900MHz,1410MHz` or `900MHz..1410MHz[..15MHz]`, Hz."""
+    return _listed(
+        text,
+        "--clock",
+        parse_frequency,
+        lambda low, high, step: _steps(low, high, _CLOCK_STEP_HZ if step is None else step),
+    )
 
-    Args:
-        text: The list or range.
-        step_hz: Distance of the clocks of a range, Hz.
-    """
-    return _listed(text, "--clock", parse_frequency, lambda low, high: _steps(low, high, step_hz))
 
-
-def caps(text: str, step_w: float) -> tuple[float, ...]:
-    """Return the limits of `300W,500W` or of the range `300W..700W`, W."""
-    return _listed(text, "--power-cap", parse_power, lambda low, high: _steps(low, high, step_w))
+def caps(text: str) -> tuple[float, ...]:
+    """Return the limits of `300W,500W` or `300W..700W[..25W]`, W."""
+    return _listed(
+        text,
+        "--power-cap",
+        parse_power,
+        lambda low, high, step: _steps(low, high, _CAP_STEP_W if step is None else step),
+    )
 
 
 def _steps(low: float, high: float, step: float) -> Sequence[float]:
-    count = math.floor((high - low) / step + 1e-9)
-    if count > _LARGEST_LIST:
+    count = (high - low) / step + _ROUNDING if step > 0 else math.inf
+    if not count < _LARGEST_LIST:
         raise InputError(f"the range holds more than {_LARGEST_LIST} steps; shorten it")
-    values = [low + index * step for index in range(count + 1)]
+    values = [low + index * step for index in range(math.floor(count) + 1)]
     return values if math.isclose(values[-1], high) else [*values, high]
 
 
 def _listed(
-    text: str, option: str, parse: Callable[[str], T], between: Callable[[T, T], Sequence[T]]
-) -> tuple[T, ...]:
-    found: list[T] = []
+    text: str,
+    option: str,
+    parse: Callable[[str], Number],
+    between: Callable[[Number, Number, Number | None], Sequence[Number]],
+) -> tuple[Number, ...]:
+    found: list[Number] = []
     for part in text.split(","):
-        low, dots, high = part.partition("..")
-        if not dots:
-            found.append(_parsed(part.strip(), option, parse))
+        ends = [_parsed(end.strip(), option, parse) for end in part.split("..")]
+        if len(ends) == 1:
+            found += ends
             continue
-        ends = (_parsed(low.strip(), option, parse), _parsed(high.strip(), option, parse))
-        if not ends[0] < ends[1]:  # type: ignore[operator]
-            raise InputError(f'{option}: the range "{shorten(part, 40)}" must rise')
-        found += _parsed(part, option, lambda _, ends=ends: between(*ends))  # type: ignore[misc]
+        if len(ends) > _ENDS_AND_STEP or not ends[0] < ends[1]:
+            raise InputError(f'{option}: "{shorten(part, 40)}" must be a rising LOW..HIGH')
+        step = ends[2] if len(ends) == _ENDS_AND_STEP else None
+        try:
+            found += between(ends[0], ends[1], step)
+        except InputError as error:
+            raise InputError(f"{option}: {error}") from error
     return tuple(dict.fromkeys(found))
 
 

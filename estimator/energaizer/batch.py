@@ -90,9 +90,9 @@ class Batch:
 
         self._set(
             gpu, np.concatenate([program.rows for program in programs]),
-            Steps(cases, join("repetitions"), join("sequences"), join("layers"), join("launches"),
-                  join("calls"),
-                  join("graphed").astype(np.bool_), join("slots"), join("runs")),
+            Steps(cases, join("repetitions"), join("sequences"), join("layers"),
+                  join("launches"), join("calls"), join("graphed").astype(np.bool_),
+                  join("slots"), join("runs")),
             (np.concatenate(step), np.concatenate(kernel), np.concatenate(count)),
         )  # fmt: skip
         self.clock_hz, self.limit_w = _checked(clock_hz, limit_w, len(programs))
@@ -109,7 +109,7 @@ class Batch:
         nothing = np.zeros(count)
         batch._set(
             gpu, kernels.table(cases),
-            Steps(every, one, nothing, nothing, nothing, nothing, np.zeros(count, np.bool_), one, one),
+            Steps(every, one, nothing, nothing, nothing, nothing, nothing > 0, one, one),
             (every, every, one),
         )  # fmt: skip
         batch.clock_hz, batch.limit_w = _checked(clock_hz, limit_w, count)

@@ -78,9 +78,7 @@ def linear(
     product = kernels.gemm(
         1.0, tokens, out, inner, (operand, formats.weight, formats.activation), formats.rate
     )
-    product = product._replace(
-        resident_bytes=tokens * (inner * operand + out * formats.activation)
-    )
+    product = product._replace(resident_bytes=tokens * (inner * operand + out * formats.activation))
     if formats.unpacked:
         passes = max(1.0, tokens / _DEQUANTISE_TILE)
         product = product._replace(core_flops=2.0 * out * inner * passes)

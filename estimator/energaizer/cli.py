@@ -25,9 +25,11 @@ from energaizer.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from energaizer.arguments import Settings
     from energaizer.gpu import Gpu
     from energaizer.model import Model
     from energaizer.tables import Document
+    from energaizer.whatif import Candidate
 
 _DONE, _ENVIRONMENT, _USAGE, _NO_ESTIMATE = 0, 1, 2, 3
 # As in `precision`, which a command loads only when it runs; a test compares the two.
@@ -214,6 +216,79 @@ def estimate(model: str, gpu: str, **options: Any) -> None:
 
 
 @main.command()
+@click.option("--model", required=True, metavar="NAME|PATH", help="As of `estimate`.")
+@click.option("--gpu", required=True, metavar="LIST", help="One or more: h100-sxm,a100-80gb.")
+@click.option("--batch", metavar="LIST", help="1,8,64 or 1..64, which doubles.")
+@_job_options
+@click.option("--clock", metavar="LIST", help="900MHz,1410MHz or 900MHz..1410MHz[..STEP].")
+@click.option("--power-cap", metavar="LIST", help="300W,500W or 300W..700W[..STEP].")
+@_output_options
+def sweep(model: str, gpu: str, **options: Any) -> None:
+    """Estimate one workload at many settings, and mark the best compromises.
+
+    Every combination of GPU, batch, clock and limit that a GPU can take is one line; a star marks
+    those that no other beats in both energy and time. Without any list the clock varies.
+
+    \b
+    energaizer sweep --model llama-3.1-8b --gpu h100-sxm --batch 16 --clock 600MHz..1980MHz
+    energaizer sweep --model llama-3.1-8b --gpu h100-sxm,a100-80gb,l40s --batch 1..64
+    energaizer sweep --model qwen3-8b --gpu h200 --power-cap 300W..700W..100W -o csv
+    """
+    from energaizer import arguments, catalog, render
+
+    profiles = options["profiles"]
+    boards = [catalog.resolve_gpu(name.strip(), profiles) for name in gpu.split(",")]
+    asked = arguments.settings(catalog.resolve_model(model, profiles), options)
+    candidates, left_out = _swept(boards, asked, profiles)
+    answer = render.Sweep(asked.workload, candidates, (*left_out, *asked.notes))
+    full = render.sweep_full(answer) | {"inputs": arguments.inputs(asked.workload)}
+    _print(options, full, render.sweep_records(answer), render.sweep_document(answer))
+
+
+def _swept(
+    boards: list[Gpu], asked: Settings, profiles: Path | None
+) -> tuple[list[Candidate], list[str]]:
+    """Return the settings of each board, and why some boards have none."""
+    from energaizer import arguments, catalog, whatif
+
+    found: list[Candidate] = []
+    left_out: list[EnergaizerError] = []
+    alone = len(boards) == 1 and asked.batches is None and asked.caps_w is None
+    for board in boards:
+        lowest = board.min_clock_hz if alone else board.max_clock_hz
+        try:
+            found += whatif.sweep(
+                asked.workload,
+                [board],
+                clocks_hz=asked.clocks_hz or arguments.steps_of(lowest, board.max_clock_hz),
+                limits_w=asked.caps_w,
+                batches=asked.batches,
+                coefficients={board.name: catalog.coefficients(board, profiles)},
+            )
+        except EnergaizerError as error:
+            left_out.append(_reason(asked, board) or error)
+    if not found:
+        raise left_out[0]
+    return found, [f"left out: {one_line(error)}" for error in left_out]
+
+
+def _reason(asked: Settings, board: Gpu) -> EnergaizerError | None:
+    """Return what the first setting of a sweep breaks on a board that can take none."""
+    from energaizer import pipeline
+
+    first = {
+        "batch": (asked.batches or (asked.workload.batch,))[0],
+        "clock_hz": (asked.clocks_hz or (None,))[0],
+        "power_cap_w": (asked.caps_w or (None,))[0],
+    }
+    try:
+        pipeline.estimate(asked.workload.model_copy(update=first), board)
+    except EnergaizerError as error:
+        return error
+    return None
+
+
+@main.command()
 @click.argument("pattern", default="")
 @_output_options
 def gpus(pattern: str, **options: Any) -> None:
@@ -223,13 +298,13 @@ def gpus(pattern: str, **options: Any) -> None:
     energaizer gpus
     energaizer gpus a100 -o json
     """
-    from energaizer import catalog, render
+    from energaizer import catalog, listing
 
     found = [gpu for gpu in catalog.gpus(options["profiles"]) if _holds(pattern, gpu)]
     sources = [catalog.coefficients(gpu, options["profiles"]).provenance.value for gpu in found]
     full = {"gpus": [gpu.model_dump(mode="json") for gpu in found]}
-    records = [render.gpu_record(gpu, whence) for gpu, whence in zip(found, sources, strict=True)]
-    _print(options, full, records, render.gpus_document(found, sources))
+    records = [listing.gpu_record(gpu, whence) for gpu, whence in zip(found, sources, strict=True)]
+    _print(options, full, records, listing.gpus_document(found, sources))
 
 
 @main.command()
@@ -242,12 +317,12 @@ def models(pattern: str, **options: Any) -> None:
     energaizer models
     energaizer models qwen3 -o csv
     """
-    from energaizer import catalog, render
+    from energaizer import catalog, listing
 
     found = [model for model in catalog.models(options["profiles"]) if _holds(pattern, model)]
     full = {"models": [model.model_dump(mode="json") for model in found]}
-    records = [render.model_record(model) for model in found]
-    _print(options, full, records, render.models_document(found))
+    records = [listing.model_record(model) for model in found]
+    _print(options, full, records, listing.models_document(found))
 
 
 @main.command()
@@ -260,7 +335,7 @@ def show(name: str, **options: Any) -> None:
     energaizer show h100-sxm
     energaizer show meta-llama/Llama-3.1-8B -o json
     """
-    from energaizer import catalog, render
+    from energaizer import catalog, listing
 
     profiles = options["profiles"]
     try:
@@ -270,13 +345,13 @@ def show(name: str, **options: Any) -> None:
             model = catalog.resolve_model(name, profiles)
         except UnknownNameError as no_model:
             raise UnknownNameError(f"{no_gpu}; {no_model}") from None
-        record = render.model_record(model)
-        _print(options, model.model_dump(mode="json"), [record], render.model_document(model))
+        record = listing.model_record(model)
+        _print(options, model.model_dump(mode="json"), [record], listing.model_document(model))
         return
     fitted = catalog.coefficients(gpu, profiles)
     full = {"gpu": gpu.model_dump(mode="json"), "coefficients": fitted.model_dump(mode="json")}
-    records = [render.gpu_record(gpu, fitted.provenance.value)]
-    _print(options, full, records, render.gpu_document(gpu, fitted))
+    records = [listing.gpu_record(gpu, fitted.provenance.value)]
+    _print(options, full, records, listing.gpu_document(gpu, fitted))
 
 
 def _holds(pattern: str, profile: Gpu | Model) -> bool:

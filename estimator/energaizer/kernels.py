@@ -6,6 +6,7 @@ P steps (a prompt, sampled decode steps) runs them, so that every later room wor
 Formulas are those of the method's reference, section 3.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -83,8 +84,8 @@ def gemm(
 
 
 def elementwise(
-    elements: float, read_bytes: float, write_bytes: float, flops: float = 1.0, special: float = 0.0,
-    family: str = "elementwise",
+    elements: float, read_bytes: float, write_bytes: float, flops: float = 1.0,
+    special: float = 0.0, family: str = "elementwise",
 ) -> Kernel:  # fmt: skip
     """Return a streaming kernel: bytes read and written, FLOP and exponentials an element.
 
@@ -176,7 +177,7 @@ def attention_prefill(
         cache_bytes: Bytes per element of K and V.
         rate: Key of the peak rate of the two products.
     """
-    tiles = np.ceil(tokens / _ATTENTION_TILE)
+    tiles = math.ceil(tokens / _ATTENTION_TILE)
     # Half of each tile on the diagonal is masked but computed.
     done = pairs if pairs >= tokens * tokens else pairs + tiles * _ATTENTION_TILE * min(
         _ATTENTION_TILE, tokens) / 2.0  # fmt: skip
@@ -187,17 +188,16 @@ def attention_prefill(
     blocks = queries * tiles
     return Kernel(
         FAMILY["attention-prefill"], 4.0 * queries * heads.size * done, RATE[rate],
-        q + 2.0 * kv, q, 2.0 * q + 2.0 * queries * done * heads.size * cache_bytes / _ATTENTION_TILE,
+        q + 2.0 * kv, q,
+        2.0 * q + 2.0 * queries * done * heads.size * cache_bytes / _ATTENTION_TILE,
         special=queries * done, blocks=blocks, cacheable=0.0,
     )  # fmt: skip
 
 
 def decode_splits(context: float, sequences: float, kv_heads: float, units: float) -> float:
     """Return into how many blocks the keys of one KV head are split on `units` SMs, 1 to 32."""
-    most = min(
-        _MOST_SPLITS, np.ceil(context / _SPLIT_TOKENS), np.ceil(units / (sequences * kv_heads))
-    )
-    return float(max(1.0, most))
+    fills = math.ceil(units / (sequences * kv_heads))
+    return float(max(1, min(_MOST_SPLITS, math.ceil(context / _SPLIT_TOKENS), fills)))
 
 
 def attention_decode(
@@ -215,7 +215,7 @@ def attention_decode(
     return Kernel(
         FAMILY["attention-decode"], 4.0 * queries * heads.size * context, RATE[rate],
         kv + q, q, kv + 2.0 * q, special=queries * context,
-        blocks=groups * min(_MOST_SPLITS, np.ceil(context / _SPLIT_TOKENS)),
+        blocks=groups * min(_MOST_SPLITS, math.ceil(context / _SPLIT_TOKENS)),
         batch=groups, cacheable=0.0, in_flight=1.0,
     )  # fmt: skip
 

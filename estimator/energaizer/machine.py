@@ -6,13 +6,13 @@ Reading a frozen description costs more than a formula does, so it happens once 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from threading import Lock
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel
 
+from energaizer.caches import remembered
 from energaizer.coefficients import FAMILIES, Coefficients, FamilyCoefficients
 from energaizer.gpu import Gpu
 from energaizer.precision import RATE_KEYS
@@ -78,7 +78,7 @@ def build(gpu: Gpu, coefficients: Coefficients) -> Machine:
     default = FamilyCoefficients(provenance=Provenance.ANALYTICAL)
     families = [coefficients.families.get(name, default) for name in FAMILIES]
     efficiency = _by_key(coefficients.rate_efficiency, 1.0)
-    peaks = _by_key(gpu.peak_flops, np.nan)
+    peaks = np.array([gpu.peak_flops.get(key, np.nan) for key in RATE_KEYS])
     curve = coefficients.voltage or gpu.voltage
     if curve is None:
         curve = ((gpu.reference_clock_hz, coefficients.power.reference_v),)
@@ -106,23 +106,7 @@ def digest(*profiles: BaseModel) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-_MOST_MACHINES = 256
-_built: dict[tuple[int, int], Machine] = {}
-_lock = Lock()
-
-
+@remembered(256)
 def of(gpu: Gpu, coefficients: Coefficients) -> Machine:
-    """Return the numbers of a GPU, built once per pair of descriptions.
-
-    Descriptions are frozen, so the same object is the same value; a machine keeps both alive, so an
-    identity cannot be given away while it is in use as a key.
-    """
-    key = (id(gpu), id(coefficients))
-    found = _built.get(key)
-    if found is None:
-        found = build(gpu, coefficients)
-        with _lock:
-            if len(_built) >= _MOST_MACHINES:
-                del _built[next(iter(_built))]
-            _built[key] = found
-    return found
+    """Return the numbers of a GPU, built once per pair of descriptions."""
+    return build(gpu, coefficients)

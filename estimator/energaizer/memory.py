@@ -54,7 +54,8 @@ def cache_bytes(model: Model, context: int, cache: Precision, tensor: int = 1) -
 def need(workload: Workload, gpu: Gpu) -> Memory:
     """Return what one GPU holds, and the largest batch that fits (0: not even one sequence)."""
     weights, per_sequence, per_token, fixed = _parts(
-        workload.model, workload.precision, workload.weight_precision, workload.cache_precision,
+        workload.model,
+        (workload.precision, workload.weight_precision, workload.cache_precision),
         (workload.input_tokens, workload.output_tokens), workload.attention,
         (workload.parallelism.tensor, workload.parallelism.pipeline),
     )  # fmt: skip
@@ -103,11 +104,11 @@ def check(memory: Memory, workload: Workload, gpu: Gpu) -> None:
 
 @lru_cache(maxsize=4096)
 def _parts(
-    model: Model, precision: Precision, stored: Precision | None, cached: Precision | None,
+    model: Model, formats: tuple[Precision, Precision | None, Precision | None],
     tokens: tuple[int, int], attention: str, split: tuple[int, int],
 ) -> tuple[float, float, float, float]:  # fmt: skip
-    """Return bytes of weights, per sequence of cache, per prompt token and per sequence of scores."""
-    tensor, stages = split
+    """Return bytes of weights, of cache per sequence, per prompt token, of scores per sequence."""
+    (precision, stored, cached), (tensor, stages) = formats, split
     element = 4.0 if precision in {Precision.FP32, Precision.TF32} else 2.0
     weight = (stored or model.weight_precision or precision).bytes_per_element
     weights = (

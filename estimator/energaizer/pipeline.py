@@ -1,7 +1,7 @@
 """One workload on one kind of GPU -> watts, joules, seconds: the journey from end to end.
 
-`estimate` checks meaning, lowers the workload to kernels, simulates its steps, sums them to phases and
-to the job, and attaches interval, provenance and coverage. `upper_bound` is the last fallback.
+`estimate` checks meaning, lowers the workload to kernels, simulates its steps, sums them to phases
+and to the job, and attaches interval, provenance and coverage. `upper_bound` is the last fallback.
 Descriptions are checked where they are made; from here on there are only arrays.
 """
 
@@ -11,13 +11,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-from energaizer import __version__, catalog, machine, memory, power, simulation, uncertainty
+from energaizer import (
+    __version__,
+    catalog,
+    lowering,
+    machine,
+    memory,
+    power,
+    simulation,
+    uncertainty,
+)
 from energaizer.coefficients import Coefficients
 from energaizer.errors import InputError
 from energaizer.gpu import Gpu
 from energaizer.host import Host
 from energaizer.kernels import FloatArray
-from energaizer.lowering import transformer
 from energaizer.machine import Machine
 from energaizer.power import COMPONENTS
 from energaizer.result import Estimate, Memory, PhaseEstimate, Provenance, Quantity
@@ -49,6 +57,14 @@ class Total:
     over: bool = False
     energy_j: FloatArray = field(default_factory=lambda: np.zeros(len(COMPONENTS)))
     shares: FloatArray = field(default_factory=lambda: np.zeros(uncertainty.SHAPE))
+
+
+class Job(NamedTuple):
+    """The sums of all phases, what a reader must know, and how often the batches ran."""
+
+    totals: list[Total]
+    notes: list[str]
+    times: float
 
 
 def setting_of(workload: Workload, gpu: Gpu) -> Setting:
@@ -108,13 +124,13 @@ def estimate(
     notes = list(setting.notes)
     for batch, times in rounds:
         part = workload if batch == workload.batch else workload.model_copy(update={"batch": batch})
-        program = transformer.lower(part)
+        program = lowering.lower(part)
         loaded = simulation.load(program, board, beside)
         settled = simulation.settle(loaded, setting.clock_hz, setting.limit_w)
         add(totals, loaded, settled, times)
         notes.extend(note for note in program.notes if note not in notes)
     times = fill_duration(totals, workload, board, setting)
-    return _result(workload, board, setting, list(totals.values()), need, notes, times)
+    return _result(workload, board, setting, Job(list(totals.values()), notes, times), need)
 
 
 def batches(workload: Workload) -> tuple[tuple[int, float], ...]:
@@ -211,7 +227,7 @@ def _provenance(
 
 
 class Judge:
-    """Turns sums into quantities: one spread, one provenance and one coverage for a set of shares."""
+    """Turns sums into quantities with one spread, one provenance and one coverage."""
 
     def __init__(self, board: Machine, shares: FloatArray, hull_notes: tuple[str, ...]) -> None:
         """Weigh the errors of a sum over kernels by family and regime."""
@@ -225,7 +241,7 @@ class Judge:
     def of(self, quantity: int, value: float, unit: str, most: float = math.inf) -> Quantity:
         """Return a value with its interval; `most` bounds the upper end, never below the value."""
         factor = self.factors[quantity]
-        return Quantity.model_construct(
+        return Quantity(
             value=value,
             low=value / factor,
             high=max(value, min(value * factor, most)),
@@ -236,21 +252,22 @@ class Judge:
 
 
 def _result(
-    workload: Workload, board: Machine, setting: Setting, totals: list[Total], need: Memory,
-    notes: list[str], times: float,
-) -> Estimate:  # fmt: skip
+    workload: Workload, board: Machine, setting: Setting, job: Job, need: Memory
+) -> Estimate:
+    totals, notes, times = job
     boards = workload.parallelism.gpus
     most = setting.limit_w * boards
     hull_notes = uncertainty.outside_hull(board, _inputs(workload, setting))
     phases = tuple(_phase(board, total, boards, most, hull_notes) for total in totals)
     duration = sum(phase.duration.value for phase in phases)
     components = {
-        name: sum(phase.components[name].value for phase in phases) for name in COMPONENTS
+        name: sum(phase.components[name].value for phase in phases if name in phase.components)
+        for name in COMPONENTS
     }
     energy = sum(phase.energy.value for phase in phases)
     judge = Judge(board, sum((total.shares for total in totals), np.zeros_like(totals[0].shares)),
                   hull_notes)  # fmt: skip
-    tokens = _output_tokens(workload, times)
+    tokens = output_tokens(workload, times)
     if any(total.over for total in totals):
         notes.append(
             f"even the lowest clock of {board.gpu.name} exceeds the limit of {setting.limit_w:g} W"
@@ -259,13 +276,15 @@ def _result(
         notes.append(f"the limit of {setting.limit_w:g} W lowers the clock")
     notes.extend((*board.coefficients.notes, *workload.model.notes, *hull_notes))
     mean_clock = sum(total.clock_s for total in totals) / duration
-    return Estimate.model_construct(
+    return Estimate(
         power=judge.of(_POWER, energy / duration, "W", max(most, energy / duration)),
         energy=judge.of(_ENERGY, energy, "J"),
         duration=judge.of(_DURATION, duration, "s"),
         energy_per_output_token=judge.of(_ENERGY, energy / tokens, "J/token") if tokens else None,
         phases=phases,
-        components={name: judge.of(_ENERGY, value, "J") for name, value in components.items()},
+        components={
+            name: judge.of(_ENERGY, value, "J") for name, value in components.items() if value
+        },
         model=workload.model.name,
         gpu=board.gpu.name,
         gpu_count=boards,
@@ -284,7 +303,7 @@ def _phase(
     judge = Judge(board, total.shares, hull_notes)
     joules = [float(value) * boards for value in total.energy_j]
     energy = sum(joules)
-    return PhaseEstimate.model_construct(
+    return PhaseEstimate(
         name=total.name,
         count=round(total.count),
         duration=judge.of(_DURATION, float(total.duration_s), "s"),
@@ -295,6 +314,7 @@ def _phase(
         components={
             name: judge.of(_ENERGY, value, "J")
             for name, value in zip(COMPONENTS, joules, strict=True)
+            if value
         },
     )
 
@@ -309,7 +329,8 @@ def _inputs(workload: Workload, setting: Setting) -> dict[str, float]:
     }
 
 
-def _output_tokens(workload: Workload, times: float) -> float:
+def output_tokens(workload: Workload, times: float) -> float:
+    """Return output tokens of the job, its batches run `times` times; 0 without decode."""
     if workload.requests is not None:
         return float(workload.requests * workload.output_tokens)
     return workload.batch * workload.parallelism.data * workload.output_tokens * times

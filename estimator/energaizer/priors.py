@@ -10,6 +10,7 @@ from typing import Literal, Self
 
 from pydantic import Field, ValidationError
 
+from energaizer.caches import remembered
 from energaizer.coefficients import (
     Coefficients,
     FamilyCoefficients,
@@ -113,6 +114,7 @@ def _flop_energies(prior: Prior, architecture: ArchitecturePrior, gpu: Gpu) -> d
     }
 
 
+@remembered(256)
 def from_specification(gpu: Gpu, prior: Prior) -> Coefficients:
     """Return the coefficients of a GPU without a calibration file (5.7).
 

@@ -1,16 +1,15 @@
-"""Estimates and profiles as documents for a person and flat records for a program.
+"""Estimates and sweeps as documents for a person and flat records for a program.
 
 Nothing here computes: numbers come in SI and leave with a unit beside them, in less than 100
 columns.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from energaizer.coefficients import Coefficients
-from energaizer.gpu import Gpu
-from energaizer.model import Model
-from energaizer.result import Estimate, PhaseEstimate, Quantity
+from energaizer import __version__
+from energaizer.arguments import in_words
+from energaizer.result import Estimate, PhaseEstimate, Provenance, Quantity
 from energaizer.tables import Document, Row, Table
 from energaizer.units import (
     format_bytes,
@@ -20,9 +19,10 @@ from energaizer.units import (
     format_power,
     format_si,
 )
+from energaizer.whatif import Candidate, pareto
+from energaizer.workload import Workload
 
 _HALF_PERCENT = 0.0005
-_TERA = 1e12
 
 
 def estimate_document(estimate: Estimate, subheading: str = "") -> Document:
@@ -138,13 +138,14 @@ def _components(components: dict[str, Quantity]) -> Table:
     total = sum(energy.value for energy in components.values())
     rows = [
         (
-            name,
+            name.replace("_", " "),
             format_si(energy.value, "J"),
             format_si(energy.low, "J"),
             format_si(energy.high, "J"),
             percent(energy.value / total) if total else "",
         )
         for name, energy in components.items()
+        if energy.value
     ]
     return Table(("Component", ">Energy", ">Low", ">High", ">Share"), rows)
 
@@ -165,137 +166,72 @@ def _origin(estimate: Estimate) -> str:
     return f"{interval}; profile {estimate.profile_hash[:19]}, energaizer {estimate.version}"
 
 
-def gpus_document(gpus: Sequence[Gpu], provenances: Sequence[str]) -> Document:
-    """Return a list of boards; a board's provenance is that of its coefficients."""
+class Sweep(NamedTuple):
+    """Settings of one workload side by side, and what to say about them."""
+
+    workload: Workload
+    candidates: Sequence[Candidate]
+    notes: tuple[str, ...] = ()
+
+
+def sweep_document(sweep: Sweep) -> Document:
+    """Return a sweep: one line a setting, those on the Pareto front with a star."""
+    best = set(pareto(sweep.candidates))
+    per_token = any(one.energy_per_output_token for one in sweep.candidates)
     rows = [
         (
-            gpu.name,
-            gpu.aliases[0] if gpu.aliases else "",
-            gpu.architecture,
-            format_bytes(gpu.memory_bytes).replace(".0 ", " "),
-            format_si(gpu.memory_bandwidth, "B/s"),
-            f"{gpu.peak_flops.get('bf16', gpu.peak_flops.get('fp16', 0.0)) / _TERA:.0f}",
-            format_power(gpu.power_limit_w),
-            provenance,
+            one.gpu,
+            f"{one.batch}",
+            format_frequency(one.mean_clock_hz) + (" !" if one.throttled else "  "),
+            format_power(one.power_cap_w),
+            format_power(one.power_w),
+            format_si(one.energy_j, "J"),
+            format_duration(one.duration_s),
+            *(_of_token(one) if per_token else ()),
+            "*" if one in best else "",
         )
-        for gpu, provenance in zip(gpus, provenances, strict=True)
+        for one in sweep.candidates
     ]
-    headings = (
-        *("GPU", "Alias", "Class", ">Memory", ">Bandwidth", ">TFLOP/s", ">Limit"),
-        "Basis",
+    headings: Row = ("GPU", ">Batch", ">Clock  ", ">Limit", ">Power", ">Energy", ">Duration")
+    headings += (">J/token", ">Token/s", "") if per_token else ("",)
+    remarks = ["*: no other setting takes both less time and less energy"]
+    if any(one.throttled for one in sweep.candidates):
+        remarks.append("!: the limit lowers the clock")
+    if len({one.gpu for one in sweep.candidates}) > 1:
+        remarks.append("Between GPUs, differences below 10 % are within the error of the method")
+    weakest = Provenance.weakest(*(one.provenance for one in sweep.candidates))
+    wide = max(sweep.candidates, key=lambda one: one.energy_high_j / one.energy_j)
+    spread = f"{wide.energy_low_j / wide.energy_j:.2f} to {wide.energy_high_j / wide.energy_j:.2f}"
+    remarks.append(f"Energy: {weakest.value}, 90 % interval {spread} times the value at most")
+    remarks += [f"Note: {note}" for note in sweep.notes]
+    return Document(
+        f"{sweep.workload.model.name}, {len(rows)} settings",
+        (Table(headings, rows),),
+        in_words(sweep.workload, settings=False),
+        tuple(remarks),
     )
-    remark = "TFLOP/s: dense 16-bit peak; basis: provenance of the coefficients behind an estimate"
-    return Document("", (Table(headings, rows),), remarks=(remark,))
 
 
-def models_document(models: Sequence[Model]) -> Document:
-    """Return a list of models."""
-    rows = [
-        (
-            model.name,
-            model.aliases[0] if model.aliases else "",
-            _count(model.parameters),
-            f"{model.layers}",
-            f"{model.hidden_size}",
-            f"{model.attention_heads}/{model.key_value_heads}",
-            format_bytes(model.key_value_bytes_per_token()) if model.causal else "encoder",
-        )
-        for model in models
-    ]
-    headings = ("Model", "Alias", ">Params", ">Layers", ">Hidden", ">Heads/KV", ">KV/token")
-    return Document("", (Table(headings, rows),))
-
-
-def gpu_document(gpu: Gpu, coefficients: Coefficients) -> Document:
-    """Return everything a person may ask about one board."""
-    rates = [
-        (key, format_si(peak, "FLOP/s"), f"{gpu.macs_per_cycle(key):.0f}")
-        for key, peak in gpu.peak_flops.items()
-    ]
-    lowest = gpu.min_power_limit_w
-    facts = [
-        ("Also called", ", ".join((*gpu.aliases, *gpu.product_names)) or "-"),
-        ("Class", f"{gpu.vendor} {gpu.architecture}, {gpu.compute_units} SMs or CUs"),
-        ("Clock", f"{_range(gpu)}, peaks at {format_frequency(gpu.reference_clock_hz)}"),
-        ("Memory", f"{format_bytes(gpu.memory_bytes)} {gpu.memory_type}"),
-        (
-            "Bandwidth",
-            f"{format_si(gpu.memory_bandwidth, 'B/s')}, L2 {format_si(gpu.l2_bytes, 'B')}",
-        ),
-        ("Link", f"{gpu.link.kind}, {format_si(gpu.link.bandwidth, 'B/s')} in one direction"),
-        ("Power limit", format_power(gpu.power_limit_w)),
-        ("Lowest limit", format_power(lowest) if lowest else "not published"),
-        ("Supply", "published" if gpu.voltage else "not published; a typical curve is assumed"),
-        ("Coefficients", coefficients.provenance.value),
-    ]
-    tables = (
-        Table(("", ""), facts),
-        Table(("Rate", ">Dense peak", ">MAC/cycle/SM"), rates),
-    )
-    remarks = [f"Note: {note}" for note in (*gpu.notes, *coefficients.notes)]
-    remarks.append(f"Source: {gpu.source.citation}")
-    remarks.append(f"Coefficients: {coefficients.source.citation} ({coefficients.source.date})")
-    return Document(gpu.name, tables, "", tuple(remarks))
-
-
-def model_document(model: Model) -> Document:
-    """Return everything a person may ask about one model."""
-    window = f"{model.sliding_layers} layers see {model.sliding_window} tokens"
-    heads = (
-        f"{model.attention_heads} of {model.head_size}, {model.key_value_heads} for keys, values"
-    )
-    mlp = f"{model.intermediate_size} wide, {'gated ' if model.gated_mlp else ''}{model.activation}"
-    facts = [
-        ("Also called", model.aliases[0] if model.aliases else "-"),
-        ("Family", f"{model.family}, {'decoder' if model.causal else 'encoder'}"),
-        ("Parameters", f"{model.parameters:,} ({_count(model.parameters)})"),
-        ("Layers", f"{model.layers} of {model.hidden_size}"),
-        ("Heads", heads),
-        ("MLP", mlp),
-        ("Window", window if model.sliding_layers else "none"),
-        ("Vocabulary", f"{model.vocabulary_size}{', tied head' if model.tied_embeddings else ''}"),
-        ("Longest context", f"{model.max_positions or 'not stated'}"),
-        ("KV cache", f"{format_bytes(model.key_value_bytes_per_token())} a token, 16-bit"),
-    ]
-    remarks = [f"Also: {', '.join(model.aliases[1:])}"] if model.aliases[1:] else []
-    remarks += [f"Note: {note}" for note in model.notes]
-    remarks += [f"Source: {model.source}"] if model.source else []
-    return Document(model.name, (Table(("", ""), facts),), "", tuple(remarks))
-
-
-def gpu_record(gpu: Gpu, provenance: str) -> dict[str, Any]:
-    """Return a board as one flat record in SI."""
-    record: dict[str, Any] = gpu.model_dump(
-        mode="json",
-        exclude={
-            "schema_version",
-            "aliases",
-            "product_names",
-            "peak_flops",
-            "link",
-            "voltage",
-            "notes",
-            "source",
-        },
-    )
-    record |= {f"peak_{key}_flops": peak for key, peak in gpu.peak_flops.items()}
-    record |= {"link": gpu.link.kind, "link_bandwidth": gpu.link.bandwidth}
-    return record | {"coefficients": provenance, "source": gpu.source.citation}
-
-
-def model_record(model: Model) -> dict[str, Any]:
-    """Return a model as one flat record."""
-    record: dict[str, Any] = model.model_dump(mode="json", exclude={"aliases", "notes"})
-    return record | {
-        "parameters": model.parameters,
-        "key_value_bytes_per_token": model.key_value_bytes_per_token(),
+def sweep_full(sweep: Sweep) -> dict[str, Any]:
+    """Return a sweep for a program: every setting in SI, those on the Pareto front marked."""
+    return {
+        "model": sweep.workload.model.name,
+        "candidates": sweep_records(sweep),
+        "notes": list(sweep.notes),
+        "version": __version__,
     }
 
 
-def _count(parameters: int) -> str:
-    """Return `8.03 B`: parameters are counted in billions, not in giga."""
-    return format_si(parameters, "").replace("G", "B")
+def sweep_records(sweep: Sweep) -> list[dict[str, Any]]:
+    """Return each setting of a sweep as a flat record in SI."""
+    best = set(pareto(sweep.candidates))
+    return [one.model_dump(mode="json") | {"pareto": one in best} for one in sweep.candidates]
 
 
-def _range(gpu: Gpu) -> str:
-    return f"{format_frequency(gpu.min_clock_hz)} to {format_frequency(gpu.max_clock_hz)}"
+def _of_token(one: Candidate) -> Row:
+    values = (one.energy_per_output_token, one.output_tokens_per_s)
+    energy, rate = (
+        "" if value is None else format_si(value, unit)
+        for value, unit in zip(values, ("J", ""), strict=True)
+    )
+    return (energy, rate)

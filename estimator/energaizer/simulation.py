@@ -1,4 +1,4 @@
-"""A program on a GPU beside a host: wall time and energy of its steps at any clock, under any limit.
+"""A program on a GPU beside a host: time and energy of its steps at any clock and limit.
 
 `load` does what no clock changes, once; `sweep` evaluates F clocks as one array; `settle` finds the
 clock that a power limit leaves for each step. Shapes: F clocks, P steps, K kernels, C components.

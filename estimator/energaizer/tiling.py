@@ -101,7 +101,8 @@ def alternatives(
 def _misaligned(n: FloatArray, k: FloatArray, operand_bytes: FloatArray) -> BoolArray:
     width = np.maximum(operand_bytes[:, 0:1], operand_bytes[:, 1:2])
     row = np.minimum(width, 2.0)  # half-precision products: wider ones keep 4-byte loads
-    return (width <= row) & ((n * row % _ALIGNMENT != 0) | (k * row % _ALIGNMENT != 0))
+    ragged: BoolArray = (n * row % _ALIGNMENT != 0) | (k * row % _ALIGNMENT != 0)
+    return (width <= row) & ragged
 
 
 def choose(plans: Plans, rates: FloatArray, units: float, time: TimeCoefficients) -> Choice:

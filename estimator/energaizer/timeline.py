@@ -144,6 +144,90 @@ def alternatives(rows: FloatArray, machine: Machine) -> Alternatives:
     )
 
 
+@dataclass
+class _Limits:
+    """What bounds each kernel, filled by family; arrays of shape (K,)."""
+
+    math: FloatArray
+    core: FloatArray
+    l2: FloatArray
+    special: FloatArray
+    issue: FloatArray
+    blocks: FloatArray
+    dram_bytes: FloatArray
+    l2_bytes: FloatArray
+    latency_bound: npt.NDArray[np.bool_]
+
+
+def _streams(found: Alternatives, machine: Machine) -> _Limits:
+    """Return the limits of streaming kernels and attention; products are overwritten later.
+
+    Each clocked limit is cycles, so that all can be added before the clock is known.
+    """
+    time, units, rows = machine.coefficients.time, machine.units, found.rows
+
+    def column(name: str) -> FloatArray:
+        return rows[:, COLUMN[name]]
+
+    efficiency = machine.compute[found.family]
+    split = column("in_flight") > 0
+    base = np.maximum(column("batch"), 1.0)
+    most = column("blocks")
+    filled = np.maximum(base, np.minimum(most, base * np.ceil(units / base)))
+    blocks = np.where(split, filled, most)
+    busy = np.minimum(units, blocks)
+    reread = traffic.row_rereads(column("row_bytes"), time.row_bytes) * column("read_bytes")
+    stream = column("read_bytes") + column("write_bytes") + reread
+    usable = time.usable_l2_fraction * machine.gpu.l2_bytes
+    stays = traffic.resident_fraction(stream, usable) * column("cacheable")
+    onchip = column("onchip_bytes") + reread
+    flops = column("flops")
+    rate = np.where(flops > 0, machine.rates[found.rate], 1.0) * efficiency
+    issue = np.zeros(len(rows))
+    if time.elements_per_cycle is not None:
+        # Loads of narrow elements are issued, not streamed: a limit by count, not by bytes.
+        streams = np.isin(found.family, _STREAMS)
+        issue[streams] = (BLOCK_ELEMENTS * blocks / (time.elements_per_cycle * busy))[streams]
+    return _Limits(
+        math=flops / (2.0 * rate * busy),
+        core=column("core_flops") / (2.0 * machine.rates[_FP32] * busy * efficiency),
+        l2=onchip / (time.stream_bytes_per_cycle * busy),
+        special=column("special") / (time.special_per_cycle * busy),
+        issue=issue,
+        blocks=blocks,
+        dram_bytes=stream * (1.0 - stays),
+        l2_bytes=onchip,
+        latency_bound=split,
+    )
+
+
+def _products(limits: _Limits, found: Alternatives, machine: Machine) -> None:
+    """Overwrite the limits of matrix products with those of their fastest plan (2.4)."""
+    time, units, at = machine.coefficients.time, machine.units, found.products
+    chosen = found.rows[at]
+
+    def column(name: str) -> FloatArray:
+        return chosen[:, COLUMN[name]]
+
+    rates = machine.rates[found.rate[at]] * machine.compute[found.family[at]]
+    choice = tiling.choose(found.plans, rates, units, time)
+    limits.math[at], limits.l2[at], limits.special[at] = choice.cycles, 0.0, 0.0
+    limits.core[at] = column("core_flops") / (2.0 * machine.rates[_FP32] * units)
+    limits.blocks[at] = choice.blocks
+    limits.l2_bytes[at] = choice.operand_bytes
+    usable = time.usable_l2_fraction * machine.gpu.l2_bytes
+    m, n, k, near = column("m"), column("n"), column("k"), column("resident_bytes")
+    limits.dram_bytes[at] = (
+        column("read_bytes")
+        + column("write_bytes")
+        - near * traffic.resident_fraction(near, usable)
+        + traffic.panel_rereads(
+            (m * k * column("a_bytes"), n * k * column("b_bytes")), choice.waves, usable
+        )
+    )
+    limits.latency_bound[at] = np.minimum(m, n) <= _TENSOR_ROWS
+
+
 def compile_work(found: Alternatives, machine: Machine) -> Work:
     """Return cycles, bytes and operations of each kernel on a GPU (2.4 and 3).
 
@@ -151,99 +235,46 @@ def compile_work(found: Alternatives, machine: Machine) -> Work:
         found: Alternatives of the program on this GPU.
         machine: The GPU with its coefficients.
     """
-    time = machine.coefficients.time
-    rows, rate, family = found.rows, found.rate, found.family
+    time, rows, family = machine.coefficients.time, found.rows, found.family
 
     def column(name: str) -> FloatArray:
         return rows[:, COLUMN[name]]
 
-    units = machine.units
-    efficiency = machine.compute[family]
-    kernel_rate = machine.rates[rate] * efficiency
-    l2 = time.usable_l2_fraction * machine.gpu.l2_bytes
-    beta = time.stream_bytes_per_cycle * units
-    blocks = column("blocks").copy()
-    flops, core_flops, special = column("flops"), column("core_flops"), column("special")
-
-    # Streaming kernels and attention: each clocked limit is cycles, added before the clock.
-    split = column("in_flight") > 0
-    base = np.maximum(column("batch"), 1.0)
-    filled = np.maximum(base, np.minimum(blocks, base * np.ceil(units / base)))
-    blocks[split] = filled[split]
-    busy = np.minimum(units, blocks)
-    onchip = column("onchip_bytes")
-    reread = traffic.row_rereads(column("row_bytes"), time.row_bytes) * column("read_bytes")
-    stream = column("read_bytes") + column("write_bytes") + reread
-    stays = traffic.resident_fraction(stream, l2) * column("cacheable")
-    dram = stream * (1.0 - stays)
-    with np.errstate(invalid="ignore"):
-        math = np.where(flops > 0, flops / (2.0 * kernel_rate * busy), 0.0)
-    core_rate = machine.rates[_FP32]
-    core = core_flops / (2.0 * core_rate * busy * efficiency)
-    l2_cycles = (onchip + reread) / (beta * busy / units)
-    special_cycles = special / (time.special_per_cycle * busy)
-    issue = np.zeros(len(rows))
-    if time.elements_per_cycle is not None:
-        # Loads of narrow elements are issued, not streamed: a limit by count, not by bytes.
-        streams = np.isin(family, _STREAMS)
-        issue[streams] = (BLOCK_ELEMENTS * blocks / (time.elements_per_cycle * busy))[streams]
-
-    products = found.products
-    if len(products):
-        choice = tiling.choose(found.plans, kernel_rate[products], units, time)
-        math[products], l2_cycles[products] = choice.cycles, 0.0
-        core[products] = core_flops[products] / (2.0 * core_rate * units)
-        special_cycles[products] = 0.0
-        blocks[products] = choice.blocks
-        onchip = onchip.copy()
-        onchip[products] = choice.operand_bytes
-        chosen = rows[products]
-        depth = chosen[:, COLUMN["k"]]
-        panels = (
-            chosen[:, COLUMN["m"]] * depth * chosen[:, COLUMN["a_bytes"]],
-            chosen[:, COLUMN["n"]] * depth * chosen[:, COLUMN["b_bytes"]],
-        )
-        near = chosen[:, COLUMN["resident_bytes"]]
-        dram[products] = (
-            stream[products]
-            - near * traffic.resident_fraction(near, l2)
-            + traffic.panel_rereads(panels, choice.waves, l2)
-        )
-        thin = np.minimum(chosen[:, COLUMN["m"]], chosen[:, COLUMN["n"]]) <= _TENSOR_ROWS
-        split[products] = thin
+    limits = _streams(found, machine)
+    if len(found.products):
+        _products(limits, found, machine)
     bandwidth = machine.gpu.memory_bandwidth
-    reached = np.where(
-        split,
-        traffic.in_flight_fraction(
-            blocks, time.block_bytes_in_flight, bandwidth, time.memory_latency_s
-        ),
-        1.0,
+    in_flight = traffic.in_flight_fraction(
+        limits.blocks, time.block_bytes_in_flight, bandwidth, time.memory_latency_s
     )
-    link = machine.coefficients.link
-    ranks, message = column("link_ranks"), column("link_bytes")
-    sent = links.sent_bytes(message, ranks)
+    reached = machine.memory[family] * np.where(limits.latency_bound, in_flight, 1.0)
+    link, ranks, message = machine.coefficients.link, column("link_ranks"), column("link_bytes")
     link_s = links.all_reduce(
         message, ranks, link.hop_s, machine.gpu.link.bandwidth * link.efficiency
     )
-    active = waves.active_fraction(blocks, units)
-    active = np.where(ranks > 1.0, np.minimum(1.0, link.channels / units), active)
-    by_rate = np.zeros((len(rows), len(RATE_KEYS)))
-    by_rate[np.arange(len(rows)), rate] = flops
-    by_rate[:, _FP32] += core_flops
+    active = np.where(
+        ranks > 1.0,
+        min(1.0, link.channels / machine.units),
+        waves.active_fraction(limits.blocks, machine.units),
+    )
+    flops = np.zeros((len(rows), len(RATE_KEYS)))
+    flops[np.arange(len(rows)), found.rate] = column("flops")
+    flops[:, _FP32] += column("core_flops")
     launches = column("launches")
-    reduces = np.where(family == FAMILY["attention-decode"], blocks > base, True)
+    # A decode kernel whose keys are not split has nothing to reduce afterwards.
+    whole = (family == FAMILY["attention-decode"]) & (limits.blocks <= column("batch"))
     return Work(
-        cycles=fourth_norm(math, core, l2_cycles, special_cycles, issue),
-        unclocked_s=fourth_norm(dram / (bandwidth * machine.memory[family] * reached), link_s),
+        cycles=fourth_norm(limits.math, limits.core, limits.l2, limits.special, limits.issue),
+        unclocked_s=fourth_norm(limits.dram_bytes / (bandwidth * reached), link_s),
         fixed_cycles=launches * time.kernel_cycles,
-        fixed_s=launches * (time.kernel_s + machine.fixed_s[family] * reduces),
+        fixed_s=launches * (time.kernel_s + np.where(whole, 0.0, machine.fixed_s[family])),
         active=active,
-        flops=by_rate,
-        dram_bytes=dram,
-        l2_bytes=onchip + reread,
-        special=special,
-        link_bytes=sent,
-        blocks=blocks,
+        flops=flops,
+        dram_bytes=limits.dram_bytes,
+        l2_bytes=limits.l2_bytes,
+        special=column("special"),
+        link_bytes=links.sent_bytes(message, ranks),
+        blocks=limits.blocks,
         family=family,
     )
 

@@ -12,6 +12,8 @@ from energaizer.errors import InputError
 
 JOULES_PER_KWH = 3.6e6
 _WATT_HOUR, _TWO_MINUTES, _TWO_HOURS, _TWO_DAYS = 3600.0, 120, 7200, 48 * 3600
+_YEAR = 365.25 * 86400
+_TWO_YEARS, _LONGEST = 2 * _YEAR, 1e4
 _DECIMAL = {
     "n": 1e-9, "u": 1e-6, "µ": 1e-6, "μ": 1e-6, "m": 1e-3, "": 1.0,
     "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18,
@@ -21,7 +23,7 @@ _NUMBER = r"(?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)"
 _TIMES = MappingProxyType({"min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0})
 _ENERGIES = MappingProxyType({"Wh": 3600.0, "J": 1.0})
 _TEXT = re.compile(rf"^\s*{_NUMBER}\s*(?P<unit>[^\d\s.+-][^\s]*)?\s*$")
-_PRINTED = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""),
+_PRINTED = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""),
             (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"), (1e-12, "p"))  # fmt: skip
 
 
@@ -109,6 +111,8 @@ def format_si(value: float, unit: str, digits: int = 3) -> str:
     rounded = float(f"{value:.{digits - 1}e}")
     scale, prefix = next((item for item in _PRINTED if abs(rounded) >= item[0]), _PRINTED[-1])
     scaled = rounded / scale
+    if not 10**-digits < abs(scaled) < _LONGEST:
+        return f"{value:.{digits - 1}e} {unit}".rstrip()
     decimals = max(0, digits - 1 - math.floor(math.log10(abs(scaled)) + 1e-12))
     return f"{scaled:.{decimals}f} {prefix}{unit}".rstrip()
 
@@ -125,7 +129,7 @@ def format_power(power_w: float) -> str:
 
 
 def format_duration(duration_s: float) -> str:
-    """Return `12.6 ms`, `4.20 s`, `15 min 12 s` or `3 h 05 min`."""
+    """Return `12.6 ms`, `4.20 s`, `15 min 12 s`, `3 h 05 min`, `5 d 03 h` or `2.5 years`."""
     if not math.isfinite(duration_s) or abs(duration_s) < _TWO_MINUTES:
         return format_si(duration_s, "s")
     seconds = round(duration_s)
@@ -134,8 +138,10 @@ def format_duration(duration_s: float) -> str:
     minutes = round(duration_s / 60)
     if minutes * 60 < _TWO_DAYS:
         return f"{minutes // 60} h {minutes % 60:02d} min"
-    hours = round(duration_s / 3600)
-    return f"{hours // 24} d {hours % 24:02d} h"
+    if duration_s < _TWO_YEARS:
+        hours = round(duration_s / 3600)
+        return f"{hours // 24} d {hours % 24:02d} h"
+    return f"{duration_s / _YEAR:.3g} years"
 
 
 def format_frequency(clock_hz: float) -> str:

@@ -16,16 +16,20 @@ class Workload(BaseModel):
     `duration_s` is given), or whatever fits into `duration_s` of steady serving.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     model: Model
-    batch: int = Field(default=1, ge=1, le=65536, description="sequences that run together")
+    batch: int = Field(
+        default=1, ge=1, le=65536, description="sequences that run together on one replica"
+    )
     input_tokens: int = Field(ge=1, le=16777216, description="tokens of one prompt")
     output_tokens: int = Field(
         default=0, ge=0, le=16777216, description="0: prefill or encoder only"
     )
     requests: int | None = Field(default=None, ge=1, le=2**53 - 1)
-    duration_s: float | None = Field(default=None, gt=0, description="steady serving for that long")
+    duration_s: float | None = Field(
+        default=None, gt=0, le=3.2e9, description="steady serving for that long"
+    )
     precision: Precision = Precision.BF16
     weight_precision: Precision | None = Field(default=None, description="None: as `precision`")
     cache_precision: Precision | None = Field(

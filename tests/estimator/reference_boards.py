@@ -14,8 +14,11 @@ A100_SUPPLY = (
 )  # fmt: skip
 
 
-def board(name, architecture, units, clock, rates, memory, limit, link, **more):
+def board(name, chip, rates, memory, outside, **more):
+    """Return a board; chip is (architecture, SMs, f0), outside is (limit, link)."""
+    architecture, units, clock = chip
     bandwidth, l2, size, kind = memory
+    limit, link = outside
     per_cycle = 2.0 * units * clock
     return Gpu(
         name=name, vendor="NVIDIA", architecture=architecture, compute_units=units,
@@ -28,16 +31,16 @@ def board(name, architecture, units, clock, rates, memory, limit, link, **more):
 
 
 A100 = board(
-    "a100-pcie-40gb", "Ampere", 108, 1410e6, {"bf16": 1024, "tf32": 512, "fp32": 64},
-    (1555e9, 40e6, 40e9, "HBM2"), 250, ("PCIe", 32e9), voltage=A100_SUPPLY,
+    "a100-pcie-40gb", ("Ampere", 108, 1410e6), {"bf16": 1024, "tf32": 512, "fp32": 64},
+    (1555e9, 40e6, 40e9, "HBM2"), (250, ("PCIe", 32e9)), voltage=A100_SUPPLY,
 )  # fmt: skip
 A10 = board(
-    "a10", "Ampere", 72, 1695e6, {"bf16": 512, "tf32": 256, "fp32": 128},
-    (600e9, 6e6, 24e9, "GDDR6"), 150, ("PCIe", 32e9),
+    "a10", ("Ampere", 72, 1695e6), {"bf16": 512, "tf32": 256, "fp32": 128},
+    (600e9, 6e6, 24e9, "GDDR6"), (150, ("PCIe", 32e9)),
 )  # fmt: skip
 H100 = board(
-    "h100-sxm", "Hopper", 132, 1830e6, {"bf16": 2048, "tf32": 1024, "fp32": 128, "fp8": 4096},
-    (3352e9, 50e6, 80e9, "HBM3"), 700, ("NVLink", 450e9),
+    "h100-sxm", ("Hopper", 132, 1830e6), {"bf16": 2048, "tf32": 1024, "fp32": 128, "fp8": 4096},
+    (3352e9, 50e6, 80e9, "HBM3"), (700, ("NVLink", 450e9)),
 )  # fmt: skip
 PRIOR = Prior.loads((PROFILES / "calibrations" / "prior.json").read_text(encoding="utf-8"))
 

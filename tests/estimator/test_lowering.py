@@ -1,4 +1,4 @@
-"""Kernels of dense transformers: counts by hand, and against traced operator lists where present."""
+"""Kernels of dense transformers: counts by hand, and against traced operator lists."""
 
 import json
 from pathlib import Path
@@ -37,7 +37,9 @@ def of_family(program, name):
 def backbone(name, **inputs):
     """The model without its language head, as the traced passes ran."""
     found = workload(name, attention="eager", host="pytorch-eager", **inputs)
-    return found.model_copy(update={"model": found.model.model_copy(update={"language_head": False})})
+    return found.model_copy(
+        update={"model": found.model.model_copy(update={"language_head": False})}
+    )
 
 
 @pytest.mark.parametrize(
@@ -90,7 +92,9 @@ def test_decode_steps_stand_for_all():
     every = np.arange(129.0, 384.0)
     assert weights.sum() == pytest.approx(255)
     assert weights @ contexts == pytest.approx(every.sum())
-    assert weights @ np.minimum(contexts, 200) == pytest.approx(np.minimum(every, 200).sum(), rel=1e-4)
+    assert weights @ np.minimum(contexts, 200) == pytest.approx(
+        np.minimum(every, 200).sum(), rel=1e-4
+    )
     assert weights @ np.sqrt(contexts) == pytest.approx(np.sqrt(every).sum(), rel=1e-6)
     few, ones = transformer.decode_contexts(5.0, 7.0, ())
     assert (few.tolist(), ones.tolist()) == ([5, 6, 7], [1, 1, 1])
@@ -102,7 +106,9 @@ def test_tensor_parallel_splits_work_and_adds_exchange():
         workload("llama-3.1-8b", output_tokens=2, parallelism=Parallelism(tensor=2))
     )
     for step in (0, 1):
-        assert total(half, "flops", step) == pytest.approx(total(whole, "flops", step) / 2, rel=1e-9)
+        assert total(half, "flops", step) == pytest.approx(
+            total(whole, "flops", step) / 2, rel=1e-9
+        )
     exchanges = half.counts[0][of_family(half, "collective")].sum()
     assert exchanges == 2 * 32
     message = half.column("link_bytes")[of_family(half, "collective")].max()
@@ -120,7 +126,9 @@ def test_more_ranks_than_kv_heads_keep_one_each():
 
 def test_pipeline_stages_share_layers():
     whole = transformer.lower(workload("llama-3.1-8b", batch=8))
-    staged = transformer.lower(workload("llama-3.1-8b", batch=8, parallelism=Parallelism(pipeline=4)))
+    staged = transformer.lower(
+        workload("llama-3.1-8b", batch=8, parallelism=Parallelism(pipeline=4))
+    )
     assert staged.slots.tolist() == [4 + 4 - 1]
     assert staged.runs.tolist() == [4]
     done = total(staged, "flops") * staged.runs[0] * staged.stages
@@ -132,7 +140,9 @@ def test_windowed_layers_read_only_their_window():
     program = transformer.lower(full)
     decode = of_family(program, "attention-decode")
     counts = program.counts[1][decode]
-    blocks = program.column("flops")[decode] / (4 * full.model.attention_heads * full.model.head_size)
+    blocks = program.column("flops")[decode] / (
+        4 * full.model.attention_heads * full.model.head_size
+    )
     assert dict(zip(blocks.tolist(), counts.tolist(), strict=True)) == {4097.0: 10.0, 1024.0: 52.0}
 
 

@@ -45,3 +45,8 @@ def test_format():
     assert units.format_duration(11100) == "3 h 05 min"
     assert units.format_frequency(1.41e9) == "1410 MHz"
     assert units.format_bytes(80 * 2**30) == "80.0 GiB"
+    assert units.format_si(6.23e17, "J") == "623 PJ"
+    assert units.format_si(1.46e18, "J") == "1.46 EJ"
+    assert units.format_si(1e300, "J") == "1.00e+300 J"
+    assert units.format_duration(86400 * 5 + 3600 * 3) == "5 d 03 h"
+    assert units.format_duration(1e10) == "317 years"

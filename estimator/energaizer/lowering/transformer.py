@@ -1,8 +1,8 @@
 """Dense transformers to kernels: prompt and sampled decode steps, fused or eager, sharded.
 
-Generated from the architecture, not from a trace, so that no kernel is missing that a tracer does not
-see. Decode steps differ only in their context; a few contexts stand for all (Gauss points, exact
-for whatever is affine in context), split where a window fills.
+Generated from the architecture, not from a trace, so that no kernel is missing that a tracer does
+not see. Decode steps differ only in their context; a few contexts stand for all (Gauss points,
+exact for whatever is affine in context), split where a window fills.
 """
 
 import itertools
@@ -70,7 +70,7 @@ def formats_of(workload: Workload) -> Formats:
 def decode_contexts(
     first: float, last: float, breaks: tuple[float, ...]
 ) -> tuple[FloatArray, FloatArray]:
-    """Return contexts that stand for the steps `first`, `first + 1`, ..., `last`, and their weights.
+    """Return contexts that stand for the steps `first`, `first + 1`, ..., `last`, with weights.
 
     Weights sum to the number of steps, and the weighted sum of any affine function over the points
     is its sum over all steps; between breaks the same holds for polynomials of degree five in the
@@ -112,7 +112,7 @@ def lower(workload: Workload) -> Program:
     """
     check(workload)
     return _lower(
-        workload.model, workload.batch, workload.input_tokens, workload.output_tokens,
+        workload.model, workload.batch, (workload.input_tokens, workload.output_tokens),
         workload.attention, formats_of(workload),
         (workload.parallelism.tensor, workload.parallelism.pipeline),
     )  # fmt: skip
@@ -125,8 +125,8 @@ def check(workload: Workload) -> None:
         raise InputError(f"{model.name} is an encoder and cannot decode; set output_tokens to 0")
     if model.attention_heads % split.tensor:
         raise InputError(
-            f"{model.attention_heads} heads of {model.name} do not divide by tensor={split.tensor}; "
-            "choose a divisor"
+            f"{model.attention_heads} heads of {model.name} do not divide by "
+            f"tensor={split.tensor}; choose a divisor"
         )
     if split.pipeline > model.layers:
         raise InputError(
@@ -156,10 +156,10 @@ def shard_of(model: Model, sequences: float, queries: float, context: float, ten
 
 @lru_cache(maxsize=1024)
 def _lower(
-    model: Model, batch: int, prompt: int, output: int, attention: str, formats: Formats,
+    model: Model, batch: int, tokens: tuple[int, int], attention: str, formats: Formats,
     split: tuple[int, int],
 ) -> Program:  # fmt: skip
-    tensor, stages = split
+    (prompt, output), (tensor, stages) = tokens, split
     micro = min(stages, batch)
     sequences = batch / micro
     steps = [Step("prefill", 1.0, shard_of(model, sequences, prompt, prompt, tensor))]

@@ -1,0 +1,148 @@
+"""GPUs and models as documents for a person and flat records for a program."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from energaizer.coefficients import Coefficients
+from energaizer.gpu import Gpu
+from energaizer.model import Model
+from energaizer.tables import Document, Table
+from energaizer.units import format_bytes, format_frequency, format_power, format_si
+
+_TERA, _GIB, _KIB = 1e12, 2**30, 2**10
+
+
+def gpus_document(gpus: Sequence[Gpu], provenances: Sequence[str]) -> Document:
+    """Return a list of boards; a board's provenance is that of its coefficients."""
+    rows = [
+        (
+            gpu.name,
+            gpu.aliases[0] if gpu.aliases else "",
+            gpu.architecture,
+            f"{gpu.memory_bytes / _GIB:.0f} GiB",
+            format_si(gpu.memory_bandwidth, "B/s"),
+            f"{gpu.peak_flops.get('bf16', gpu.peak_flops.get('fp16', 0.0)) / _TERA:.0f}",
+            format_power(gpu.power_limit_w),
+            provenance,
+        )
+        for gpu, provenance in zip(gpus, provenances, strict=True)
+    ]
+    headings = (
+        *("GPU", "Alias", "Class", ">Memory", ">Bandwidth", ">TFLOP/s", ">Limit"),
+        "Basis",
+    )
+    remark = "TFLOP/s: dense 16-bit peak; basis: provenance of the coefficients behind an estimate"
+    return Document("", (Table(headings, rows),), remarks=(remark,))
+
+
+def models_document(models: Sequence[Model]) -> Document:
+    """Return a list of models."""
+    rows = [
+        (
+            model.name,
+            model.aliases[0] if model.aliases else "",
+            _count(model.parameters),
+            f"{model.layers}",
+            f"{model.hidden_size}",
+            f"{model.attention_heads}/{model.key_value_heads}",
+            f"{model.key_value_bytes_per_token() / _KIB:.0f} KiB" if model.causal else "encoder",
+        )
+        for model in models
+    ]
+    headings = ("Model", "Alias", ">Params", ">Layers", ">Hidden", ">Heads/KV", ">KV/token")
+    return Document("", (Table(headings, rows),))
+
+
+def gpu_document(gpu: Gpu, coefficients: Coefficients) -> Document:
+    """Return everything a person may ask about one board."""
+    rates = [
+        (key, format_si(peak, "FLOP/s"), f"{gpu.macs_per_cycle(key):.0f}")
+        for key, peak in gpu.peak_flops.items()
+    ]
+    lowest = gpu.min_power_limit_w
+    facts = [
+        ("Also called", ", ".join((*gpu.aliases, *gpu.product_names)) or "-"),
+        ("Class", f"{gpu.vendor} {gpu.architecture}, {gpu.compute_units} SMs or CUs"),
+        ("Clock", f"{_range(gpu)}, peaks at {format_frequency(gpu.reference_clock_hz)}"),
+        ("Memory", f"{format_bytes(gpu.memory_bytes)} {gpu.memory_type}"),
+        (
+            "Bandwidth",
+            f"{format_si(gpu.memory_bandwidth, 'B/s')}, L2 {format_si(gpu.l2_bytes, 'B')}",
+        ),
+        ("Link", f"{gpu.link.kind}, {format_si(gpu.link.bandwidth, 'B/s')} in one direction"),
+        ("Power limit", format_power(gpu.power_limit_w)),
+        ("Lowest limit", format_power(lowest) if lowest else "not published"),
+        ("Supply", "published" if gpu.voltage else "not published; a typical curve is assumed"),
+        ("Coefficients", coefficients.provenance.value),
+    ]
+    tables = (
+        Table(("", ""), facts),
+        Table(("Rate", ">Dense peak", ">MAC/cycle/SM"), rates),
+    )
+    remarks = [f"Note: {note}" for note in (*gpu.notes, *coefficients.notes)]
+    remarks.append(f"Source: {gpu.source.citation}")
+    remarks.append(f"Coefficients: {coefficients.source.citation} ({coefficients.source.date})")
+    return Document(gpu.name, tables, "", tuple(remarks))
+
+
+def model_document(model: Model) -> Document:
+    """Return everything a person may ask about one model."""
+    window = f"{model.sliding_layers} layers see {model.sliding_window} tokens"
+    heads = (
+        f"{model.attention_heads} of {model.head_size}, {model.key_value_heads} for keys, values"
+    )
+    mlp = f"{model.intermediate_size} wide, {'gated ' if model.gated_mlp else ''}{model.activation}"
+    facts = [
+        ("Also called", model.aliases[0] if model.aliases else "-"),
+        ("Family", f"{model.family}, {'decoder' if model.causal else 'encoder'}"),
+        ("Parameters", f"{model.parameters:,} ({_count(model.parameters)})"),
+        ("Layers", f"{model.layers} of {model.hidden_size}"),
+        ("Heads", heads),
+        ("MLP", mlp),
+        ("Window", window if model.sliding_layers else "none"),
+        ("Vocabulary", f"{model.vocabulary_size}{', tied head' if model.tied_embeddings else ''}"),
+        ("Longest context", f"{model.max_positions or 'not stated'}"),
+        ("KV cache", f"{format_bytes(model.key_value_bytes_per_token())} a token, 16-bit"),
+    ]
+    remarks = [f"Also: {', '.join(model.aliases[1:])}"] if model.aliases[1:] else []
+    remarks += [f"Note: {note}" for note in model.notes]
+    remarks += [f"Source: {model.source}"] if model.source else []
+    return Document(model.name, (Table(("", ""), facts),), "", tuple(remarks))
+
+
+def gpu_record(gpu: Gpu, provenance: str) -> dict[str, Any]:
+    """Return a board as one flat record in SI."""
+    record: dict[str, Any] = gpu.model_dump(
+        mode="json",
+        exclude={
+            "schema_version",
+            "aliases",
+            "product_names",
+            "peak_flops",
+            "link",
+            "voltage",
+            "notes",
+            "source",
+        },
+    )
+    record |= {f"peak_{key}_flops": peak for key, peak in gpu.peak_flops.items()}
+    record |= {"link": gpu.link.kind, "link_bandwidth": gpu.link.bandwidth}
+    return record | {"coefficients": provenance, "source": gpu.source.citation}
+
+
+def model_record(model: Model) -> dict[str, Any]:
+    """Return a model as one flat record."""
+    record: dict[str, Any] = model.model_dump(mode="json", exclude={"aliases", "notes"})
+    return record | {
+        "parameters": model.parameters,
+        "key_value_bytes_per_token": model.key_value_bytes_per_token(),
+    }
+
+
+def _count(parameters: int) -> str:
+    """Return `8.03 B`: parameters are counted in billions, not in giga."""
+    return format_si(parameters, "").replace("G", "B")
+
+
+def _range(gpu: Gpu) -> str:
+    return f"{format_frequency(gpu.min_clock_hz)} to {format_frequency(gpu.max_clock_hz)}"

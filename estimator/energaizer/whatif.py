@@ -1,0 +1,226 @@
+"""Which GPU, clock, limit and batch: many settings of one workload, and the best of them.
+
+For each GPU and batch one pass over the whole grid of clocks serves every clock and every limit,
+so a setting costs microseconds. Values equal those of `pipeline.estimate` for the same setting.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+from energaizer import catalog, lowering, machine, memory, pipeline, power, simulation
+from energaizer.coefficients import Coefficients
+from energaizer.errors import DoesNotFitError, InputError
+from energaizer.gpu import Gpu
+from energaizer.kernels import FloatArray, Program
+from energaizer.machine import Machine
+from energaizer.result import Provenance
+from energaizer.workload import Workload
+
+
+class Candidate(BaseModel):
+    """One setting of a workload and what it costs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    gpu: str
+    gpu_count: int
+    batch: int
+    clock_hz: float = Field(description="requested clock")
+    power_cap_w: float = Field(description="limit per board")
+    mean_clock_hz: float = Field(description="clock that the limit leaves")
+    throttled: bool
+    duration_s: float = Field(description="the whole job")
+    power_w: float = Field(description="mean over the job, all boards")
+    energy_j: float = Field(description="the whole job, all boards")
+    energy_per_output_token: float | None
+    output_tokens_per_s: float | None
+    energy_low_j: float
+    energy_high_j: float
+    provenance: Provenance
+
+
+class Surface(NamedTuple):
+    """A job at L limits and F clocks on one board; arrays of shape (L, F).
+
+    Attributes:
+        duration_s: Wall time of the job.
+        energy_j: Energy of one board.
+        clock_hz: Mean clock.
+        throttled: Some step runs below the requested clock.
+    """
+
+    duration_s: FloatArray
+    energy_j: FloatArray
+    clock_hz: FloatArray
+    throttled: npt.NDArray[np.bool_]
+
+
+def surface(loaded: simulation.Loaded, clocks_hz: FloatArray, limits_w: FloatArray) -> Surface:
+    """Return one batch at every clock and under every limit.
+
+    Args:
+        loaded: A program on a machine.
+        clocks_hz: Clocks on the grid of the board, rising from its lowest, shape (F,).
+        limits_w: Limits of one board, shape (L,).
+    """
+    found = simulation.sweep(loaded, clocks_hz)
+    energy_j, watts = found.energy_j.sum(axis=-1), found.power_w
+    repeated = loaded.program.repetitions
+    columns = np.arange(watts.shape[1])
+    index = np.arange(len(clocks_hz))[:, None]
+    rows = []
+    for limit in limits_w:
+        at = power.throttle(watts, float(limit))
+        slow = (1.0 - at.high_share) / found.duration_s[at.low, columns]
+        fast = at.high_share / found.duration_s[at.high, columns]
+        held_s = 1.0 / (slow + fast)
+        held_j = held_s * (slow * energy_j[at.low, columns] + fast * energy_j[at.high, columns])
+        held_hz = (1.0 - at.high_share) * clocks_hz[at.low] + at.high_share * clocks_hz[at.high]
+        exceeds = np.maximum.accumulate(watts > limit, axis=0)
+        seconds = np.where(exceeds, held_s, found.duration_s) * repeated
+        joules = np.where(exceeds, held_j, energy_j) * repeated
+        mean = np.where(exceeds, held_hz, clocks_hz[index]) * seconds
+        lowered = (exceeds & (index > at.low)).any(axis=1)
+        total = seconds.sum(axis=1)
+        rows.append((total, joules.sum(axis=1), mean.sum(axis=1) / total, lowered))
+    durations, energies, means, lowered_at = (np.stack(parts) for parts in zip(*rows, strict=True))
+    return Surface(durations, energies, means, lowered_at)
+
+
+def sweep(
+    workload: Workload,
+    gpus: Iterable[Gpu],
+    *,
+    clocks_hz: Sequence[float] | None = None,
+    limits_w: Sequence[float] | None = None,
+    batches: Sequence[int] | None = None,
+    coefficients: Mapping[str, Coefficients] | None = None,
+) -> tuple[Candidate, ...]:
+    """Return the workload at every setting that a board can take and that fits its memory.
+
+    Args:
+        workload: What is run; its own clock, limit and batch are one setting if none is given.
+        gpus: Boards to compare.
+        clocks_hz: Clocks; None: the workload's, or every clock of the board if it has none. Each
+            is moved down to the grid of the board.
+        limits_w: Limits per board; None: the workload's, or the board's own.
+        batches: Sequences that run together; None: the workload's.
+        coefficients: By GPU name; None or missing: the catalogue's.
+
+    Raises:
+        InputError: No setting is left.
+    """
+    found: list[Candidate] = []
+    for gpu in gpus:
+        own = (coefficients or {}).get(gpu.name) or catalog.coefficients(gpu)
+        board = machine.of(gpu, own)
+        for batch in batches or (workload.batch,):
+            part = workload.model_copy(update={"batch": batch})
+            try:
+                memory.check(memory.need(part, gpu), part, gpu)
+            except DoesNotFitError:
+                continue
+            found.extend(_candidates(part, board, clocks_hz, limits_w))
+    if not found:
+        raise InputError("no setting fits: widen the clocks, limits, batches or GPUs")
+    return tuple(found)
+
+
+def _candidates(
+    workload: Workload, board: Machine,
+    clocks_hz: Sequence[float] | None, limits_w: Sequence[float] | None,
+) -> list[Candidate]:  # fmt: skip
+    gpu = board.gpu
+    grid = board.grid(gpu.max_clock_hz)
+    wanted = clocks_hz or ((workload.clock_hz,) if workload.clock_hz else tuple(grid))
+    limits = [
+        limit
+        for limit in limits_w or (workload.power_cap_w or gpu.power_limit_w,)
+        if (gpu.min_power_limit_w or 0.0) <= limit <= gpu.power_limit_w
+    ]
+    places = sorted(
+        {int(np.searchsorted(grid, clock, side="right")) - 1 for clock in wanted
+         if gpu.min_clock_hz <= clock <= gpu.max_clock_hz}
+    )  # fmt: skip
+    if not limits or not places:
+        return []
+    jobs = [
+        (lowering.lower(workload.model_copy(update={"batch": batch})), times)
+        for batch, times in pipeline.batches(workload)
+    ]
+    host = catalog.host(workload.host)
+    parts = [
+        (surface(simulation.load(program, board, host), grid, np.array(limits)), times)
+        for program, times in jobs
+    ]
+    duration = sum((part.duration_s * times for part, times in parts), np.zeros(1))
+    energy = sum((part.energy_j * times for part, times in parts), np.zeros(1))
+    clocked = sum((part.clock_hz * part.duration_s * times for part, times in parts), np.zeros(1))
+    throttled = np.any([part.throttled for part, _ in parts], axis=0)
+    tokens = pipeline.output_tokens(workload, 1.0)
+    factor, provenance = _energy_spread(workload, jobs[0][0], board)
+    boards = workload.parallelism.gpus
+    found = []
+    for row, limit in enumerate(limits):
+        for place in places:
+            seconds, joules = float(duration[row, place]), float(energy[row, place]) * boards
+            found.append(
+                Candidate(
+                    gpu=gpu.name,
+                    gpu_count=boards,
+                    batch=workload.batch,
+                    clock_hz=float(grid[place]),
+                    power_cap_w=limit,
+                    mean_clock_hz=float(clocked[row, place]) / seconds,
+                    throttled=bool(throttled[row, place]),
+                    duration_s=seconds,
+                    power_w=joules / seconds,
+                    energy_j=joules,
+                    energy_per_output_token=joules / tokens if tokens else None,
+                    output_tokens_per_s=tokens / seconds if tokens else None,
+                    energy_low_j=joules / factor,
+                    energy_high_j=joules * factor,
+                    provenance=provenance,
+                )
+            )
+    return found
+
+
+def _energy_spread(
+    workload: Workload, program: Program, board: Machine
+) -> tuple[float, Provenance]:
+    """Return the factor of the energy interval, found once for all settings of a batch."""
+    loaded = simulation.load(program, board, catalog.host(workload.host))
+    setting = pipeline.setting_of(
+        workload.model_copy(update={"clock_hz": None, "power_cap_w": None}), board.gpu
+    )
+    totals: dict[str, pipeline.Total] = {}
+    settled = simulation.settle(loaded, setting.clock_hz, setting.limit_w)
+    pipeline.add(totals, loaded, settled, 1.0)
+    shares = sum((total.shares for total in totals.values()), np.zeros(1))
+    judge = pipeline.Judge(board, shares, ())
+    return judge.factors[2], judge.provenance
+
+
+def pareto(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """Return the candidates that no other beats in time without costing more energy.
+
+    Both are taken per output token where there is one, so that batches compare. Sorted by time.
+    """
+
+    def costs(one: Candidate) -> tuple[float, float]:
+        if one.output_tokens_per_s and one.energy_per_output_token:
+            return 1.0 / one.output_tokens_per_s, one.energy_per_output_token
+        return one.duration_s / one.batch, one.energy_j / one.batch
+
+    front: list[Candidate] = []
+    least = np.inf
+    for one in sorted(candidates, key=costs):
+        if costs(one)[1] < least:
+            least = costs(one)[1]
+            front.append(one)
+    return tuple(front)
