@@ -31,10 +31,32 @@ cluster-up: install ## Start a real control plane with simulated GPU nodes on th
 cluster-down: install ## Stop it; nothing is left behind
 	@$(BIN)/python -m localcluster down
 
+.PHONY: demo
+demo: install ## The operator at work on a real control plane: a workload priced, placed, refused; a minute once built
+	@$(BIN)/python -m localcluster.demo
+
+.PHONY: demo-down
+demo-down: install ## Stop the demo; nothing is left behind
+	@$(BIN)/python -m localcluster down --name demo
+
 .PHONY: check
 check: install ## Unit tests, format, lint, types, import contracts, generated files: minutes, no cluster
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m energaizer_operator.crds --check
+	$(BIN)/python -m energaizer_operator.kubectl profiles | diff -q - charts/kustomize/profiles/gpuprofiles.yaml || { echo "profiles differ from the catalogue; run: make profiles" >&2; exit 1; }
 	$(BIN)/pytest -q -n auto -m "not cluster"
+
+.PHONY: crds
+crds: install ## Write crds/ anew from the models of the operator
+	$(BIN)/python -m energaizer_operator.crds
+
+.PHONY: bench
+bench: install ## Time estimates beside a bare numpy reference
+	$(BIN)/python benchmarks/bench_estimate.py
+
+.PHONY: profiles
+profiles: install ## Write charts/kustomize/profiles anew from the estimator's catalogue
+	$(BIN)/python -m energaizer_operator.kubectl profiles --out charts/kustomize/profiles/gpuprofiles.yaml

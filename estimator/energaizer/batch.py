@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from energaizer import kernels, machine, power, timeline
+from energaizer import kernels, machine, power, simulation, timeline
 from energaizer.coefficients import Coefficients
 from energaizer.gpu import Gpu
 from energaizer.host import Host
@@ -186,7 +186,12 @@ class Batch:
         seconds = count * each_s
         moving_s = count * timeline.moving(timed, each_s, clock)
         size = len(chosen)
-        gpu_s = _sums(step, seconds, size)
+        beside = self.rows[kernel, kernels.COLUMN["link_hidden"]]
+        gpu_s = simulation.exposed(
+            _sums(step, seconds, size),
+            _sums(step, seconds * beside, size),
+            board.coefficients.link.overlap,
+        )
         runs = self.steps.runs[chosen]
         active_s = runs * _sums(step, moving_s * work.active[kernel], size)
         stage_s = gpu_s

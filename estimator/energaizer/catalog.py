@@ -115,8 +115,13 @@ def coefficients(board: Gpu, profiles: Path | None = None) -> Coefficients:
 
 
 def load_gpu(path: Path) -> Gpu:
-    """Return the GPU that a JSON file describes, in the form of the built-in profiles."""
-    return _validated(Gpu, _read_fields(path), str(path))
+    """Return the GPU that a JSON file describes, in the form of the built-in profiles.
+
+    Raises:
+        InputError: There is no such file, or it does not describe a GPU.
+        ProfileError: The file cannot be read.
+    """
+    return _described(Gpu, _read_fields(path), path)
 
 
 def load_model(path: Path) -> Model:
@@ -125,16 +130,30 @@ def load_model(path: Path) -> Model:
     Raises:
         InputError: There is no such file, or it is not a configuration.
         NoEstimateError: The configuration is of a family without a method.
+        ProfileError: The file cannot be read.
     """
     path = path / "config.json" if path.is_dir() else path
     fields = _read_fields(path)
     if "model_type" in fields:
         given = fields.get("_name_or_path")
         own = path.resolve().parent.name if path.name == "config.json" else path.stem
-        return huggingface.model_from_config(
-            fields, name=given if isinstance(given, str) and given else own
-        )
-    return _validated(Model, fields, str(path))
+        name = given if isinstance(given, str) and given else own
+        return huggingface.model_from_config(fields, name=name)
+    return _described(Model, fields, path)
+
+
+def resolve(text: str, profiles: Path | None = None) -> Gpu | Model:
+    """Return the GPU or the model of a name, or of the path of a file."""
+    path = _as_path("gpus", text, profiles)
+    if path and path.is_file() and "peak_flops" in _read_fields(path):
+        return load_gpu(path)
+    try:
+        return gpu(text, profiles)
+    except UnknownNameError as no_gpu:
+        try:
+            return resolve_model(text, profiles)
+        except UnknownNameError as no_model:
+            raise UnknownNameError(f"{no_gpu}; {no_model}") from None
 
 
 def resolve_gpu(text: str, profiles: Path | None = None) -> Gpu:
@@ -150,7 +169,7 @@ def resolve_model(text: str, profiles: Path | None = None) -> Model:
 
 
 def _as_path(kind: Kind, text: str, profiles: Path | None) -> Path | None:
-    if _normal(text) in _names(kind, profiles):
+    if not text.strip() or _normal(text) in _names(kind, profiles):
         return None
     try:
         path = Path(text).expanduser()
@@ -278,6 +297,13 @@ def _validated(schema: type[T], fields: dict[str, Any], where: str) -> T:
         return schema.model_validate(fields)
     except ValidationError as error:
         raise ProfileError(f"{where}: {one_line(error)}") from error
+
+
+def _described(schema: type[T], fields: dict[str, Any], path: Path) -> T:
+    try:
+        return schema.model_validate(fields)
+    except ValidationError as error:
+        raise InputError(f"{path} describes no {schema.__name__}: {one_line(error)}") from error
 
 
 def _normal(text: str) -> str:

@@ -18,7 +18,6 @@ from energaizer.errors import (
     EnergaizerError,
     NoEstimateError,
     ProfileError,
-    UnknownNameError,
     one_line,
 )
 from energaizer.validation.command import validate
@@ -241,7 +240,8 @@ def sweep(model: str, gpu: str, **options: Any) -> None:
     from energaizer import arguments, catalog, render
 
     profiles = options["profiles"]
-    boards = [catalog.resolve_gpu(name.strip(), profiles) for name in gpu.split(",")]
+    named = (catalog.resolve_gpu(name.strip(), profiles) for name in gpu.split(","))
+    boards = list({board.name: board for board in named}.values())
     asked = arguments.settings(catalog.resolve_model(model, profiles), options)
     candidates, left_out = _swept(boards, asked, profiles)
     answer = render.Sweep(asked.workload, candidates, (*left_out, *asked.notes))
@@ -340,22 +340,17 @@ def show(name: str, **options: Any) -> None:
     energaizer show meta-llama/Llama-3.1-8B -o json
     """
     from energaizer import catalog, listing
+    from energaizer.gpu import Gpu
 
-    profiles = options["profiles"]
-    try:
-        gpu = catalog.gpu(name, profiles)
-    except UnknownNameError as no_gpu:
-        try:
-            model = catalog.resolve_model(name, profiles)
-        except UnknownNameError as no_model:
-            raise UnknownNameError(f"{no_gpu}; {no_model}") from None
-        record = listing.model_record(model)
-        _print(options, model.model_dump(mode="json"), [record], listing.model_document(model))
+    found = catalog.resolve(name, options["profiles"])
+    if not isinstance(found, Gpu):
+        record = listing.model_record(found)
+        _print(options, found.model_dump(mode="json"), [record], listing.model_document(found))
         return
-    fitted = catalog.coefficients(gpu, profiles)
-    full = {"gpu": gpu.model_dump(mode="json"), "coefficients": fitted.model_dump(mode="json")}
-    records = [listing.gpu_record(gpu, fitted.provenance.value)]
-    _print(options, full, records, listing.gpu_document(gpu, fitted))
+    fitted = catalog.coefficients(found, options["profiles"])
+    full = {"gpu": found.model_dump(mode="json"), "coefficients": fitted.model_dump(mode="json")}
+    records = [listing.gpu_record(found, fitted.provenance.value)]
+    _print(options, full, records, listing.gpu_document(found, fitted))
 
 
 def _holds(pattern: str, profile: Gpu | Model) -> bool:
@@ -384,6 +379,8 @@ def _print(
 
 def _write(path: Path, text: str) -> None:
     """Write a file whole or not at all; a device or pipe is written as it is."""
+    if not path.name:
+        raise click.ClickException("cannot write to a file without a name; give --out FILE")
     if path.exists() and not path.is_file() and not path.is_dir():
         path.write_text(text, encoding="utf-8")
         return

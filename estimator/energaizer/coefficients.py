@@ -71,6 +71,12 @@ class FamilyCoefficients(Record):
     compute_efficiency: float = Field(default=1.0, gt=0, description="of the FLOP peak [eta]")
     memory_efficiency: float = Field(default=1.0, gt=0, description="of the DRAM peak, relative")
     fixed_s: float = Field(default=0.0, ge=0, description="s per launch beyond the common cost")
+    reduction_s: float = Field(
+        default=0.0, ge=0, description="s per launch whose keys are split over blocks, besides"
+    )
+    block_cycles: float = Field(
+        default=0.0, ge=0, description="cycles an SM spends on a block beyond its work"
+    )
     energy_factor: float = Field(default=1.0, gt=0, description="dynamic energy, relative")
     provenance: Provenance = Field(description="calibrated: this family was in a fit of this GPU")
 
@@ -82,6 +88,9 @@ class LinkCoefficients(Record):
     efficiency: float = Field(gt=0, le=1, description="share of the link's peak bandwidth")
     channels: float = Field(ge=0, description="SMs that a collective keeps busy")
     pj_per_byte: float = Field(ge=0, description="energy of a byte sent, pJ/B")
+    overlap: float = Field(
+        default=0.7, ge=0, le=1, description="share of backward time that hides gradients [omega]"
+    )
 
 
 class PowerCoefficients(Record):

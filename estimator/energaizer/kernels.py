@@ -32,7 +32,8 @@ class Kernel(NamedTuple):
 
     A matrix product has `m > 0` and multiplies batch x (m x k) by (k x n). `flops` run at the rate
     of `rate`, `core_flops` on the CUDA cores. `row_bytes > 0` marks a reduction: its row must fit
-    on chip. `family` and `rate` index FAMILIES and RATE_KEYS. `resident_bytes` of a product are
+    on chip. `family` and `rate` index FAMILIES and RATE_KEYS. A collective with `link_hidden`
+    runs beside the step's other kernels. `resident_bytes` of a product are
     activations that its neighbours write before or read after it: they may be found in L2.
     """
 
@@ -54,6 +55,7 @@ class Kernel(NamedTuple):
     b_bytes: float = 0.0
     link_bytes: float = 0.0
     link_ranks: float = 1.0
+    link_hidden: float = 0.0
     cacheable: float = 1.0
     resident_bytes: float = 0.0
     in_flight: float = 0.0
@@ -224,7 +226,8 @@ def all_reduce(message_bytes: float, ranks: float) -> Kernel:
     """Return the sum of one message over all ranks, its result on each."""
     return Kernel(
         FAMILY["collective"], read_bytes=message_bytes, write_bytes=message_bytes,
-        onchip_bytes=2.0 * message_bytes, link_bytes=message_bytes, link_ranks=ranks, cacheable=0.0,
+        onchip_bytes=2.0 * message_bytes, link_bytes=message_bytes, link_ranks=ranks,
+        blocks=max(1.0, message_bytes / BLOCK_ELEMENTS), cacheable=0.0,
     )  # fmt: skip
 
 

@@ -32,7 +32,7 @@ def gpus_document(gpus: Sequence[Gpu], provenances: Sequence[str]) -> Document:
         "Basis",
     )
     remark = "TFLOP/s: dense 16-bit peak; basis: provenance of the coefficients behind an estimate"
-    return Document("", (Table(headings, rows),), remarks=(remark,))
+    return Document("", (Table(headings, rows),), remarks=(remark,) if rows else ("none",))
 
 
 def models_document(models: Sequence[Model]) -> Document:
@@ -50,7 +50,7 @@ def models_document(models: Sequence[Model]) -> Document:
         for model in models
     ]
     headings = ("Model", "Alias", ">Params", ">Layers", ">Hidden", ">Heads/KV", ">KV/token")
-    return Document("", (Table(headings, rows),))
+    return Document("", (Table(headings, rows),), remarks=() if rows else ("none",))
 
 
 def gpu_document(gpu: Gpu, coefficients: Coefficients) -> Document:

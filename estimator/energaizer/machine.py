@@ -35,6 +35,8 @@ class Machine:
         compute: Efficiency of compute by family, shape (families,).
         memory: Efficiency of DRAM by family, shape (families,).
         fixed_s: Extra fixed seconds per launch by family, shape (families,).
+        reduction_s: Extra seconds of a launch that splits its keys, shape (families,).
+        block_cycles: Extra cycles of an SM per block by family, shape (families,).
         energy: Factor of dynamic energy by family, shape (families,).
         calibrated: Families that were in a fit of this GPU, shape (families,).
         supply_hz: Clocks of the supply curve, rising.
@@ -50,6 +52,8 @@ class Machine:
     compute: FloatArray
     memory: FloatArray
     fixed_s: FloatArray
+    reduction_s: FloatArray
+    block_cycles: FloatArray
     energy: FloatArray
     calibrated: npt.NDArray[np.bool_]
     supply_hz: FloatArray
@@ -92,6 +96,8 @@ def build(gpu: Gpu, coefficients: Coefficients) -> Machine:
         memory=np.array([family.memory_efficiency for family in families])
         * coefficients.time.memory_efficiency,
         fixed_s=np.array([family.fixed_s for family in families]),
+        reduction_s=np.array([family.reduction_s for family in families]),
+        block_cycles=np.array([family.block_cycles for family in families]),
         energy=np.array([family.energy_factor for family in families]),
         calibrated=np.array([family.provenance == Provenance.CALIBRATED for family in families]),
         supply_hz=np.array([clock for clock, _ in curve]),

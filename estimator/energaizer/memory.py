@@ -1,5 +1,6 @@
 """Bytes that a workload holds on each GPU: does it fit, and how large may its batch be."""
 
+from collections.abc import Callable
 from functools import lru_cache
 
 from energaizer.errors import DoesNotFitError
@@ -8,12 +9,15 @@ from energaizer.model import Model
 from energaizer.precision import Precision
 from energaizer.result import Memory
 from energaizer.units import format_bytes
-from energaizer.workload import Workload
+from energaizer.workload import Training, Workload
 
 _WORKSPACE = 1.07  # 5 to 10 % beside weights, cache and activations (method, section 6)
 _CHUNK_TOKENS = 8192  # a serving engine computes prompts in chunks of so many tokens
 _LARGEST_BATCH = 65536
 _SCORE_COPIES = 3.0  # eager attention holds scores before, in and after the softmax
+_WEIGHT_AND_GRADIENT, _ADAM_STATES = 4.0, 12.0  # bytes per parameter, mixed precision
+_SAVED_BYTES, _CHECKPOINT_BYTES = 34.0, 2.0  # per hidden feature, token and layer, fused attention
+_LOGIT_BYTES = 6.0  # logits in 16 bits and their softmax in 32
 _LIVE_STREAMS = 4.0  # residual stream, norm, attention in and out
 
 
@@ -52,7 +56,12 @@ def cache_bytes(model: Model, context: int, cache: Precision, tensor: int = 1) -
 
 
 def need(workload: Workload, gpu: Gpu) -> Memory:
-    """Return what one GPU holds, and the largest batch that fits (0: not even one sequence)."""
+    """Return what one GPU holds, and the largest batch that fits (0: not even one sequence).
+
+    The batch of training is its micro batch, and its weights include gradients and optimiser.
+    """
+    if workload.training is not None:
+        return _need_training(workload, workload.training, gpu)
     weights, per_sequence, per_token, fixed = _parts(
         workload.model,
         (workload.precision, workload.weight_precision, workload.cache_precision),
@@ -69,17 +78,49 @@ def need(workload: Workload, gpu: Gpu) -> Memory:
     def total(batch: float) -> float:
         return _WORKSPACE * (weights + per_sequence * batch + activations(batch))
 
-    low, high = 0, _LARGEST_BATCH
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if total(middle) <= gpu.memory_bytes else (low, middle - 1)
     return Memory(
         weights_bytes=weights,
         kv_cache_bytes=per_sequence * workload.batch,
         activation_bytes=activations(workload.batch),
         total_bytes=total(workload.batch),
         capacity_bytes=gpu.memory_bytes,
-        largest_batch=low,
+        largest_batch=_largest(total, gpu.memory_bytes),
+    )
+
+
+def _largest(total: Callable[[float], float], capacity: float) -> int:
+    low, high = 0, _LARGEST_BATCH
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if total(middle) <= capacity else (low, middle - 1)
+    return low
+
+
+def _need_training(workload: Workload, training: Training, gpu: Gpu) -> Memory:
+    """Return what a training step holds: 16 B of states per parameter, and saved activations."""
+    model, split = workload.model, workload.parallelism
+    whole = layer_parameters(model) + embedding_parameters(model)
+    owned = whole / (split.tensor * split.pipeline)
+    states = owned * (
+        _WEIGHT_AND_GRADIENT + _ADAM_STATES / (split.data if training.sharded_optimizer else 1)
+    )
+    kept = _SAVED_BYTES if training.recompute != "full" else _CHECKPOINT_BYTES
+    per_sequence = workload.input_tokens * (
+        # as many micro batches are in flight as there are stages
+        kept * model.hidden_size * model.layers / split.tensor
+        + (_LOGIT_BYTES * model.vocabulary_size / split.tensor if model.language_head else 0.0)
+    )
+
+    def total(batch: float) -> float:
+        return _WORKSPACE * (states + per_sequence * batch)
+
+    return Memory(
+        weights_bytes=states,
+        kv_cache_bytes=0.0,
+        activation_bytes=per_sequence * training.micro_batch,
+        total_bytes=total(training.micro_batch),
+        capacity_bytes=gpu.memory_bytes,
+        largest_batch=_largest(total, gpu.memory_bytes),
     )
 
 

@@ -118,7 +118,7 @@ def estimate(
     setting = setting_of(workload, gpu)
     need = memory.need(workload, gpu)
     memory.check(need, workload, gpu)
-    beside = host or catalog.host(workload.host)
+    beside = host or catalog.host(host_name(workload))
     rounds = batches(workload)
     totals: dict[str, Total] = {}
     notes = list(setting.notes)
@@ -133,12 +133,18 @@ def estimate(
     return _result(workload, board, setting, Job(list(totals.values()), notes, times), need)
 
 
+def host_name(workload: Workload) -> str:
+    """Return the host profile of a workload; training has its own unless one is named."""
+    serving = type(workload).model_fields["host"].default
+    return "training" if workload.training and workload.host == serving else workload.host
+
+
 def batches(workload: Workload) -> tuple[tuple[int, float], ...]:
     """Return (sequences per replica, how often) of the job's batches.
 
     Replicas share the requests; the last batch holds what is left.
     """
-    if workload.requests is None:
+    if workload.requests is None or workload.training is not None:
         return ((workload.batch, 1.0),)
     together = workload.batch * workload.parallelism.data
     full, rest = divmod(workload.requests, together)
@@ -330,7 +336,13 @@ def _inputs(workload: Workload, setting: Setting) -> dict[str, float]:
 
 
 def output_tokens(workload: Workload, times: float) -> float:
-    """Return output tokens of the job, its batches run `times` times; 0 without decode."""
+    """Return tokens of the job, its batches run `times` times: written, or trained on.
+
+    0 where there is neither.
+    """
+    if workload.training is not None:
+        training = workload.training
+        return training.steps * training.global_batch * workload.input_tokens * times
     if workload.requests is not None:
         return float(workload.requests * workload.output_tokens)
     return workload.batch * workload.parallelism.data * workload.output_tokens * times

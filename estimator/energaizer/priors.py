@@ -48,6 +48,17 @@ class ArchitecturePrior(Record):
     source: str
 
 
+class CoreLatencies(Record):
+    """Widths and latencies of an SM and of the way to memory, for `stages`; cycles at f0."""
+
+    shared_bytes_per_cycle: float = Field(gt=0)
+    shared_cycles: float = Field(ge=0)
+    mma_cycles: float = Field(ge=0)
+    l2_bytes_per_cycle: float = Field(gt=0, description="of the whole chip")
+    l2_cycles: float = Field(ge=0)
+    dram_cycles: float = Field(ge=0, description="at the reference clock; constant in seconds")
+
+
 class Prior(Record):
     """The whole prior: numbers, spreads and the rules that scale them."""
 
@@ -65,6 +76,7 @@ class Prior(Record):
     l2_pj_per_byte: float
     special_pj: float
     voltage_rule: VoltageRule
+    core: CoreLatencies
     voltage_exponent: float
     ambient_c: float
     kelvin_at_limit: float = Field(description="die above ambient at the board's limit")

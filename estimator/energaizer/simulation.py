@@ -126,13 +126,29 @@ def sweep(loaded: Loaded, clock_hz: FloatArray) -> Sweep:
     program = loaded.program
     clocks = clock_hz[:, None]
     kernel_s = timeline.durations(loaded.work, clocks)
-    gpu_s = kernel_s @ program.counts.T
+    gpu_s = exposed(
+        kernel_s @ program.counts.T,
+        (kernel_s * program.column("link_hidden")) @ program.counts.T,
+        loaded.machine.coefficients.link.overlap,
+    )
     stage_s = timeline.host_norm(gpu_s, np.broadcast_to(loaded.host_s, gpu_s.shape))
     duration_s = program.slots * (stage_s + loaded.gaps_s)
     moving_s = timeline.moving(loaded.work, kernel_s, clocks)
     active_s = program.runs * ((moving_s * loaded.work.active) @ program.counts.T)
     energy_j = power.energies(loaded.machine, clocks, duration_s, active_s, loaded.activity)
     return Sweep(duration_s, energy_j, kernel_s, gpu_s)
+
+
+def exposed(gpu_s: FloatArray, beside_s: FloatArray, overlap: float) -> FloatArray:
+    """Return kernel time when some collectives run beside the rest: `max(0, t_c - w t)` shows.
+
+    Args:
+        gpu_s: Time of all kernels, one after the other, s.
+        beside_s: Part of it that may hide behind the rest, s.
+        overlap: Share of the rest that hides it.
+    """
+    rest = gpu_s - beside_s
+    return rest + np.maximum(0.0, beside_s - overlap * rest)
 
 
 def settle(loaded: Loaded, clock_hz: float, limit_w: float) -> Settled:

@@ -263,11 +263,13 @@ def compile_work(found: Alternatives, machine: Machine) -> Work:
     launches = column("launches")
     # A decode kernel whose keys are not split has nothing to reduce afterwards.
     whole = (family == FAMILY["attention-decode"]) & (limits.blocks <= column("batch"))
+    reduction_s = np.where(whole, 0.0, machine.reduction_s[family])
     return Work(
-        cycles=fourth_norm(limits.math, limits.core, limits.l2, limits.special, limits.issue),
+        cycles=fourth_norm(limits.math, limits.core, limits.l2, limits.special, limits.issue)
+        + machine.block_cycles[family] * limits.blocks / np.minimum(machine.units, limits.blocks),
         unclocked_s=fourth_norm(limits.dram_bytes / (bandwidth * reached), link_s),
         fixed_cycles=launches * time.kernel_cycles,
-        fixed_s=launches * (time.kernel_s + np.where(whole, 0.0, machine.fixed_s[family])),
+        fixed_s=launches * (time.kernel_s + machine.fixed_s[family] + reduction_s),
         active=active,
         flops=flops,
         dram_bytes=limits.dram_bytes,

@@ -7,11 +7,11 @@ What is unknown never narrows an interval.
 import itertools
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
+from energaizer.caches import remembered
 from energaizer.coefficients import FAMILIES, Residual
 from energaizer.machine import Machine
 from energaizer.result import Provenance
@@ -32,14 +32,15 @@ class Spread:
 
     Attributes:
         half_width: Half-width of ln(measured/predicted), shape (quantities, families, regimes).
-        group: Residual row behind each, same shape; equal rows share their error.
+        place: Residual row behind each, numbered on through the quantities, flat; equal rows share
+            their error.
     """
 
     half_width: FloatArray
-    group: npt.NDArray[np.intp]
+    place: npt.NDArray[np.intp]
 
 
-@lru_cache(maxsize=256)
+@remembered(256)
 def spread_of(residuals: tuple[Residual, ...]) -> Spread:
     """Return the half-width of each family and regime; small groups shrink to their parents.
 
@@ -52,8 +53,8 @@ def spread_of(residuals: tuple[Residual, ...]) -> Spread:
     widest = max((_half(row) for row in residuals), default=math.log(2.0))
     shape = (len(QUANTITIES), len(FAMILIES), len(REGIMES))
     half_width, group = np.empty(shape), np.empty(shape, dtype=np.intp)
-    for place in itertools.product(*map(range, shape)):
-        quantity, family, regime = QUANTITIES[place[0]], FAMILIES[place[1]], REGIMES[place[2]]
+    for cell in itertools.product(*map(range, shape)):
+        quantity, family, regime = QUANTITIES[cell[0]], FAMILIES[cell[1]], REGIMES[cell[2]]
         half, index = widest, len(residuals)
         for key in (
             (quantity, "any", "any"), (quantity, "any", regime),
@@ -64,8 +65,10 @@ def spread_of(residuals: tuple[Residual, ...]) -> Spread:
                 # a row without a count is a prior: it stands in full
                 share = row.n / (row.n + _SHRINK) if row.n else 1.0
                 half = share * _half(row) + (1.0 - share) * half
-        half_width[place], group[place] = half, index
-    return Spread(half_width, group)
+        half_width[cell], group[cell] = half, index
+    rows = len(residuals) + 1
+    place = group + rows * np.arange(len(QUANTITIES))[:, None, None]
+    return Spread(half_width, np.append(place.ravel(), rows * len(QUANTITIES) - 1))
 
 
 def _half(row: Residual) -> float:
@@ -80,13 +83,11 @@ def combined(spread: Spread, shares: FloatArray, provenance: Provenance) -> Floa
         shares: Share of the sum by family and regime, summing to 1, shape (families, regimes).
         provenance: Widens what is extrapolated or comes from a datasheet only.
     """
-    found = np.empty(len(QUANTITIES))
-    for index in range(len(QUANTITIES)):
-        linear = np.bincount(
-            spread.group[index].ravel(), weights=(shares * spread.half_width[index]).ravel()
-        )
-        found[index] = np.sqrt(np.sum(linear * linear))
-    return found * _WIDEN.get(provenance, 1.0)
+    # groups of all quantities at once: each has its own stretch of the sums
+    linear = np.bincount(spread.place, weights=np.append(shares * spread.half_width, 0.0))
+    squares = (linear * linear).reshape(len(QUANTITIES), -1)
+    found: FloatArray = np.sqrt(squares.sum(axis=1)) * _WIDEN.get(provenance, 1.0)
+    return found
 
 
 def shares_of(

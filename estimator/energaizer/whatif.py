@@ -152,7 +152,7 @@ def _candidates(
         (lowering.lower(workload.model_copy(update={"batch": batch})), times)
         for batch, times in pipeline.batches(workload)
     ]
-    host = catalog.host(workload.host)
+    host = catalog.host(pipeline.host_name(workload))
     parts = [
         (surface(simulation.load(program, board, host), grid, np.array(limits)), times)
         for program, times in jobs
@@ -194,7 +194,7 @@ def _energy_spread(
     workload: Workload, program: Program, board: Machine
 ) -> tuple[float, Provenance]:
     """Return the factor of the energy interval, found once for all settings of a batch."""
-    loaded = simulation.load(program, board, catalog.host(workload.host))
+    loaded = simulation.load(program, board, catalog.host(pipeline.host_name(workload)))
     setting = pipeline.setting_of(
         workload.model_copy(update={"clock_hz": None, "power_cap_w": None}), board.gpu
     )

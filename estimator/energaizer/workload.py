@@ -9,6 +9,22 @@ from energaizer.parallelism import Parallelism
 from energaizer.precision import Precision
 
 
+class Training(BaseModel):
+    """How a model is trained: mixed-precision Adam on sequences of `input_tokens` tokens."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    global_batch: int = Field(ge=1, le=1048576, description="sequences of a step, all replicas")
+    micro_batch: int = Field(default=1, ge=1, le=65536, description="sequences that run together")
+    steps: int = Field(default=1, ge=1, le=2**53 - 1, description="optimiser steps")
+    recompute: Literal["none", "selective", "full"] = Field(
+        default="none", description="selective: attention only; full: the whole forward pass"
+    )
+    sharded_optimizer: bool = Field(
+        default=False, description="optimiser states spread over the replicas (ZeRO 1)"
+    )
+
+
 class Workload(BaseModel):
     """A model, its inputs and how it is run; the GPU is the other argument of `estimate`.
 
@@ -38,5 +54,8 @@ class Workload(BaseModel):
     parallelism: Parallelism = Parallelism()
     attention: Literal["fused", "eager"] = "fused"
     host: str = Field(default="serving", description="host profile: serving, pytorch-eager, ...")
+    training: Training | None = Field(
+        default=None, description="train on sequences of `input_tokens` instead of serving"
+    )
     clock_hz: float | None = Field(default=None, gt=0, description="locked clock; None: boost")
     power_cap_w: float | None = Field(default=None, gt=0, description="per board; None: its limit")

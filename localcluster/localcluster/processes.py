@@ -37,7 +37,12 @@ class Running:
 
 
 def spawn(
-    component: str, command: Sequence[str], folder: Path, *, leashed: bool
+    component: str,
+    command: Sequence[str],
+    folder: Path,
+    *,
+    leashed: bool,
+    environment: dict[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a component in a session of its own, its output in `<component>.log`.
 
@@ -46,6 +51,7 @@ def spawn(
         command: Program and arguments.
         folder: The folder of the instance, which is also its HOME and working directory.
         leashed: Whether it dies with this process; otherwise it outlives it.
+        environment: Further variables.
     """
     if leashed:
         command = [sys.executable, "-I", "-S", str(_LEASH), str(os.getpid()), *command]
@@ -54,7 +60,8 @@ def spawn(
         return subprocess.Popen(
             list(command),
             cwd=folder,
-            env={**kept, "HOME": str(folder), FOLDER: str(folder), COMPONENT: component},
+            env={**kept, "HOME": str(folder), FOLDER: str(folder), COMPONENT: component}
+            | (environment or {}),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

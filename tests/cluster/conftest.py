@@ -1,13 +1,19 @@
-"""Gives the tests of this folder a real control plane, one a session."""
+"""Gives the tests of this folder a real control plane, one a session, and our processes on it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from localcluster import Cluster, build
+from localcluster import Cluster, build, operator
+from localcluster.operator import OperatorProcess
 
 HERE = Path(__file__).parent
 
@@ -26,3 +32,94 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
         build()
     with Cluster() as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def installed(cluster: Cluster) -> Cluster:
+    """The control plane with our kinds, accounts, webhooks and GPU profiles."""
+    operator.install(cluster)
+    return cluster
+
+
+@pytest.fixture(scope="session")
+def webhook_process(installed: Cluster) -> Iterator[OperatorProcess]:
+    """The webhook, as a process of its own behind its Service."""
+    process = operator.start_webhook(installed)
+    process.wait_ready()
+    yield process
+    process.terminate()
+
+
+@pytest.fixture(scope="module")
+def controller_process(installed: Cluster) -> Iterator[OperatorProcess]:
+    """A leading controller, as a process of its own."""
+    process = operator.start_controller(installed)
+    process.wait_ready()
+    yield process
+    process.terminate()
+
+
+@dataclass
+class Namespace:
+    """A namespace of one test."""
+
+    cluster: Cluster
+    name: str
+
+    def apply(self, *objects: dict[str, Any]) -> str:
+        """Apply manifests here and return what kubectl said."""
+        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
+        done = self.cluster.kubectl("apply", "-n", self.name, "-f", "-", input=text)
+        return done.stdout + done.stderr
+
+    def refuse(self, *objects: dict[str, Any]) -> str:
+        """Apply manifests that must be refused and return why they are."""
+        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
+        done = self.cluster.kubectl("apply", "-n", self.name, "-f", "-", input=text, check=False)
+        assert done.returncode != 0, f"admitted, but should not be:\n{done.stdout}"
+        return done.stderr
+
+    def get(self, kind: str, name: str) -> dict[str, Any]:
+        """Return an object, or an empty one."""
+        done = self.cluster.kubectl("get", kind, name, "-n", self.name, "-o", "json", check=False)
+        found: dict[str, Any] = json.loads(done.stdout) if done.returncode == 0 else {}
+        return found
+
+    def items(self, kind: str, selector: str = "") -> list[dict[str, Any]]:
+        """Return all objects of a kind."""
+        chosen = ("-l", selector) if selector else ()
+        done = self.cluster.kubectl("get", kind, "-n", self.name, "-o", "json", *chosen)
+        found: list[dict[str, Any]] = json.loads(done.stdout)["items"]
+        return found
+
+    def wait(
+        self,
+        kind: str,
+        name: str,
+        check: Callable[[dict[str, Any]], object],
+        timeout_s: float = 20.0,
+    ) -> dict[str, Any]:
+        """Return an object once `check` holds for it; fail with its last form."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            body = self.get(kind, name)
+            if body and check(body):
+                return body
+            assert time.monotonic() < deadline, f"{kind} {name} after {timeout_s} s: {body}"
+            time.sleep(0.1)
+
+
+@pytest.fixture
+def namespace(installed: Cluster) -> Iterator[Namespace]:
+    """A fresh namespace that opted in."""
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    installed.kubectl("create", "namespace", name)
+    installed.kubectl("label", "namespace", name, "energaizer.io/admission=enabled")
+    yield Namespace(installed, name)
+    installed.kubectl("delete", "namespace", name, "--wait=false")
+
+
+def condition(body: dict[str, Any], type_: str) -> dict[str, Any]:
+    """Return one condition of an object, or an empty one."""
+    conditions = body.get("status", {}).get("conditions", [])
+    return next((one for one in conditions if one["type"] == type_), {})

@@ -153,7 +153,7 @@ def test_models_from_a_folder_or_a_file(tmp_path):
         ("[]", InputError, "no JSON object"),
         ("[" * 100_000, InputError, "is not JSON"),
         ('{"model_type": "mixtral"}', NoEstimateError, "mixture of experts"),
-        ('{"a": 1}', ProfileError, "name: Field required"),
+        ('{"a": 1}', InputError, "describes no Model: name: Field required"),
         ("\0\0", InputError, "is not JSON"),
     ],
 )
@@ -175,6 +175,20 @@ def test_absent_and_huge_files(tmp_path):
         catalog.load_model(tmp_path / "big.json")
 
 
+def test_resolve_tells_a_gpu_from_a_model(tmp_path):
+    file = tmp_path / "mine.json"
+    file.write_text(catalog.gpu("h100").model_dump_json())
+    assert catalog.resolve(str(file)) == catalog.resolve("h100-sxm") == catalog.gpu("h100")
+    file.write_text(json.dumps(CONFIG))
+    assert catalog.resolve(str(file)).name == "mine"
+    assert catalog.resolve("gpt2") == catalog.model("gpt2")
+    with pytest.raises(UnknownNameError, match=r'no GPU "h1000"; try .*; no model "h1000"'):
+        catalog.resolve("h1000")
+    file.write_text('{"peak_flops": {}}')
+    with pytest.raises(InputError, match=r"mine\.json describes no Gpu: name: Field required"):
+        catalog.resolve(str(file))
+
+
 def test_coefficients_exist_for_every_gpu():
     for gpu in catalog.gpus():
         found = catalog.coefficients(gpu)
@@ -186,7 +200,7 @@ def test_hosts_by_name():
     assert catalog.host("serving").name == "serving"
     with pytest.raises(UnknownNameError, match=r'no host "servng"; try "serving"'):
         catalog.host("servng")
-    with pytest.raises(UnknownNameError, match="known are pytorch-eager, serving"):
+    with pytest.raises(UnknownNameError, match="known are .*serving"):
         catalog.host("zzz")
 
 

@@ -120,6 +120,8 @@ def test_the_clock_and_the_cap_reach_the_estimate():
         (["--host", "servng"], 2, 'no host "servng"; try "serving"'),
         (["--profiles", "/nonexistent"], 2, "no folder /nonexistent"),
         (["--out", "/nonexistent/x.json"], 1, "cannot write /nonexistent/x.json: No such file"),
+        (["--out", ""], 1, "cannot write to a file without a name"),
+        (["--gpu", ""], 2, 'no GPU ""'),
         (["--colour"], 2, "No such option"),
     ],
 )

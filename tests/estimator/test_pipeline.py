@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from reference_boards import A100, H100, prior_machine
 
 from energaizer import batch, catalog, lowering, machine, pipeline, simulation, whatif
 from energaizer.errors import DoesNotFitError, InputError, NoEstimateError
@@ -15,6 +14,7 @@ from energaizer.parallelism import Parallelism
 from energaizer.precision import Precision
 from energaizer.result import Provenance
 from energaizer.workload import Workload
+from reference_boards import A100, H100, prior_machine
 
 LLAMA = catalog.model("llama-3.1-8b")
 GPT2 = catalog.model("gpt2")

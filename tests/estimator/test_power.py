@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from reference_boards import A10, A100, H100, PRIOR, prior_machine
 
 from energaizer import machine, power
 from energaizer.priors import from_specification, interpolate
+from reference_boards import A10, A100, H100, PRIOR, prior_machine
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "single_gpu"
 

@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from reference_boards import A10, A100, H100, prior_machine
 
 from energaizer import kernels, links, tiling, timeline, waves
 from energaizer.kernels import Heads
+from reference_boards import A10, A100, H100, prior_machine
 
 MIB = 2**20
 

@@ -19,25 +19,24 @@ from energaizer.host import LaunchCost
 from energaizer.precision import RATE_KEYS
 
 FloatArray = npt.NDArray[np.float64]
-_POWER_NOISE = 0.04  # relative error of a power label
+POWER_NOISE = 0.04  # relative error of a power label
 _NOISE = 0.1  # log error from which residuals count linearly
 _STARTS = (1.0e-5, 2.5e-5)  # launch times to start from: a single start can diverge
 _MOST_EVALUATIONS = 40
 _PREFIX_HOST = "host."
-_SHARE = "families."
 
 
 @dataclass(frozen=True)
 class Parameter:
     """A log-normal prior: a dotted path of the coefficients (or `host.*`), its mean and log-sd.
 
-    `ties` are further paths that take the same value.
+    `most` is the largest value that has a meaning; a fit that asks for more gets that.
     """
 
     path: str
     mean: float
     log_sd: float
-    ties: tuple[str, ...] = ()
+    most: float = float("inf")
 
 
 @dataclass(frozen=True)
@@ -77,11 +76,11 @@ def apply(
     inner: dict[str, float] = {}
     outer: dict[str, float] = {}
     for parameter, value in zip(parameters, np.asarray(values, dtype=np.float64), strict=True):
-        for path in (parameter.path, *parameter.ties):
-            if path.startswith(_PREFIX_HOST):
-                outer[path.removeprefix(_PREFIX_HOST)] = float(value)
-            else:
-                inner[path] = float(value)
+        path, own = parameter.path, min(float(value), parameter.most)
+        if path.startswith(_PREFIX_HOST):
+            outer[path.removeprefix(_PREFIX_HOST)] = own
+        else:
+            inner[path] = own
     return (
         coefficients.with_values(inner) if inner else coefficients,
         host.model_copy(update=outer) if outer else host,
@@ -215,15 +214,15 @@ def fit_power(
     root = np.sqrt(weight[kept])[:, None]
     relative = matrix[kept] / watts[kept, None]
     before = np.array([prior.get(path, 0.0) for path in paths])
-    # In units of the prior: one relative residual of _POWER_NOISE weighs as much as one spread.
-    pull = _POWER_NOISE / np.array([_spread(spread, path) for path in paths])
+    # In units of the prior: one relative residual of POWER_NOISE weighs as much as one spread.
+    pull = POWER_NOISE / np.array([spread_of(spread, path) for path in paths])
     left = np.vstack([root * relative * before, np.diag(pull)])
     right = np.concatenate([root[:, 0] * target[kept] / watts[kept], pull])
     solved, _ = nnls(left, right)
     return coefficients.with_values(dict(zip(paths, solved * before, strict=True)))
 
 
-def _spread(spread: Mapping[str, float], path: str) -> float:
+def spread_of(spread: Mapping[str, float], path: str) -> float:
     known = [prefix for prefix in spread if path.startswith(prefix)]
     if not known:
         raise KeyError(f"no prior spread for {path}")

@@ -1,15 +1,15 @@
 """From a workload to its kernels: one room for each family of models, one way in."""
 
 from energaizer.kernels import Program
-from energaizer.lowering import transformer
+from energaizer.lowering import training, transformer
 from energaizer.workload import Workload
 
 
 def lower(workload: Workload) -> Program:
-    """Return the kernels of one batch of a workload on one GPU of one replica.
+    """Return the kernels of one batch of a workload, or of one optimiser step, on one GPU.
 
     Raises:
         InputError: The split does not divide the model, or an encoder is asked to decode.
         NoEstimateError: No room has a method for the workload; the message says what is missing.
     """
-    return transformer.lower(workload)
+    return training.lower(workload) if workload.training else transformer.lower(workload)

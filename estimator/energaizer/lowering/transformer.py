@@ -11,27 +11,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from energaizer import blocks, kernels
-from energaizer.blocks import EagerStyle, Formats, Listing, Shard
-from energaizer.errors import InputError, NoEstimateError
+from energaizer import kernels, stacks
+from energaizer.blocks import Formats, Listing, Shard
+from energaizer.errors import InputError
 from energaizer.kernels import FloatArray, Program
 from energaizer.model import Model
-from energaizer.precision import Precision
 from energaizer.workload import Workload
 
-_FULL = float("inf")
 _EXACT_STEPS = 4
 _OUTER_CALLS = 8.0  # modules around the layers: embeddings, last norm, head or pooler
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(3)
-_WIDE = {Precision.FP32: 4.0, Precision.TF32: 4.0}
-_ATTENTION_RATE = {Precision.FP32: "fp32", Precision.TF32: "tf32", Precision.FP16: "fp16"}
-_STYLES = {
-    "bert": EagerStyle(wide_softmax=False, calls=18.0),
-    "roberta": EagerStyle(wide_softmax=False, calls=18.0),
-    "gpt2": EagerStyle(wide_softmax=False, where=True, mask=False, merged=True, calls=13.0),
-    "opt": EagerStyle(scale_on="query", dense_heads=True, calls=11.0),
-    "phi3": EagerStyle(merged=True),
-}
 
 
 class Step(NamedTuple):
@@ -40,31 +29,6 @@ class Step(NamedTuple):
     phase: str
     repetitions: float
     shard: Shard
-
-
-def formats_of(workload: Workload) -> Formats:
-    """Return bytes per element and rate keys of a workload.
-
-    Embeddings, head, attention and the residual stream keep 16 bits when products run in fewer.
-    """
-    math = workload.precision
-    stored = workload.weight_precision or workload.model.weight_precision or math
-    activation = _WIDE.get(math, 2.0)
-    narrow = math.bytes_per_element < activation
-    attention = _ATTENTION_RATE.get(math, "bf16")
-    cache = workload.cache_precision
-    wide_head = activation if not narrow else Precision.BF16.bytes_per_element
-    return Formats(
-        activation=activation,
-        weight=stored.bytes_per_element,
-        cache=activation if cache is None else cache.bytes_per_element,
-        head=wide_head,
-        rate=math.rate_key,
-        attention_rate=attention,
-        head_rate=attention,
-        quantised_input=math.bytes_per_element if narrow and math != Precision.INT4 else 0.0,
-        unpacked=stored.bytes_per_element < math.bytes_per_element or math == Precision.INT4,
-    )
 
 
 def decode_contexts(
@@ -94,15 +58,6 @@ def decode_contexts(
     return np.concatenate(points), np.concatenate(weights)
 
 
-def windows_of(model: Model) -> tuple[tuple[float, float], ...]:
-    """Return (keys that a token sees at most, layers) for full and for windowed layers."""
-    if model.sliding_window is None or model.sliding_layers == 0:
-        return ((_FULL, float(model.layers)),)
-    full = float(model.layers - model.sliding_layers)
-    windowed = (float(model.sliding_window), float(model.sliding_layers))
-    return ((_FULL, full), windowed) if full else (windowed,)
-
-
 def lower(workload: Workload) -> Program:
     """Return the kernels of one batch of a workload on one GPU of one replica.
 
@@ -110,48 +65,16 @@ def lower(workload: Workload) -> Program:
         InputError: The split does not divide the model, or an encoder is asked to decode.
         NoEstimateError: The workload needs a method that this room lacks.
     """
-    check(workload)
+    if workload.output_tokens and not workload.model.causal:
+        raise InputError(
+            f"{workload.model.name} is an encoder and cannot decode; set output_tokens to 0"
+        )
+    stacks.check_split(workload)
     return _lower(
         workload.model, workload.batch, (workload.input_tokens, workload.output_tokens),
-        workload.attention, formats_of(workload),
+        workload.attention, stacks.formats_of(workload),
         (workload.parallelism.tensor, workload.parallelism.pipeline),
     )  # fmt: skip
-
-
-def check(workload: Workload) -> None:
-    """Raise if this room cannot lower a workload; the message says what to change."""
-    model, split = workload.model, workload.parallelism
-    if workload.output_tokens and not model.causal:
-        raise InputError(f"{model.name} is an encoder and cannot decode; set output_tokens to 0")
-    if model.attention_heads % split.tensor:
-        raise InputError(
-            f"{model.attention_heads} heads of {model.name} do not divide by "
-            f"tensor={split.tensor}; choose a divisor"
-        )
-    if split.pipeline > model.layers:
-        raise InputError(
-            f"pipeline={split.pipeline} exceeds the {model.layers} layers of {model.name}"
-        )
-    if split.expert > 1:
-        raise InputError(f"{model.name} has no experts; set expert parallelism to 1")
-    if split.context > 1:
-        raise NoEstimateError("context parallelism has no method yet; set it to 1")
-
-
-def shard_of(model: Model, sequences: float, queries: float, context: float, tensor: int) -> Shard:
-    """Return what one tensor-parallel rank computes; each keeps at least one KV head."""
-    return Shard(
-        sequences=sequences,
-        queries=queries,
-        context=context,
-        heads=model.attention_heads / tensor,
-        kv_heads=max(1.0, model.key_value_heads / tensor),
-        head_size=float(model.head_size),
-        hidden=float(model.hidden_size),
-        inner=model.intermediate_size / tensor,
-        vocabulary=model.vocabulary_size / tensor,
-        ranks=float(tensor),
-    )
 
 
 @lru_cache(maxsize=1024)
@@ -162,26 +85,38 @@ def _lower(
     (prompt, output), (tensor, stages) = tokens, split
     micro = min(stages, batch)
     sequences = batch / micro
-    steps = [Step("prefill", 1.0, shard_of(model, sequences, prompt, prompt, tensor))]
+    steps = [Step("prefill", 1.0, stacks.shard_of(model, sequences, prompt, prompt, tensor))]
     if output > 1:
         window = (float(model.sliding_window),) if model.sliding_window else ()
         contexts, weights = decode_contexts(prompt + 1.0, prompt + output - 1.0, window)
         for context, weight in zip(contexts, weights, strict=True):
-            shard = shard_of(model, sequences, 1.0, float(context), tensor)
+            shard = stacks.shard_of(model, sequences, 1.0, float(context), tensor)
             steps.append(Step("decode", float(weight), shard))
     found: dict[kernels.Kernel, FloatArray] = {}
+    common: dict[float, Listing] = {}
+    run, attend = (
+        (stacks.eager, stacks.eager_attention)
+        if attention == "eager"
+        else (stacks.fused, stacks.fused_attention)
+    )
     for index, step in enumerate(steps):
-        listing = Listing()
-        rows = step.shard.tokens if output == 0 else step.shard.sequences
-        if attention == "eager":
-            _eager(listing, model, step.shard, rows, formats, sampled=output > 0)
-        else:
-            _fused(listing, model, step.shard, rows, formats, sampled=output > 0)
-        if stages > 1:  # hidden states go to the next stage
-            message = step.shard.tokens * model.hidden_size * formats.activation
-            listing.add(kernels.all_reduce(message, 2.0), stages - 1.0)
-        for kernel, count in listing.counts.items():
-            found.setdefault(kernel, np.zeros(len(steps)))[index] += count / stages
+        shard = step.shard
+        if shard.queries not in common:  # decode steps differ in their attention only
+            listing = common[shard.queries] = Listing()
+            stacks.embed(listing, model, shard, formats)
+            run(listing, model, shard, formats)
+            rows = shard.tokens if output == 0 else shard.sequences
+            stacks.finish(listing, model, shard, rows, formats, sampled=output > 0)
+            if stages > 1:  # hidden states go to the next stage
+                message = shard.tokens * model.hidden_size * formats.activation
+                listing.add(kernels.all_reduce(message, 2.0), stages - 1.0)
+        own = Listing()
+        attend(own, model, shard, formats)
+        for kernel, count in (*common[shard.queries].counts.items(), *own.counts.items()):
+            counts = found.get(kernel)
+            if counts is None:
+                counts = found[kernel] = np.zeros(len(steps))
+            counts[index] += count / stages
     slots = [micro + stages - 1.0 if step.phase == "prefill" else float(stages) for step in steps]
     return Program(
         rows=kernels.table(list(found)),
@@ -201,7 +136,7 @@ def _lower(
 
 def _calls(model: Model) -> float:
     """Return how many framework modules one step calls."""
-    return model.layers * _STYLES.get(model.family, EagerStyle()).calls + _OUTER_CALLS
+    return model.layers * stacks.style_of(model).calls + _OUTER_CALLS
 
 
 def _notes(model: Model, context: int) -> tuple[str, ...]:
@@ -211,98 +146,3 @@ def _notes(model: Model, context: int) -> tuple[str, ...]:
             f"of {model.name}: extrapolated",
         )
     return ()
-
-
-def _embed(to: Listing, model: Model, shard: Shard, formats: Formats) -> None:
-    width = float(model.embedding_size or model.hidden_size)
-    to.add(kernels.gather(shard.tokens, width, formats.activation), 1.0)
-    if model.positions == "learned":
-        to.add(kernels.gather(shard.tokens, shard.hidden, formats.activation), 1.0)
-        blocks.residual(to, shard, 1.0, formats)
-    if not model.causal:  # token types of an encoder, and the norm of its embeddings
-        to.add(kernels.gather(shard.tokens, shard.hidden, formats.activation), 1.0)
-        blocks.residual(to, shard, 1.0, formats)
-    if model.embedding_size:
-        blocks.linear(to, shard.hidden, width, shard.tokens, 1.0, formats)
-        blocks.linear(to, width, shard.hidden, shard.tokens, 1.0, formats)
-
-
-def _finish(
-    to: Listing, model: Model, shard: Shard, rows: float, formats: Formats, *, sampled: bool
-) -> None:
-    if model.language_head:
-        blocks.head(to, shard, rows, 1.0, formats)
-        if sampled:
-            blocks.sampling(to, float(model.vocabulary_size), rows, 1.0, formats)
-    elif not model.causal:  # the pooler of an encoder: first token, dense, tanh
-        blocks.linear(to, shard.hidden, shard.hidden, shard.sequences, 1.0, formats)
-        to.add(blocks.pointwise(shard.sequences * shard.hidden, 1.0, formats.activation, 1.0), 1.0)
-
-
-def _fused(
-    to: Listing, model: Model, shard: Shard, rows: float, formats: Formats, *, sampled: bool
-) -> None:
-    """Add a step as a serving engine runs it: one kernel a piece, neighbours merged."""
-    layers, tokens = float(model.layers), shard.tokens
-    _embed(to, model, shard, formats)
-    width, kv_width = shard.heads * shard.head_size, shard.kv_heads * shard.head_size
-    norms = model.norms_per_layer * layers
-    to.add(kernels.normalization(tokens, shard.hidden, formats.activation, 2.0), norms)
-    to.add(kernels.normalization(tokens, shard.hidden, formats.activation), 1.0)
-    blocks.linear(to, width + 2.0 * kv_width, shard.hidden, tokens, layers, formats)
-    if model.query_key_norm:
-        heads = tokens * (shard.heads + shard.kv_heads)
-        to.add(kernels.normalization(heads, shard.head_size, formats.activation), layers)
-    if model.positions == "rotary":
-        to.add(blocks.pointwise(tokens * (width + kv_width), 1.0, formats.activation), layers)
-    if model.causal:
-        to.add(kernels.copy(2.0 * tokens * kv_width, formats.activation, formats.cache), layers)
-    blocks.fused_attention(to, shard, windows_of(model), formats, model.causal)
-    blocks.linear(to, shard.hidden, width, tokens, layers, formats)
-    blocks.exchange(to, shard, layers, formats)
-    blocks.fused_mlp(to, shard, model.gated_mlp, layers, formats)
-    blocks.exchange(to, shard, layers, formats)
-    _finish(to, model, shard, rows, formats, sampled=sampled)
-
-
-def _eager(
-    to: Listing, model: Model, shard: Shard, rows: float, formats: Formats, *, sampled: bool
-) -> None:
-    """Add a step as PyTorch runs it line by line."""
-    layers, tokens, act = float(model.layers), shard.tokens, formats.activation
-    style = _STYLES.get(model.family, EagerStyle())
-    _embed(to, model, shard, formats)
-    blocks.tiny(to, 8.0)  # position ids, mask bookkeeping
-    if style.mask and model.causal:
-        mask = shard.sequences * shard.queries * shard.context
-        to.add(blocks.pointwise(mask, 1.0, kernels.FP32_BYTES), 3.0)
-        to.add(kernels.copy(mask, kernels.FP32_BYTES, act), 1.0)
-    width, kv_width = shard.heads * shard.head_size, shard.kv_heads * shard.head_size
-    norms = model.norms_per_layer * layers + 1.0
-    if model.normalization == "rmsnorm":
-        blocks.eager_rms_norm(to, tokens, shard.hidden, norms, formats)
-    else:
-        to.add(kernels.normalization(tokens, shard.hidden, act), norms)
-    if style.merged:
-        blocks.linear(to, width + 2.0 * kv_width, shard.hidden, tokens, layers, formats)
-    else:
-        blocks.linear(to, width, shard.hidden, tokens, layers, formats)
-        blocks.linear(to, kv_width, shard.hidden, tokens, 2.0 * layers, formats)
-    if model.query_key_norm:
-        for heads in (shard.heads, shard.kv_heads):
-            blocks.eager_rms_norm(to, tokens * heads, shard.head_size, layers, formats)
-    if model.positions == "rotary":
-        blocks.eager_rotary(to, tokens, width, layers, formats)
-        blocks.eager_rotary(to, tokens, kv_width, layers, formats)
-    blocks.eager_attention(to, shard, style, layers, formats)
-    blocks.linear(to, shard.hidden, width, tokens, layers, formats)
-    blocks.exchange(to, shard, layers, formats)
-    blocks.residual(to, shard, 2.0 * layers, formats)
-    branches = 2.0 if model.gated_mlp else 1.0
-    blocks.linear(to, shard.inner, shard.hidden, tokens, branches * layers, formats)
-    blocks.eager_activation(
-        to, tokens * shard.inner, model.activation, model.gated_mlp, layers, formats
-    )
-    blocks.linear(to, shard.hidden, shard.inner, tokens, layers, formats)
-    blocks.exchange(to, shard, layers, formats)
-    _finish(to, model, shard, rows, formats, sampled=sampled)

@@ -1,0 +1,81 @@
+"""What is fitted, with which prior: the one place where a modelling choice of a fit is written.
+
+Means and log-sd of products come from kernels of the same process measured one by one, those of
+hosts and streams from the method's reference; a fit moves them only as far as its data asks.
+"""
+
+from energaizer.calibration.fit import Parameter
+
+PRODUCTS = (
+    Parameter("time.tile_edge", 0.05, 0.5),
+    Parameter("time.tile_prologue", 250.0, 0.3),
+    Parameter("time.core_prologue", 16.0, 0.7),
+    Parameter("time.tail_overhead", 0.035, 0.5),
+    Parameter("time.split_overhead", 0.03, 0.5),
+    Parameter("time.operand_bytes_per_cycle", 21.0, 0.3),
+    Parameter("time.misaligned_factor", 3.0, 0.5),
+    Parameter("rate_efficiency.fp32", 0.9, 0.1),
+    Parameter("rate_efficiency.tf32", 0.85, 0.1),
+)
+"""Matrix products and convolutions."""
+STREAMS = (
+    Parameter("time.stream_bytes_per_cycle", 32.0, 0.5),
+    Parameter("time.elements_per_cycle", 4.0, 0.7),
+    Parameter("time.usable_l2_fraction", 0.6, 0.2, most=1.0),
+    Parameter("time.memory_efficiency", 0.72, 0.05, most=1.0),
+)
+"""Everything that moves bytes."""
+LAUNCHES = (
+    Parameter("time.kernel_cycles", 3000.0, 0.3),
+    Parameter("time.kernel_s", 1.0e-6, 0.3),
+    Parameter("host.launch_s", 1.5e-5, 0.3),
+    Parameter("host.call_s", 1.0e-5, 0.3),
+    Parameter("host.step_s", 2.0e-4, 1.0),
+)
+"""Fixed costs of a kernel and of the host that launches it."""
+FORWARD = (*PRODUCTS, *STREAMS, *LAUNCHES)
+"""Whole forward passes of eager modules on one GPU."""
+
+STARTING = {
+    parameter.path: parameter.mean
+    for parameter in FORWARD
+    if parameter.path.startswith(("time.", "rate_efficiency."))
+}
+"""Coefficients at the means of their priors, from which a fit of forward passes starts."""
+
+KERNEL_PRODUCTS = (
+    Parameter("time.tile_edge", 0.15, 0.7),
+    Parameter("time.tile_prologue", 128.0, 0.7),
+    Parameter("time.tail_overhead", 0.1, 0.7),
+    Parameter("time.split_overhead", 0.2, 0.7),
+    Parameter("time.operand_bytes_per_cycle", 64.0, 0.7),
+    Parameter("time.usable_l2_fraction", 0.6, 0.2, most=1.0),
+    Parameter("time.kernel_cycles", 2500.0, 0.6),
+    Parameter("time.kernel_s", 1.5e-6, 0.5),
+    Parameter("time.memory_efficiency", 0.85, 0.15, most=1.0),
+    Parameter("rate_efficiency.bf16", 0.95, 0.15),
+)
+"""Single products, replayed one by one."""
+KERNEL_PREFILL = (
+    Parameter("families.attention-prefill.compute_efficiency", 0.65, 0.3),
+    Parameter("families.attention-prefill.fixed_s", 8.0e-6, 0.7),
+    Parameter("families.attention-prefill.block_cycles", 3000.0, 0.7),
+)
+KERNEL_DECODE = (
+    Parameter("families.attention-decode.memory_efficiency", 0.9, 0.2),
+    Parameter("families.attention-decode.compute_efficiency", 0.3, 0.5),
+    Parameter("families.attention-decode.fixed_s", 8.0e-6, 0.7),
+    Parameter("families.attention-decode.reduction_s", 3.0e-6, 0.7),
+    Parameter("families.attention-decode.block_cycles", 3000.0, 0.7),
+)
+"""Fused attention kernels."""
+
+POWER_SPREAD = {
+    "power.flop_pj": 0.4,
+    "power.l2_pj_per_byte": 0.3,
+    "power.dram_pj_per_byte": 0.2,
+    "power.special_pj": 0.4,
+    "power.sm_active_w_per_ghz": 0.4,
+    "power.idle_w": 0.2,
+}
+"""Relative spread of the priors of energies (method, 4.3)."""

@@ -1,0 +1,146 @@
+"""Single kernels: rows of the kernel table as runs of one launch each, and how they are split."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from energaizer import kernels
+from energaizer.calibration import dataset, problem
+from energaizer.coefficients import Coefficients
+from energaizer.gpu import Gpu
+from energaizer.kernels import Heads, Kernel
+from energaizer.precision import Precision
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+OPS = ("gemm", "attn_ctx", "attn_gen", "attn_enc")
+FRAMEWORK = "vllm"
+"""Kernels of the engine that the serving model describes; frameworks differ in their kernels."""
+FOLDS = 5
+SHORTEST_US = {"fp8": 100.0, "fp8_block": 300.0, "nvfp4": 100.0}
+"""Latency from which a block-scaled product is bound by itself, not by quantising kernels."""
+_FP4 = Precision.NVFP4.bytes_per_element
+_RATES = {
+    "bfloat16": ("bf16", 2.0, 2.0),
+    "fp8": ("fp8", 1.0, 1.0),
+    "fp8_block": ("fp8", 1.0, Precision.FP8.bytes_per_element),
+    "nvfp4": ("fp4", _FP4, _FP4),
+}
+_WIDTH = {"bfloat16": 2.0, "fp8": 1.0, "": 2.0}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of one GPU and framework as runs.
+
+    Attributes:
+        gpu: The board.
+        frame: Rows with `family` (gemm, attention-prefill, attention-decode) and `fold`.
+        runs: One launch each, at the boost clock.
+    """
+
+    gpu: Gpu
+    frame: pd.DataFrame
+    runs: problem.Runs
+
+    def column(self, name: str) -> FloatArray:
+        """Return one column of the rows."""
+        return self.frame[name].to_numpy(np.float64)
+
+
+def kernel_of(row: "pd.Series[float]") -> Kernel:
+    """Return the kernel that a row of the table timed."""
+    if row["op"] == "gemm":
+        rate, a, b = _RATES[str(row["dtype"])]
+        return kernels.gemm(1.0, row["m"], row["n"], row["k"], (a, b, 2.0), rate)
+    heads = Heads(
+        float(row["batch"]), float(row["heads"]), float(row["kv_heads"] or row["heads"]),
+        float(row["head_dim"]),
+    )  # fmt: skip
+    rate = "fp8" if row["dtype"] == "fp8" else "bf16"
+    act, cache = _WIDTH[str(row["dtype"])], _WIDTH[str(row["kv_dtype"])]
+    if row["op"] == "attn_gen":
+        seen = row["seq_kv"] if not row["window"] else min(row["seq_kv"], row["window"])
+        return kernels.attention_decode(heads, float(seen), 2.0, cache, "bf16")
+    tokens = float(row["seq_q"])
+    if row["op"] == "attn_enc":
+        pairs = tokens * tokens
+    else:
+        pairs = kernels.causal_pairs(tokens, float(row["window"]) or None)
+    return kernels.attention_prefill(heads, tokens, pairs, act, cache, rate)
+
+
+def fold_of(frame: pd.DataFrame) -> npt.NDArray[np.int_]:
+    """Return the fold of each row: a whole weight shape, or head layout and length, shares one."""
+    product = frame["op"] == "gemm"
+    shape = np.where(
+        product,
+        frame["n"] * 100_003.0 + frame["k"],
+        frame["heads"] * 1_009.0 + frame["kv_heads"] * 97.0 + frame["seq_q"] + frame["seq_kv"],
+    )
+    # A multiplicative hash: neighbours in size fall into different folds.
+    hashed = np.floor(shape * 0.6180339887 % 1.0 * FOLDS)
+    return hashed.astype(np.int_)
+
+
+def table(data: Path, gpu: Gpu, coefficients: Coefficients, chip: str, most: int = 1200) -> Table:
+    """Return rows of one GPU whose formats it multiplies, at most so many of an op and format.
+
+    Args:
+        data: Folder of the tables.
+        gpu: Profile of the board.
+        coefficients: Any of that board.
+        chip: Its name in the table.
+        most: Rows kept of each operation and format, drawn with a fixed seed.
+    """
+    frame = dataset.kernel_table(data, OPS)
+    frame = frame[(frame["gpu"] == chip) & (frame["framework"] == FRAMEWORK)]
+    known = frame["dtype"].isin(_RATES) & frame["kv_dtype"].isin(_WIDTH)
+    usable = frame["dtype"].map(lambda name: _RATES.get(name, ("",))[0] in gpu.peak_flops)
+    frame = frame[known & usable]
+    # One kernel a format, and none that the launches around it bind.
+    if (frame["dtype"] == "fp8").any():
+        frame = frame[frame["dtype"] != "fp8_block"]
+    least = frame["dtype"].map(lambda name: SHORTEST_US.get(name, 0.0))
+    frame = frame[frame["latency_us"] > least].reset_index(drop=True)
+    order = frame.groupby(["op", "dtype", "kv_dtype"], sort=True)
+    frame = pd.concat(
+        [part.sample(min(most, len(part)), random_state=1) for _, part in order]
+    ).reset_index(drop=True)
+    family = frame["op"].map(
+        {
+            "gemm": "gemm", "attn_ctx": "attention-prefill", "attn_enc": "attention-prefill",
+            "attn_gen": "attention-decode",
+        }
+    )  # fmt: skip
+    frame = frame.assign(family=family, fold=fold_of(frame))
+    rows = [kernel_of(row) for _, row in frame.iterrows()]
+    runs = problem.runs(
+        gpu,
+        coefficients,
+        [([(kernel, 1.0)], 0.0) for kernel in rows],
+        np.arange(len(rows)),
+        np.full(len(rows), gpu.max_clock_hz),
+    )
+    return Table(gpu, frame, runs)
+
+
+def near_limit(found: Table, share: float = 0.5) -> BoolArray:
+    """Return rows whose FLOP rate is such that the board may have lowered its clock.
+
+    No clock was recorded: a fit of time leaves these rows to the power limit. Ampere boards with
+    this limit hold their clock under any product.
+    """
+    if found.gpu.architecture.lower() == "ampere":
+        return np.zeros(len(found.frame), dtype=np.bool_)
+    rows = found.runs.found.rows
+    flops = rows[:, kernels.COLUMN["flops"]]
+    rate = rows[:, kernels.COLUMN["rate"]].astype(np.intp)
+    peaks = np.array([found.gpu.peak_flops.get(key, np.nan) for key in kernels.RATE])
+    busy = flops / (found.column("latency_us") * 1e-6 * peaks[rate])
+    hot: BoolArray = busy > share
+    return hot

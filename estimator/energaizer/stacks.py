@@ -1,0 +1,207 @@
+"""Whole stacks of layers: embeddings, layers, head, as one GPU runs them in one step.
+
+What prompts, decode steps and training share; the rooms of `lowering` choose the steps.
+"""
+
+from energaizer import blocks, kernels
+from energaizer.blocks import EagerStyle, Formats, Listing, Shard
+from energaizer.errors import InputError, NoEstimateError
+from energaizer.model import Model
+from energaizer.precision import Precision
+from energaizer.workload import Workload
+
+_FULL = float("inf")
+_WIDE = {Precision.FP32: 4.0, Precision.TF32: 4.0}
+_ATTENTION_RATE = {Precision.FP32: "fp32", Precision.TF32: "tf32", Precision.FP16: "fp16"}
+_STYLES = {
+    "bert": EagerStyle(wide_softmax=False, calls=18.0),
+    "roberta": EagerStyle(wide_softmax=False, calls=18.0),
+    "gpt2": EagerStyle(wide_softmax=False, where=True, mask=False, merged=True, calls=13.0),
+    "opt": EagerStyle(scale_on="query", dense_heads=True, calls=11.0),
+    "phi3": EagerStyle(merged=True),
+}
+
+
+def style_of(model: Model) -> EagerStyle:
+    """Return how the library that a model comes from writes its attention out."""
+    return _STYLES.get(model.family, EagerStyle())
+
+
+def formats_of(workload: Workload) -> Formats:
+    """Return bytes per element and rate keys of a workload.
+
+    Embeddings, head, attention and the residual stream keep 16 bits when products run in fewer.
+    """
+    math = workload.precision
+    stored = workload.weight_precision or workload.model.weight_precision or math
+    activation = _WIDE.get(math, 2.0)
+    narrow = math.bytes_per_element < activation
+    attention = _ATTENTION_RATE.get(math, "bf16")
+    cache = workload.cache_precision
+    wide_head = activation if not narrow else Precision.BF16.bytes_per_element
+    return Formats(
+        activation=activation,
+        weight=stored.bytes_per_element,
+        cache=activation if cache is None else cache.bytes_per_element,
+        head=wide_head,
+        rate=math.rate_key,
+        attention_rate=attention,
+        head_rate=attention,
+        quantised_input=math.bytes_per_element if narrow and math != Precision.INT4 else 0.0,
+        unpacked=stored.bytes_per_element < math.bytes_per_element or math == Precision.INT4,
+    )
+
+
+def windows_of(model: Model) -> tuple[tuple[float, float], ...]:
+    """Return (keys that a token sees at most, layers) for full and for windowed layers."""
+    if model.sliding_window is None or model.sliding_layers == 0:
+        return ((_FULL, float(model.layers)),)
+    full = float(model.layers - model.sliding_layers)
+    windowed = (float(model.sliding_window), float(model.sliding_layers))
+    return ((_FULL, full), windowed) if full else (windowed,)
+
+
+def check_split(workload: Workload) -> None:
+    """Raise if a model cannot be spread that way; the message says what to change.
+
+    Raises:
+        InputError: The split does not divide the model.
+        NoEstimateError: There is no method for that kind of split.
+    """
+    model, split = workload.model, workload.parallelism
+    if model.attention_heads % split.tensor:
+        raise InputError(
+            f"{model.attention_heads} heads of {model.name} do not divide by "
+            f"tensor={split.tensor}; choose a divisor"
+        )
+    if split.pipeline > model.layers:
+        raise InputError(
+            f"pipeline={split.pipeline} exceeds the {model.layers} layers of {model.name}"
+        )
+    if split.expert > 1:
+        raise InputError(f"{model.name} has no experts; set expert parallelism to 1")
+    if split.context > 1:
+        raise NoEstimateError("context parallelism has no method yet; set it to 1")
+
+
+def shard_of(model: Model, sequences: float, queries: float, context: float, tensor: int) -> Shard:
+    """Return what one tensor-parallel rank computes; each keeps at least one KV head."""
+    return Shard(
+        sequences=sequences,
+        queries=queries,
+        context=context,
+        heads=model.attention_heads / tensor,
+        kv_heads=max(1.0, model.key_value_heads / tensor),
+        head_size=float(model.head_size),
+        hidden=float(model.hidden_size),
+        inner=model.intermediate_size / tensor,
+        vocabulary=model.vocabulary_size / tensor,
+        ranks=float(tensor),
+    )
+
+
+def embed(to: Listing, model: Model, shard: Shard, formats: Formats) -> None:
+    """Add the look-up of tokens, positions and token types."""
+    width = float(model.embedding_size or model.hidden_size)
+    to.add(kernels.gather(shard.tokens, width, formats.activation), 1.0)
+    if model.positions == "learned":
+        to.add(kernels.gather(shard.tokens, shard.hidden, formats.activation), 1.0)
+        blocks.residual(to, shard, 1.0, formats)
+    if not model.causal:  # token types of an encoder, and the norm of its embeddings
+        to.add(kernels.gather(shard.tokens, shard.hidden, formats.activation), 1.0)
+        blocks.residual(to, shard, 1.0, formats)
+    if model.embedding_size:
+        blocks.linear(to, shard.hidden, width, shard.tokens, 1.0, formats)
+        blocks.linear(to, width, shard.hidden, shard.tokens, 1.0, formats)
+
+
+def finish(
+    to: Listing, model: Model, shard: Shard, rows: float, formats: Formats, *, sampled: bool
+) -> None:
+    """Add what follows the layers: head and choice of a token, or an encoder's pooler.
+
+    Args:
+        to: Listing to extend.
+        model: Architecture.
+        shard: Share of this GPU.
+        rows: Positions whose logits are wanted.
+        formats: Bytes and rates.
+        sampled: A token is chosen for each row.
+    """
+    if model.language_head:
+        blocks.head(to, shard, rows, 1.0, formats)
+        if sampled:
+            blocks.sampling(to, float(model.vocabulary_size), rows, 1.0, formats)
+    elif not model.causal:  # the pooler of an encoder: first token, dense, tanh
+        blocks.linear(to, shard.hidden, shard.hidden, shard.sequences, 1.0, formats)
+        to.add(blocks.pointwise(shard.sequences * shard.hidden, 1.0, formats.activation, 1.0), 1.0)
+
+
+def fused(to: Listing, model: Model, shard: Shard, formats: Formats) -> None:
+    """Add the layers as a serving engine runs them: one kernel a piece, neighbours merged."""
+    layers, tokens = float(model.layers), shard.tokens
+    width, kv_width = shard.heads * shard.head_size, shard.kv_heads * shard.head_size
+    norms = model.norms_per_layer * layers
+    to.add(kernels.normalization(tokens, shard.hidden, formats.activation, 2.0), norms)
+    to.add(kernels.normalization(tokens, shard.hidden, formats.activation), 1.0)
+    blocks.linear(to, width + 2.0 * kv_width, shard.hidden, tokens, layers, formats)
+    if model.query_key_norm:
+        heads = tokens * (shard.heads + shard.kv_heads)
+        to.add(kernels.normalization(heads, shard.head_size, formats.activation), layers)
+    if model.positions == "rotary":
+        to.add(blocks.pointwise(tokens * (width + kv_width), 1.0, formats.activation), layers)
+    if model.causal:
+        to.add(kernels.copy(2.0 * tokens * kv_width, formats.activation, formats.cache), layers)
+    blocks.linear(to, shard.hidden, width, tokens, layers, formats)
+    blocks.exchange(to, shard, layers, formats)
+    blocks.fused_mlp(to, shard, model.gated_mlp, layers, formats)
+    blocks.exchange(to, shard, layers, formats)
+
+
+def fused_attention(to: Listing, model: Model, shard: Shard, formats: Formats) -> None:
+    """Add the attention of all layers as one kernel each."""
+    blocks.fused_attention(to, shard, windows_of(model), formats, model.causal)
+
+
+def eager(to: Listing, model: Model, shard: Shard, formats: Formats) -> None:
+    """Add the layers, without their attention, as PyTorch runs them line by line."""
+    layers, tokens, act = float(model.layers), shard.tokens, formats.activation
+    style = style_of(model)
+    blocks.tiny(to, 8.0)  # position ids, mask bookkeeping
+    width, kv_width = shard.heads * shard.head_size, shard.kv_heads * shard.head_size
+    norms = model.norms_per_layer * layers + 1.0
+    if model.normalization == "rmsnorm":
+        blocks.eager_rms_norm(to, tokens, shard.hidden, norms, formats)
+    else:
+        to.add(kernels.normalization(tokens, shard.hidden, act), norms)
+    if style.merged:
+        blocks.linear(to, width + 2.0 * kv_width, shard.hidden, tokens, layers, formats)
+    else:
+        blocks.linear(to, width, shard.hidden, tokens, layers, formats)
+        blocks.linear(to, kv_width, shard.hidden, tokens, 2.0 * layers, formats)
+    if model.query_key_norm:
+        for heads in (shard.heads, shard.kv_heads):
+            blocks.eager_rms_norm(to, tokens * heads, shard.head_size, layers, formats)
+    if model.positions == "rotary":
+        blocks.eager_rotary(to, tokens, width, layers, formats)
+        blocks.eager_rotary(to, tokens, kv_width, layers, formats)
+    blocks.linear(to, shard.hidden, width, tokens, layers, formats)
+    blocks.exchange(to, shard, layers, formats)
+    blocks.residual(to, shard, 2.0 * layers, formats)
+    branches = 2.0 if model.gated_mlp else 1.0
+    blocks.linear(to, shard.inner, shard.hidden, tokens, branches * layers, formats)
+    blocks.eager_activation(
+        to, tokens * shard.inner, model.activation, model.gated_mlp, layers, formats
+    )
+    blocks.linear(to, shard.hidden, shard.inner, tokens, layers, formats)
+    blocks.exchange(to, shard, layers, formats)
+
+
+def eager_attention(to: Listing, model: Model, shard: Shard, formats: Formats) -> None:
+    """Add the attention of all layers line by line, and the mask that they share."""
+    style = style_of(model)
+    if style.mask and model.causal:
+        mask = shard.sequences * shard.queries * shard.context
+        to.add(blocks.pointwise(mask, 1.0, kernels.FP32_BYTES), 3.0)
+        to.add(kernels.copy(mask, kernels.FP32_BYTES, formats.activation), 1.0)
+    blocks.eager_attention(to, shard, style, float(model.layers), formats)

@@ -1,0 +1,99 @@
+"""The two processes of the operator, as one command with two subcommands."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import click
+
+from energaizer_operator.settings import Settings, SettingsError
+
+ENVIRONMENT_FAILED, WRONG_USAGE = 1, 2
+
+_KUBECONFIG = click.option(
+    "--kubeconfig",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Kubeconfig of our account; else ENERGAIZER_OPERATOR_KUBECONFIG, else the pod's "
+    "own account, else KUBECONFIG.",
+)
+_CONTEXT = click.option("--context", help="Context within the kubeconfig; else its current one.")
+_LOG_FORMAT = click.option(
+    "--log-format", type=click.Choice(["text", "json"]), help="Form of a log line."
+)
+_LOG_LEVEL = click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    help="Least level that is logged.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="energaizer", message="%(prog)s %(version)s")
+def main() -> None:
+    """State what AI workloads will take before they run, and act on it in a cluster.
+
+    Every setting is also an environment variable ENERGAIZER_OPERATOR_<SETTING>; see
+    energaizer_operator/settings.py for all of them.
+    """
+
+
+@main.command()
+@_KUBECONFIG
+@_CONTEXT
+@_LOG_FORMAT
+@_LOG_LEVEL
+def controller(**options: Any) -> None:
+    """Run the controller: one replica leads, estimates, and writes statuses."""
+    from energaizer_operator.cluster import ClusterError
+    from energaizer_operator.controller import app
+    from energaizer_operator.lease import LeadershipLost
+
+    _run(app.run, options, (ClusterError, LeadershipLost))
+
+
+@main.command()
+@_KUBECONFIG
+@_CONTEXT
+@_LOG_FORMAT
+@_LOG_LEVEL
+def webhook(**options: Any) -> None:
+    """Run the webhook: every replica answers the API server's questions."""
+    from energaizer_operator.cluster import ClusterError
+    from energaizer_operator.webhook import process
+
+    _run(process.run, options, (ClusterError,))
+
+
+def _run(
+    process: Callable[[Settings], Coroutine[Any, Any, None]],
+    options: dict[str, Any],
+    failures: tuple[type[Exception], ...],
+) -> None:
+    """Run one process to its end; say in one line why it cannot."""
+    from energaizer_operator import logs
+
+    given = {name: value for name, value in options.items() if value is not None}
+    try:
+        settings = Settings.from_environment(**given)
+    except SettingsError as error:
+        _fail(str(error), WRONG_USAGE)
+    logs.set_up(settings.log_format, settings.log_level)
+    try:
+        asyncio.run(process(settings))
+    except failures as error:
+        _fail(str(error), ENVIRONMENT_FAILED)
+    except OSError as error:
+        _fail(f"cannot listen: {error}; choose another port", ENVIRONMENT_FAILED)
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo(f"error: {message}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,398 @@
+"""The only room that speaks to the API server: short calls, plain objects, errors with a meaning.
+
+Objects travel as dictionaries, just as the server sent them: a list of ten thousand pods becomes
+memory only in the form that the caller's projection gives it. The library's typed models are not
+used, since they cost ten times as much to build and lose fields that they do not know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Self
+from urllib.parse import urlencode
+
+import aiohttp
+from kubernetes.aio import config
+from kubernetes.aio.client import ApiClient, ApiException, Configuration
+
+from energaizer_operator.kinds import ApiResource
+from energaizer_operator.names import FIELD_MANAGER
+from energaizer_operator.settings import Settings
+
+Object = dict[str, Any]
+"""A Kubernetes object as the API server writes it."""
+
+_METADATA_ONLY = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
+_CONNECT_S = 10.0
+_USER_AGENT = "energaizer-operator"
+
+
+class ClusterError(Exception):
+    """The API server did not do what was asked; `status` is its HTTP status, 0 without answer."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        """Keep the HTTP status, or 0 where there was no answer."""
+        super().__init__(message)
+        self.status = status
+
+
+class Unreachable(ClusterError):  # noqa: N818, an error means a decision: try again later
+    """No answer: no network, no server, or none in time."""
+
+
+class Missing(ClusterError):  # noqa: N818, a decision: the object is not there
+    """404: neither the object nor perhaps its kind exists."""
+
+
+class Conflict(ClusterError):  # noqa: N818, a decision: read again, decide again
+    """409: somebody wrote first, the object exists already, or another manager owns the field."""
+
+
+class Expired(ClusterError):  # noqa: N818, a decision: list again
+    """410: the resource version is too old to continue from."""
+
+
+class Refused(ClusterError):  # noqa: N818, a decision: repeating it is useless
+    """401, 403 or 422: not allowed, or not valid."""
+
+
+_MEANING = {401: Refused, 403: Refused, 404: Missing, 409: Conflict, 410: Expired, 422: Refused}
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Part of a list, and the resource version at which the whole list was taken."""
+
+    items: list[Object]
+    resource_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One line of a watch: `ADDED`, `MODIFIED`, `DELETED` or `BOOKMARK`, and its object."""
+
+    type: str
+    object: Object
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """How to reach the API server, for a library that opens connections of its own."""
+
+    server: str
+    ca_path: str | None
+    certificate_path: str | None
+    private_key_path: str | None
+    token: str | None
+    insecure: bool
+
+
+class Cluster:
+    """A connection to one API server; made by `connect`, ended by `close`."""
+
+    def __init__(self, client: ApiClient, settings: Settings) -> None:
+        """Wrap a configured client; use `connect` outside tests."""
+        self._client = client
+        self._settings = settings
+
+    @classmethod
+    async def connect(cls, settings: Settings) -> Self:
+        """Return a connection that has answered once.
+
+        Raises:
+            ClusterError: There is no usable kubeconfig, or no API server behind it.
+        """
+        configuration = Configuration()
+        try:
+            if settings.kubeconfig is None:
+                config.load_incluster_config(  # type: ignore[no-untyped-call]
+                    client_configuration=configuration
+                )
+            else:
+                await config.load_kube_config(  # type: ignore[no-untyped-call]
+                    config_file=str(settings.kubeconfig),
+                    context=settings.context,
+                    client_configuration=configuration,
+                    persist_config=False,
+                )
+        except (config.ConfigException, OSError) as error:
+            where = settings.kubeconfig or "the pod's service account"
+            raise ClusterError(
+                f"no cluster: cannot use {where}: {error}; "
+                "set ENERGAIZER_OPERATOR_KUBECONFIG or pass --kubeconfig"
+            ) from error
+        client = ApiClient(configuration)
+        client.user_agent = _USER_AGENT
+        cluster = cls(client, settings)
+        try:
+            await cluster.server_version()
+        except ClusterError:
+            await cluster.close()
+            raise
+        return cluster
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._client.close()  # type: ignore[no-untyped-call]
+        await asyncio.sleep(0)  # lets the event loop finish closing TLS before it ends itself
+
+    def connection(self) -> Connection:
+        """Return the parameters of this connection, with a fresh token; from any thread."""
+        c = self._client.configuration
+        if c.refresh_api_key_hook is not None:
+            c.refresh_api_key_hook(c)
+        token = c.api_key.get("BearerToken")
+        return Connection(
+            server=c.host,
+            ca_path=c.ssl_ca_cert,
+            certificate_path=c.cert_file,
+            private_key_path=c.key_file,
+            token=None if token is None else token.split(" ", 1)[-1],
+            insecure=not c.verify_ssl,
+        )
+
+    async def server_version(self) -> str:
+        """Return the server's version, such as `v1.37.2`."""
+        answer = await self._call("GET", "/version")
+        return str(answer["gitVersion"])
+
+    async def get(self, resource: ApiResource, name: str, namespace: str | None = None) -> Object:
+        """Return one object.
+
+        Raises:
+            Missing: It does not exist.
+        """
+        return await self._call("GET", resource.path(namespace, name))
+
+    async def find(
+        self, resource: ApiResource, name: str, namespace: str | None = None
+    ) -> Object | None:
+        """Return one object, or None if it does not exist."""
+        try:
+            return await self.get(resource, name, namespace)
+        except Missing:
+            return None
+
+    async def pages(
+        self,
+        resource: ApiResource,
+        namespace: str | None = None,
+        *,
+        labels: str = "",
+        fields: str = "",
+        metadata_only: bool = False,
+    ) -> AsyncIterator[Page]:
+        """Yield a list page by page; at least one page, perhaps empty.
+
+        Raises:
+            Expired: The list took longer than the server keeps its snapshot; begin again.
+        """
+        query = {"limit": str(self._settings.page_size), **_selectors(labels, fields)}
+        accept = f"{_METADATA_ONLY.format('List')},application/json" if metadata_only else ""
+        while True:
+            answer = await self._call(
+                "GET", resource.path(namespace), query=query, headers=_accept(accept)
+            )
+            metadata = answer.get("metadata", {})
+            for item in answer["items"]:
+                item.setdefault("apiVersion", resource.api_version)
+                item.setdefault("kind", resource.kind)
+            yield Page(answer["items"], str(metadata.get("resourceVersion", "")))
+            if not metadata.get("continue"):
+                return
+            query["continue"] = metadata["continue"]
+
+    async def watch(
+        self,
+        resource: ApiResource,
+        resource_version: str,
+        *,
+        labels: str = "",
+        fields: str = "",
+        metadata_only: bool = False,
+    ) -> AsyncIterator[Change]:
+        """Yield what happened after `resource_version`, until the server ends the watch.
+
+        Raises:
+            Expired: The version is too old: list again.
+            Unreachable: The connection broke, or was silent for longer than bookmarks allow.
+        """
+        query = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": resource_version,
+            "timeoutSeconds": str(self._settings.watch_timeout_s),
+            **_selectors(labels, fields),
+        }
+        timeout = aiohttp.ClientTimeout(
+            total=None,
+            sock_connect=_CONNECT_S,
+            sock_read=self._settings.watch_silence_s,
+        )
+        accept = f"{_METADATA_ONLY.format('')},application/json" if metadata_only else ""
+        path = resource.path()
+        response = await self._open("GET", path, query, _accept(accept), None, timeout)
+        try:
+            while line := await response.content.readline():
+                change = json.loads(line)
+                if change["type"] == "ERROR":
+                    raise _failure("GET", path, int(change["object"].get("code", 0)), line)
+                yield Change(change["type"], change["object"])
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise Unreachable(f"watch of {resource.plural} broke: {_text(error)}") from error
+        finally:
+            response.close()
+
+    async def create(
+        self, resource: ApiResource, body: Object, *, manager: str = FIELD_MANAGER
+    ) -> Object:
+        """Create an object.
+
+        Raises:
+            Conflict: It exists already.
+        """
+        namespace = body["metadata"].get("namespace")
+        query = {"fieldManager": manager}
+        return await self._call("POST", resource.path(namespace), query=query, body=body)
+
+    async def replace(self, resource: ApiResource, body: Object, *, sub: str = "") -> Object:
+        """Replace an object or its subresource, guarded by the resource version in `body`.
+
+        Raises:
+            Conflict: Somebody wrote since that version.
+        """
+        metadata = body["metadata"]
+        path = resource.path(metadata.get("namespace"), metadata["name"], sub)
+        return await self._call("PUT", path, body=body)
+
+    async def apply(
+        self,
+        resource: ApiResource,
+        body: Object,
+        *,
+        sub: str = "",
+        manager: str = FIELD_MANAGER,
+        force: bool = True,
+    ) -> Object:
+        """Apply the fields in `body` and no others, as their owner (server-side apply)."""
+        metadata = body["metadata"]
+        path = resource.path(metadata.get("namespace"), metadata["name"], sub)
+        query = {"fieldManager": manager, "force": "true" if force else "false"}
+        headers = {"Content-Type": "application/apply-patch+yaml"}
+        return await self._call("PATCH", path, query=query, headers=headers, body=body)
+
+    async def apply_status(
+        self, resource: ApiResource, name: str, namespace: str | None, status: Object
+    ) -> Object:
+        """Apply the status of one of our objects, as the controller."""
+        metadata = {"name": name} | ({"namespace": namespace} if namespace else {})
+        body = {
+            "apiVersion": resource.api_version,
+            "kind": resource.kind,
+            "metadata": metadata,
+            "status": status,
+        }
+        return await self.apply(resource, body, sub="status")
+
+    async def patch(
+        self,
+        resource: ApiResource,
+        name: str,
+        namespace: str | None,
+        operations: Sequence[Mapping[str, Any]],
+        *,
+        sub: str = "",
+    ) -> Object:
+        """Change an object by a JSON Patch."""
+        headers = {"Content-Type": "application/json-patch+json"}
+        path = resource.path(namespace, name, sub)
+        return await self._call("PATCH", path, headers=headers, body=list(operations))
+
+    async def delete(self, resource: ApiResource, name: str, namespace: str | None = None) -> None:
+        """Delete an object; one that is gone already is no error."""
+        try:
+            await self._call("DELETE", resource.path(namespace, name))
+        except Missing:
+            return
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: Any = None,
+    ) -> Object:
+        """Return the answer of one request as an object."""
+        timeout = aiohttp.ClientTimeout(total=self._settings.request_timeout_s)
+        response = await self._open(method, path, query, headers, body, timeout)
+        try:
+            answer = await response.read()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise Unreachable(f"{method} {path}: {_text(error)}") from error
+        result: Object = json.loads(answer)
+        return result
+
+    async def _open(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        headers: Mapping[str, str] | None,
+        body: Any,
+        timeout: aiohttp.ClientTimeout,
+    ) -> aiohttp.ClientResponse:
+        """Return the open response of a request that succeeded."""
+        path_and_query = path + (f"?{urlencode(query)}" if query else "")
+        request = await self._client.param_serialize(
+            method=method,
+            resource_path=path_and_query,
+            header_params={"Accept": "application/json", **(headers or {})},
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+        try:
+            answer = await self._client.call_api(*request, _request_timeout=timeout)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise Unreachable(
+                f"no answer from {self._client.configuration.host}: {_text(error)}"
+            ) from error
+        except ApiException as error:
+            raise ClusterError(str(error), error.status or 0) from error
+        response: aiohttp.ClientResponse = answer.response
+        if response.status >= HTTPStatus.BAD_REQUEST:
+            try:
+                content = await response.read()
+            except (aiohttp.ClientError, TimeoutError):
+                content = b""
+            raise _failure(method, path, response.status, content)
+        return response
+
+
+def _failure(method: str, path: str, status: int, content: bytes) -> ClusterError:
+    """Return the error that an answer means, with the server's own words."""
+    try:
+        answer = json.loads(content)
+        message = answer.get("object", answer).get("message", "")
+    except (ValueError, AttributeError):
+        message = content.decode(errors="replace")[:200]
+    kind = _MEANING.get(status, ClusterError)
+    return kind(f"{method} {path}: {status} {message}".strip(), status)
+
+
+def _selectors(labels: str, fields: str) -> dict[str, str]:
+    chosen = {"labelSelector": labels, "fieldSelector": fields}
+    return {key: value for key, value in chosen.items() if value}
+
+
+def _accept(value: str) -> dict[str, str]:
+    return {"Accept": value} if value else {}
+
+
+def _text(error: BaseException) -> str:
+    return str(error) or type(error).__name__

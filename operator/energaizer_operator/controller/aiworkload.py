@@ -1,0 +1,107 @@
+"""AIWorkload: read what describes the workload, estimate, and write down what came out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from energaizer_operator import decision, status
+from energaizer_operator.controller.loop import Context, Result
+from energaizer_operator.controller.report import failure, series, summary
+from energaizer_operator.controller.sources import gather
+from energaizer_operator.controller.survey import Survey
+from energaizer_operator.controller.writing import write_status
+from energaizer_operator.decision import Subject, World
+from energaizer_operator.estimation import Estimator
+from energaizer_operator.events import Subject as EventSubject
+from energaizer_operator.informer import Key, ObjectRecord
+from energaizer_operator.kinds import AIWORKLOADS
+from energaizer_operator.names import EventReason
+from energaizer_operator.resources.aiworkload import AIWorkload
+from energaizer_operator.resources.aiworkload.status import AIWorkloadStatus
+from energaizer_operator.resources.energypolicy import EnergyPolicy
+from energaizer_operator.resources.gpuprofile import GPUProfile
+
+log = logging.getLogger(__name__)
+
+
+class AIWorkloads:
+    """Estimates one AIWorkload and writes its status."""
+
+    def __init__(
+        self, context: Context, estimator: Estimator, threads: int, survey: Callable[[], Survey]
+    ) -> None:
+        """Estimate on `threads` threads, for the GPUs that `survey` found on nodes."""
+        self._context = context
+        self._estimator = estimator
+        self._survey = survey
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="estimate")
+        self._world: World | None = None
+
+    def forget_world(self) -> None:
+        """Read profiles, policies and nodes anew before the next estimate."""
+        self._world = None
+
+    async def reconcile(self, key: Key) -> Result:
+        """Bring status, series and events in line with what the workload says now."""
+        namespace, name = key
+        record = self._context.informer.aiworkloads.get(name, namespace)
+        if record is None:
+            self._context.metrics.workload(namespace, name, None)
+            return Result.GONE
+        workload = AIWorkload.model_validate(record.body)
+        wanted = await self._status(workload, record)
+        result = await write_status(self._context.cluster, AIWORKLOADS, record, wanted)
+        self._context.metrics.workload(namespace, name, series(wanted))
+        if result is Result.CHANGED:
+            await self._tell(record, wanted)
+        return result
+
+    async def _status(self, workload: AIWorkload, record: ObjectRecord) -> AIWorkloadStatus:
+        sources = await gather(self._context, workload, record)
+        place = self._context.informer.namespaces.get(record.namespace)
+        subject = Subject(
+            description=sources.described,
+            workload=workload,
+            namespace_labels={} if place is None else place.labels,
+            owner_annotations=sources.owner_annotations,
+            config=sources.config,
+        )
+        world = self._world or self._read_world()
+        loop = asyncio.get_running_loop()
+        decided = await loop.run_in_executor(
+            self._threads, lambda: decision.decide(subject, world, self._estimator, wide=True)
+        )
+        finding = decided.finding
+        if sources.problem is not None:
+            finding = replace(finding, problem=sources.problem)
+        return status.aiworkload_status(workload, finding, datetime.now(UTC))
+
+    def _read_world(self) -> World:
+        informer = self._context.informer
+        self._world = World.of(
+            [GPUProfile.model_validate(record.body) for record in informer.gpuprofiles],
+            [EnergyPolicy.model_validate(record.body) for record in informer.energypolicies],
+            self._survey().in_cluster,
+        )
+        return self._world
+
+    async def _tell(self, record: ObjectRecord, wanted: AIWorkloadStatus) -> None:
+        """Log what was written, and write an event where people look for one."""
+        failed = failure(wanted)
+        note = failed.message if failed is not None else summary(wanted)
+        log.info(
+            "estimated" if failed is None else "not estimated: %s",
+            *(() if failed is None else (failed.reason,)),
+            extra={"namespace": record.namespace, "aiworkload": record.name, "what": note},
+        )
+        await self._context.events.emit(
+            EventSubject.of(record.body),
+            EventReason.ESTIMATE_READY if failed is None else EventReason.ESTIMATE_FAILED,
+            note,
+            type_="Normal" if failed is None else "Warning",
+        )

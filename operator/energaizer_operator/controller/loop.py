@@ -1,0 +1,124 @@
+"""The loop around every reconciler: take a key, look, count, try again later if it failed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Generic, Protocol, TypeVar
+
+from energaizer_operator.cluster import Cluster, ClusterError
+from energaizer_operator.events import Events
+from energaizer_operator.informer import Informer
+from energaizer_operator.metrics import Metrics, QueueState
+from energaizer_operator.workqueue import WorkQueue
+
+log = logging.getLogger(__name__)
+
+K = TypeVar("K", bound=Hashable)
+K_contra = TypeVar("K_contra", bound=Hashable, contravariant=True)
+
+
+class Result(StrEnum):
+    """What a look at an object led to."""
+
+    CHANGED = "changed"
+    UNCHANGED = "unchanged"
+    GONE = "gone"
+    ERROR = "error"
+
+
+@dataclass(frozen=True)
+class Context:
+    """What reconcilers share."""
+
+    cluster: Cluster
+    informer: Informer
+    events: Events
+    metrics: Metrics
+
+
+class Reconciler(Protocol[K_contra]):
+    """Brings one object to the state it should have; safe to repeat at any time."""
+
+    async def reconcile(self, key: K_contra) -> Result:
+        """Look at the object of `key` and do what is missing."""
+        ...
+
+
+@dataclass
+class Loop(Generic[K]):
+    """One kind: its queue, its reconciler, its workers."""
+
+    name: str
+    reconciler: Reconciler[K]
+    metrics: Metrics
+    known: Callable[[], Iterable[K]]
+    """All keys, for a look at everything now and then."""
+    workers: int
+    queue: WorkQueue[K] = field(default_factory=WorkQueue)
+    stopping: bool = False
+    """Set at the end of the process: no look begins any more."""
+    _busy: int = 0
+
+    def __post_init__(self) -> None:
+        """Export the state of the queue."""
+        self.metrics.queue(self.name, lambda: QueueState(len(self.queue), self.queue.oldest()))
+
+    @property
+    def idle(self) -> bool:
+        """Whether no look is under way."""
+        return self._busy == 0
+
+    def add_all(self) -> None:
+        """Ask for a look at every object."""
+        for key in self.known():
+            self.queue.add(key)
+
+    async def run(self, resync_s: float) -> None:
+        """Work for ever, and look at everything every `resync_s` seconds."""
+        async with asyncio.TaskGroup() as group:
+            for number in range(self.workers):
+                group.create_task(self._work(), name=f"{self.name} worker {number}")
+            group.create_task(self._resync(resync_s), name=f"{self.name} resync")
+
+    async def _resync(self, period_s: float) -> None:
+        while True:
+            self.add_all()
+            await asyncio.sleep(period_s)
+
+    async def _work(self) -> None:
+        while True:
+            key = await self.queue.take()
+            if self.stopping:
+                return
+            self._busy += 1
+            try:
+                await self._look(key)
+            finally:
+                self._busy -= 1
+
+    async def _look(self, key: K) -> None:
+        """Reconcile one key; no failure of one object ever ends the loop."""
+        started = time.perf_counter()
+        try:
+            result = await self.reconciler.reconcile(key)
+        except ClusterError as error:
+            pause = self.queue.failed(key)
+            log.warning("%s %s: %s; again in %.0f s", self.name, _shown(key), error, pause)
+            result = Result.ERROR
+        except Exception:
+            pause = self.queue.failed(key)
+            log.exception("%s %s: unexpected; again in %.0f s", self.name, _shown(key), pause)
+            result = Result.ERROR
+        else:
+            self.queue.done(key)
+        self.metrics.reconcile(self.name, result, time.perf_counter() - started)
+
+
+def _shown(key: Hashable) -> str:
+    parts = key if isinstance(key, tuple) else (key,)
+    return "/".join(str(part) for part in parts if part)

@@ -1,0 +1,88 @@
+"""Which GPU every node has: one look at all nodes together, shared by profiles and metrics.
+
+Labels say what a GPU is and mostly how many there are. Where they do not say how many, the node's
+capacity does; it is read page by page and seldom, for a node object is large and changes often.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+
+from energaizer_operator.controller.loop import Context, Result
+from energaizer_operator.controller.survey import Survey, gpu_capacity, survey
+from energaizer_operator.events import Subject
+from energaizer_operator.identity import Catalogue
+from energaizer_operator.informer import MetadataRecord
+from energaizer_operator.kinds import NODES
+from energaizer_operator.names import EventReason
+from energaizer_operator.resources.gpuprofile import GPUProfile
+
+log = logging.getLogger(__name__)
+
+_CAPACITY_AGE_S = 600.0
+
+
+class Nodes:
+    """Keeps the survey current and reports GPUs that nobody described."""
+
+    def __init__(self, context: Context) -> None:
+        """Begin with an empty survey."""
+        self._context = context
+        self.current = Survey()
+        self._capacity: dict[str, int] = {}
+        self._capacity_time = 0.0
+        self._listeners: list[Callable[[], None]] = []
+
+    def subscribe(self, listener: Callable[[], None]) -> None:
+        """Call `listener` after each change of the survey."""
+        self._listeners.append(listener)
+
+    async def reconcile(self, _key: str) -> Result:
+        """Look at all nodes."""
+        context = self._context
+        store = context.informer.nodes
+        records: list[MetadataRecord] = [] if store is None else store.values()
+        profiles = [
+            GPUProfile.model_validate(record.body) for record in context.informer.gpuprofiles
+        ]
+        catalogue = Catalogue(profiles)
+        identified = {record.name: catalogue.identify(record.labels) for record in records}
+        unknown = {name for name, found in identified.items() if found.gpus is None}
+        if unknown - self._capacity.keys() or self._capacity_is_old():
+            await self._read_capacity()
+        before, self.current = self.current, survey(identified, self._capacity)
+        context.metrics.nodes(self.current.profiles, len(self.current.unprofiled))
+        for name in self.current.unprofiled:
+            await self._report(name, {record.name: record.labels for record in records}[name])
+        if self.current == before:
+            return Result.UNCHANGED
+        for listener in self._listeners:
+            listener()
+        return Result.CHANGED
+
+    def _capacity_is_old(self) -> bool:
+        return time.monotonic() - self._capacity_time > _CAPACITY_AGE_S
+
+    async def _read_capacity(self) -> None:
+        """Count the GPUs of every node by its capacity."""
+        counts: dict[str, int] = {}
+        async for page in self._context.cluster.pages(NODES):
+            for node in page.items:
+                counts[node["metadata"]["name"]] = gpu_capacity(node)
+        self._capacity, self._capacity_time = counts, time.monotonic()
+
+    async def _report(self, name: str, labels: Mapping[str, str]) -> None:
+        """Write an event about a node whose GPU has no profile."""
+        spoken = sorted(f"{key}={value}" for key, value in labels.items() if "gpu" in key.lower())
+        # The events of a node are found by its name: kubectl and the kubelet give it as uid too.
+        subject = Subject("v1", NODES.kind, name, "", name)
+        note = (
+            f"no GPUProfile matches this node ({', '.join(spoken[:4]) or 'no GPU label'}); "
+            "add one, or add its label to a profile: kubectl get gpuprofiles"
+        )
+        if await self._context.events.emit(
+            subject, EventReason.UNPROFILED_GPU, note, type_="Warning", action="Identify"
+        ):
+            log.warning("node %s: %s", name, note)

@@ -1,0 +1,173 @@
+"""Which change leads to which look: the loops of the leader, and what feeds their queues."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from energaizer_operator.cluster import ClusterError
+from energaizer_operator.controller.aiworkload import AIWorkloads
+from energaizer_operator.controller.energypolicy import EnergyPolicies
+from energaizer_operator.controller.gpuprofile import GPUProfiles
+from energaizer_operator.controller.loop import Context, Loop
+from energaizer_operator.controller.nodes import Nodes
+from energaizer_operator.controller.workloads import WorkloadKey, Workloads, audit
+from energaizer_operator.estimation import Estimator
+from energaizer_operator.informer import Key, ObjectRecord, WorkloadRecord
+from energaizer_operator.kinds import AIWORKLOADS, ENERGYPOLICIES, GPUPROFILES, ApiResource
+from energaizer_operator.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_ALL_NODES = "all nodes"
+_SETTLE_S = 1.0
+"""Changes that come in crowds, such as nodes at start, are looked at together after this time."""
+
+
+class Wiring:
+    """The loops of the leader."""
+
+    def __init__(self, context: Context, settings: Settings, version: str) -> None:
+        """Build the loops and subscribe them to what they depend on."""
+        self._context, self._settings = context, settings
+        informer, metrics = context.informer, context.metrics
+        self._nodes = Nodes(context)
+        self._estimator = Estimator(settings.estimate_cache_size)
+        self._estimator.observe = metrics.estimate
+        self._estimator.look = lambda hit: metrics.estimate_cache(hit=hit)
+        self._estimates = AIWorkloads(
+            context, self._estimator, settings.estimator_threads, lambda: self._nodes.current
+        )
+        self.aiworkloads: Loop[Key] = Loop(
+            "aiworkload",
+            self._estimates,
+            metrics,
+            informer.aiworkloads.keys,
+            settings.workers,
+        )
+        self.gpuprofiles: Loop[Key] = Loop(
+            "gpuprofile",
+            GPUProfiles(context, lambda: self._nodes.current),
+            metrics,
+            informer.gpuprofiles.keys,
+            1,
+        )
+        self.energypolicies: Loop[Key] = Loop(
+            "energypolicy", EnergyPolicies(context), metrics, informer.energypolicies.keys, 1
+        )
+        self.nodes: Loop[str] = Loop("nodes", self._nodes, metrics, lambda: [_ALL_NODES], 1)
+        self.workloads: Loop[WorkloadKey] = Loop(
+            "workload", Workloads(context, version), metrics, lambda: [], 2
+        )
+        self._audit_now = asyncio.Event()
+        self._generations: dict[tuple[str, str], object] = {}
+        self._subscribe()
+
+    def own_kinds(self) -> Mapping[ApiResource, Callable[[Key], None]]:
+        """Return what to call with the key of an object of each of our kinds."""
+        return {
+            AIWORKLOADS: self.aiworkloads.queue.add,
+            GPUPROFILES: self.gpuprofiles.queue.add,
+            ENERGYPOLICIES: self.energypolicies.queue.add,
+        }
+
+    async def run(self) -> None:
+        """Work for ever."""
+        await self.nodes.reconciler.reconcile(_ALL_NODES)  # estimates need to know what there is
+        async with asyncio.TaskGroup() as group:
+            for loop in self._loops:
+                group.create_task(loop.run(self._settings.resync_s), name=loop.name)
+            group.create_task(self._audit(), name="audit")
+
+    async def drain(self, limit_s: float) -> None:
+        """Begin nothing new, and wait until what was begun is done."""
+        for loop in self._loops:
+            loop.stopping = True
+        deadline = time.monotonic() + limit_s
+        while time.monotonic() < deadline and not all(loop.idle for loop in self._loops):
+            await asyncio.sleep(0.02)
+
+    @property
+    def _loops(self) -> tuple[Loop[Any], ...]:
+        return (self.nodes, self.gpuprofiles, self.energypolicies, self.workloads, self.aiworkloads)
+
+    def _subscribe(self) -> None:
+        informer = self._context.informer
+        informer.aiworkloads.subscribe(lambda key, _: self.aiworkloads.queue.add(key))
+        informer.gpuprofiles.subscribe(self._profile_changed)
+        informer.energypolicies.subscribe(self._policy_changed)
+        informer.namespaces.subscribe(lambda *_: self._namespace_changed())
+        if informer.nodes is not None:
+            informer.nodes.subscribe(lambda *_: self._nodes_changed())
+        for store in informer.workloads:
+            store.subscribe(lambda _, record: self._workload_changed(record))
+        self._nodes.subscribe(self._survey_changed)
+
+    def _profile_changed(self, key: Key, record: ObjectRecord) -> None:
+        self.gpuprofiles.queue.add(key)
+        if self._is_new(key, record, "GPUProfile"):
+            self._nodes_changed()
+            self._reestimate()
+
+    def _policy_changed(self, key: Key, record: ObjectRecord) -> None:
+        self.energypolicies.queue.add(key)
+        if self._is_new(key, record, "EnergyPolicy"):
+            self._reestimate()
+
+    def _nodes_changed(self) -> None:
+        self.nodes.queue.add_after(_ALL_NODES, _SETTLE_S)
+
+    def _survey_changed(self) -> None:
+        self.gpuprofiles.add_all()
+        self._reestimate()
+
+    def _namespace_changed(self) -> None:
+        for key in self.energypolicies.known():
+            self.energypolicies.queue.add_after(key, _SETTLE_S)
+        self._audit_now.set()
+
+    def _workload_changed(self, record: WorkloadRecord) -> None:
+        """Look at the AIWorkload that a labelled object belongs to, and create one if need be."""
+        if record.controlled and record.kind == "Pod":
+            return
+        self.aiworkloads.queue.add((record.namespace, record.workload))
+        self.workloads.queue.add((record.kind, record.namespace, record.name))
+
+    def _reestimate(self) -> None:
+        self._estimates.forget_world()
+        for key in self.aiworkloads.known():
+            self.aiworkloads.queue.add_after(key, _SETTLE_S)
+
+    def _is_new(self, key: Key, record: ObjectRecord, kind: str) -> bool:
+        """Say whether an object's specification changed; a status of ours is no news."""
+        store = self._context.informer
+        present = (
+            store.gpuprofiles.get(key[1])
+            if kind == "GPUProfile"
+            else store.energypolicies.get(key[1])
+        )
+        generation = (
+            None if present is None else (record.uid, record.body["metadata"].get("generation"))
+        )
+        known = self._generations.get((kind, key[1]))
+        self._generations[kind, key[1]] = generation
+        return generation != known
+
+    async def _audit(self) -> None:
+        """Look for workloads without a label now and then, and when a namespace opts in."""
+        while True:
+            self._audit_now.clear()
+            try:
+                async for key in audit(self._context.cluster, self._context.informer):
+                    self.workloads.queue.add(key)
+            except ClusterError as error:
+                log.warning("audit: %s", error)
+            try:
+                async with asyncio.timeout(self._settings.audit_s):
+                    await self._audit_now.wait()
+                await asyncio.sleep(_SETTLE_S)
+            except TimeoutError:
+                continue

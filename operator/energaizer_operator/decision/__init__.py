@@ -1,0 +1,192 @@
+"""The whole judgement of one workload, as one call: inputs -> estimates -> placement -> verdict.
+
+The webhook, the controller and `kubectl energaizer review` all decide here, so that a verdict read
+offline is the one that the cluster will give. A `World` is what the cluster knows at that moment, a
+`Subject` what somebody wants to run; `prepare` says which estimates are needed and `conclude` what
+follows from them, both pure. A refusal is worked out a second time with more clocks, caps and GPUs,
+so that it can name a way out.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from energaizer_operator import placement, policy
+from energaizer_operator.decision.case import Case, Subject, World, prepare, widen
+from energaizer_operator.estimation import Answer, Estimator, Question
+from energaizer_operator.names import Reason
+from energaizer_operator.policy import Action, Verdict
+from energaizer_operator.schema import Option
+from energaizer_operator.status import Finding
+
+__all__ = [
+    "Case",
+    "Decision",
+    "Subject",
+    "World",
+    "conclude",
+    "decide",
+    "decide_soon",
+    "prepare",
+    "widen",
+]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was decided, with everything that led to it."""
+
+    case: Case
+    options: tuple[Option, ...]
+    verdict: Verdict
+    plan: placement.Plan
+    likely: Option | None
+    """Where the workload should land."""
+    reason: Reason
+    """Estimated, or why not."""
+    message: str
+
+    @property
+    def shown(self) -> Option | None:
+        """Return the option that people see: where it should land, else what is charged."""
+        return self.likely or self.verdict.charged
+
+    @property
+    def digest(self) -> str | None:
+        """Return the digest of the estimate that is shown."""
+        shown = self.shown
+        for question in self.case.questions:
+            if shown is not None and question.profile.metadata.name == shown.profile:
+                return question.digest
+        return None
+
+    @property
+    def finding(self) -> Finding:
+        """Return what `status` writes down."""
+        outside = self.reason in (Reason.UNKNOWN_MODEL, Reason.INVALID_CONFIG_MAP)
+        return Finding(
+            resolution=self.case.resolution,
+            options=self.options,
+            likely=self.likely,
+            verdict=self.verdict,
+            plan=self.plan,
+            objective=self.case.modes.objective,
+            digest=self.digest,
+            estimated=Reason.TDP_BOUND_USED if outside else self.reason,
+            estimated_message=self.message,
+            problem=(self.reason, self.message) if outside else None,
+        )
+
+
+def conclude(case: Case, answers: Sequence[tuple[Answer, ...]]) -> Decision:
+    """Return the decision that follows from the answers to a case's questions."""
+    options = tuple(
+        _option(case, question, answer)
+        for question, replies in zip(case.questions, answers, strict=True)
+        for answer in replies
+    )
+    reason, message = _why(case, options, answers)
+    workload, inputs = case.subject.workload, case.resolution.inputs
+    problems = [problem.message for problem in case.resolution.problems]
+    if message and reason is not Reason.ESTIMATED and message not in problems:
+        problems.append(message)
+    question = policy.Question(
+        options=options,
+        policies=case.policies,
+        limits=workload.spec.limits if workload else None,
+        workload=case.subject.name,
+        problems=problems,
+        declared_clock_megahertz=inputs.clock_megahertz,
+        declared_cap_watts=inputs.power_cap_watts,
+        remedies=case.world.remedies,
+    )
+    verdict = policy.judge(question)
+    marked = tuple(policy.within_limits(question))
+    plan = placement.plan(
+        placement.Wish(
+            options=marked,
+            profiles=case.world.profiles,
+            mode=case.modes.placement_mode,
+            objective=case.modes.objective,
+            max_slowdown_percent=case.modes.max_slowdown_percent,
+            allowed_profiles=inputs.allowed_profiles,
+        )
+    )
+    likely = policy.likely(question, case.modes.objective)
+    return Decision(case, marked, verdict, plan, likely, reason, message)
+
+
+def decide(subject: Subject, world: World, estimator: Estimator, *, wide: bool = False) -> Decision:
+    """Return the decision on a subject, however long its estimates take.
+
+    Args:
+        subject: What somebody wants to run.
+        world: What the cluster knows.
+        estimator: Who answers.
+        wide: Whether to estimate what else would be possible too, as a status shows it.
+    """
+    case = prepare(subject, world)
+    decision = conclude(case, [_answer(estimator, case, q) for q in case.questions])
+    if wide or decision.verdict.action is Action.DENY:
+        wider = widen(case)
+        decision = conclude(wider, [_answer(estimator, wider, q) for q in wider.questions])
+    return decision
+
+
+async def decide_soon(subject: Subject, world: World, estimator: Estimator) -> Decision:
+    """Return the decision on a subject within the estimator's deadline, by bounds if need be."""
+    case = prepare(subject, world)
+    decision = conclude(case, await _answers(estimator, case))
+    if decision.verdict.action is Action.DENY:
+        wider = widen(case)
+        if wider is not case:
+            decision = conclude(wider, await _answers(estimator, wider))
+    return decision
+
+
+def _answer(estimator: Estimator, case: Case, question: Question) -> tuple[Answer, ...]:
+    if case.ceiling is not None:
+        return estimator.bounds(question, *case.ceiling)
+    return estimator.answer(question)
+
+
+async def _answers(estimator: Estimator, case: Case) -> list[tuple[Answer, ...]]:
+    if case.ceiling is not None:
+        return [estimator.bounds(question, *case.ceiling) for question in case.questions]
+    return await estimator.answers(case.questions)
+
+
+def _option(case: Case, question: Question, answer: Answer) -> Option:
+    name = question.profile.metadata.name
+    reachable = name in case.reachable or not case.reachable
+    feasibility = answer.feasibility
+    if feasibility == "Feasible" and case.ceiling and case.ceiling[0] is Reason.SHARED_GPU:
+        feasibility = "SharedGPU"
+    if feasibility == "Feasible" and case.world.in_cluster and name not in case.world.in_cluster:
+        feasibility = "NotInCluster"
+    return Option(
+        profile=name,
+        estimate=answer.summary,
+        clock_megahertz=answer.setting.clock_megahertz,
+        power_cap_watts=answer.setting.power_cap_watts,
+        feasibility=feasibility,
+        reachable=reachable,
+    )
+
+
+def _why(
+    case: Case, options: Sequence[Option], answers: Sequence[tuple[Answer, ...]]
+) -> tuple[Reason, str]:
+    """Return Estimated if some option that may be chosen has an honest estimate, else why not."""
+    if case.ceiling is not None:
+        return case.ceiling
+    flat = [answer for replies in answers for answer in replies]
+    plain = [
+        answer
+        for option, answer in zip(options, flat, strict=True)
+        if option.plain and option.reachable
+    ]
+    if any(answer.honest for answer in plain):
+        return Reason.ESTIMATED, ""
+    if not plain:
+        return Reason.NO_PROFILE, "no GPUProfile may be chosen"
+    return plain[0].reason, plain[0].message

@@ -1,0 +1,272 @@
+"""A subject in its world, and which estimates its verdict needs: all that precedes an estimate."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from energaizer_operator import estimation, policy
+from energaizer_operator.estimation import Question, Setting
+from energaizer_operator.identity import Catalogue
+from energaizer_operator.inputs import Origins, Resolution, resolve
+from energaizer_operator.names import RESOURCE_NVIDIA_MIG_PREFIX, RESOURCE_NVIDIA_SHARED, Reason
+from energaizer_operator.owners import Description
+from energaizer_operator.policy import Modes
+from energaizer_operator.resources.aiworkload import AIWorkload
+from energaizer_operator.resources.energypolicy import EnergyPolicy
+from energaizer_operator.resources.gpuprofile import GPUProfile
+
+MAX_COMBINATIONS = 64
+_CLOCKS, _CAPS = 4, 2  # tried per profile when a way out is looked for
+
+
+@dataclass(frozen=True)
+class World:
+    """What the cluster knows: its rules, its GPUs, and which of them its nodes have."""
+
+    profiles: Mapping[str, GPUProfile]
+    policies: tuple[EnergyPolicy, ...]
+    in_cluster: frozenset[str]
+    """Profiles that some node offers."""
+
+    @classmethod
+    def of(
+        cls,
+        profiles: Iterable[GPUProfile],
+        policies: Iterable[EnergyPolicy] = (),
+        in_cluster: Iterable[str] | None = None,
+    ) -> "World":
+        """Return a world; where its nodes are not given, the profiles' status tells of them."""
+        known = {profile.metadata.name: profile for profile in profiles}
+        if in_cluster is None:
+            in_cluster = (name for name, profile in known.items() if profile.status.nodes)
+        return cls(known, tuple(policies), frozenset(in_cluster))
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """Return the index of labels."""
+        return Catalogue(self.profiles.values())
+
+    @cached_property
+    def digests(self) -> Mapping[str, str]:
+        """Return the digest of each profile."""
+        return {name: estimation.digest_of(profile) for name, profile in self.profiles.items()}
+
+    @cached_property
+    def remedies(self) -> Mapping[str, str]:
+        """Return how to choose each profile."""
+        return self.catalogue.remedies()
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is judged: an object that runs pods, an AIWorkload, or both."""
+
+    description: Description | None = None
+    workload: AIWorkload | None = None
+    namespace_labels: Mapping[str, str] = field(default_factory=dict)
+    owner_annotations: Sequence[Mapping[str, str]] = ()
+    """Of owners above the description, its own controller first."""
+    config: str | None = None
+    """Content of the ConfigMap that the AIWorkload names."""
+
+    @property
+    def name(self) -> str:
+        """Return how messages call it."""
+        if self.workload is not None:
+            metadata = self.workload.metadata
+            return f"AIWorkload {metadata.namespace or 'default'}/{metadata.name}"
+        if self.description is not None:
+            namespace = self.description.namespace or "default"
+            return f"{self.description.kind} {namespace}/{self.description.name}"
+        return "workload"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A subject with all that can be said before any estimate, and the estimates it needs."""
+
+    subject: Subject
+    world: World
+    resolution: Resolution
+    policies: tuple[EnergyPolicy, ...]
+    modes: Modes
+    reachable: frozenset[str]
+    """Profiles that the scheduler may still choose."""
+    questions: tuple[Question, ...]
+    ceiling: tuple[Reason, str] | None
+    """Why the questions can only be answered by a bound; None if they can be estimated."""
+
+    @property
+    def idle(self) -> bool:
+        """Return whether there is nothing to judge: no GPU, or no replica."""
+        description, inputs = self.subject.description, self.resolution.inputs
+        if description is not None and not description.gpus:
+            return True
+        return inputs.replicas == 0
+
+
+def prepare(subject: Subject, world: World) -> Case:
+    """Return what is known of a subject, and which estimates its verdict needs."""
+    description, workload = subject.description, subject.workload
+    labels = dict(description.pod_labels) | dict(description.labels) if description else {}
+    if workload is not None:
+        labels |= workload.metadata.labels
+    policies = policy.matching(world.policies, subject.namespace_labels, labels)
+    resolution = resolve(_origins(subject, policies))
+    case = Case(
+        subject=subject,
+        world=world,
+        resolution=resolution,
+        policies=policies,
+        modes=_modes(workload, policy.modes(policies)),
+        reachable=_reachable(subject, world, resolution),
+        questions=(),
+        ceiling=_ceiling(resolution),
+    )
+    if not case.reachable:
+        return _unknown_gpu(case)
+    settings = _declared(case)
+    return replace(case, questions=_questions(case, dict.fromkeys(case.reachable, settings)))
+
+
+def widen(case: Case) -> Case:
+    """Return the case with other GPUs of the cluster, clocks and caps, to look for a way out."""
+    if case.ceiling is not None or not case.reachable:
+        return case
+    stated = case.subject.workload and case.subject.workload.spec.what_if
+    names = [*sorted(case.reachable), *sorted(_usable(case) - case.reachable)]
+    if stated:
+        names += [name for name in stated.profiles if name in case.world.profiles]
+    names = list(dict.fromkeys(names))[:MAX_COMBINATIONS]
+    each = max(1, MAX_COMBINATIONS // len(names))
+    wanted: dict[str, tuple[Setting, ...]] = {}
+    for name in names:
+        tried = list(_declared(case))
+        if stated and name in stated.profiles:
+            tried += [
+                Setting(clock, cap)
+                for clock in (None, *stated.clocks_megahertz)
+                for cap in (None, *stated.power_caps_watts)
+            ]
+        tried += _settings(case.world.profiles[name])
+        most = each if not stated else max(each, len(tried))
+        wanted[name] = tuple(dict.fromkeys(tried))[:most]
+    return replace(case, questions=_questions(case, wanted))
+
+
+def _origins(subject: Subject, policies: Sequence[EnergyPolicy]) -> Origins:
+    described = subject.description
+    if described is None:
+        return Origins(workload=subject.workload, defaults=policy.defaults(policies))
+    own = () if described.kind == "Pod" else (described.annotations,)
+    return Origins(
+        workload=subject.workload,
+        pod_annotations=described.pod_annotations,
+        owner_annotations=(*own, *subject.owner_annotations),
+        defaults=policy.defaults(policies),
+        resource_name=described.resource_name,
+        gpus_per_replica=described.gpus_per_replica or None,
+        replicas=described.replicas,
+        deadline_seconds=described.deadline_seconds,
+    )
+
+
+def _modes(workload: AIWorkload | None, modes: Modes) -> Modes:
+    """Return the policies' modes, overruled by what the AIWorkload says of its own placement."""
+    if workload is None:
+        return modes
+    wish, limits = workload.spec.placement, workload.spec.limits
+    slowest = limits.max_slowdown_percent if limits else None
+    return replace(
+        modes,
+        placement_mode=(wish and wish.mode) or modes.placement_mode,
+        objective=(wish and wish.objective) or modes.objective,
+        max_slowdown_percent=modes.max_slowdown_percent if slowest is None else slowest,
+    )
+
+
+def _ceiling(resolution: Resolution) -> tuple[Reason, str] | None:
+    resource = resolution.inputs.resource_name or ""
+    if resource.startswith(RESOURCE_NVIDIA_MIG_PREFIX) or resource == RESOURCE_NVIDIA_SHARED:
+        return Reason.SHARED_GPU, f"{resource} is a part of a GPU: bounded by the whole board"
+    if resolution.problems:
+        return Reason.TDP_BOUND_USED, resolution.problems[0].message
+    return None
+
+
+def _reachable(subject: Subject, world: World, resolution: Resolution) -> frozenset[str]:
+    """Return the profiles that nodeSelector, affinity, resource and allowedProfiles leave."""
+    inputs = resolution.inputs
+    left = {
+        name
+        for name, profile in world.profiles.items()
+        if not inputs.resource_name
+        or not profile.spec.resource_names
+        or inputs.resource_name in profile.spec.resource_names
+        or inputs.resource_name.startswith(RESOURCE_NVIDIA_MIG_PREFIX)
+        or inputs.resource_name == RESOURCE_NVIDIA_SHARED
+    }
+    if subject.description is not None:
+        left &= world.catalogue.possible(subject.description.pod_spec)
+    if inputs.allowed_profiles:
+        left &= set(inputs.allowed_profiles)
+    return frozenset(left & world.in_cluster or left)
+
+
+def _unknown_gpu(case: Case) -> Case:
+    """Return the case with the hungriest GPU for the unknown one."""
+    candidates = _usable(case) or frozenset(case.world.profiles)
+    why = "no GPUProfile matches what the pods ask for; add one, or mend nodeSelector and affinity"
+    if not candidates:
+        return replace(case, ceiling=(Reason.NO_PROFILE, "the cluster has no GPUProfile at all"))
+    worst = max(
+        sorted(candidates),
+        key=lambda name: case.world.profiles[name].spec.thermal_design_power_watts,
+    )
+    case = replace(case, ceiling=(Reason.NO_PROFILE, why))
+    return replace(case, questions=_questions(case, {worst: estimation.PLAIN}))
+
+
+def _usable(case: Case) -> frozenset[str]:
+    """Return the profiles of the cluster that understand the resource that is asked for."""
+    resource, profiles = case.resolution.inputs.resource_name, case.world.profiles
+    return frozenset(
+        name
+        for name in case.world.in_cluster & profiles.keys()
+        if not resource
+        or not profiles[name].spec.resource_names
+        or resource in profiles[name].spec.resource_names
+    )
+
+
+def _declared(case: Case) -> tuple[Setting, ...]:
+    """Return the board's own setting and, where a user declares a clock or cap, that one."""
+    inputs = case.resolution.inputs
+    declared = Setting(inputs.clock_megahertz, inputs.power_cap_watts)
+    return tuple(dict.fromkeys((Setting(), declared)))
+
+
+def _settings(profile: GPUProfile) -> list[Setting]:
+    """Return some clocks and caps of a profile, spread over its range."""
+    clocks = sorted(profile.spec.supported_clocks_megahertz)
+    spread = [clocks[len(clocks) * step // _CLOCKS] for step in range(_CLOCKS)] if clocks else []
+    found = [Setting(clock) for clock in sorted(set(spread), reverse=True)]
+    caps = profile.spec.power_cap_range
+    if caps is not None and caps.min_watts < caps.max_watts:
+        width = caps.max_watts - caps.min_watts
+        found += [Setting(None, caps.min_watts + width * step // _CAPS) for step in (1, 0)]
+    return found
+
+
+def _questions(case: Case, wanted: Mapping[str, tuple[Setting, ...]]) -> tuple[Question, ...]:
+    world = case.world
+    return tuple(
+        Question(
+            case.resolution.inputs,
+            world.profiles[name],
+            world.digests[name],
+            settings,
+            case.subject.config,
+        )
+        for name, settings in sorted(wanted.items())
+    )

@@ -1,0 +1,197 @@
+"""Answers in time: from a cache, else from the estimator within a deadline, else by a ceiling.
+
+Admission must not wait for a slow estimate, and a slow one is still worth keeping: it goes on in
+its thread and fills the cache for the next pod of the same workload. What never comes out of here
+is an exception or a silent zero: a missing estimate is a TDP bound that says why.
+"""
+
+import asyncio
+import hashlib
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from energaizer_operator import translate
+from energaizer_operator.inputs import ResolvedInputs, inputs_digest
+from energaizer_operator.names import Reason
+from energaizer_operator.resources.gpuprofile import GPUProfile
+from energaizer_operator.translate import Answer, EstimateError, Setting
+
+__all__ = [
+    "VERSION",
+    "Answer",
+    "EstimateError",
+    "Estimator",
+    "Question",
+    "Setting",
+    "canonical",
+    "catalogue",
+    "digest_of",
+    "report",
+]
+
+PLAIN = (Setting(),)
+MAX_PENDING = 256  # beyond this the thread is seconds behind: a bound at once is of more use
+catalogue = translate.catalogue
+canonical = translate.canonical
+report = translate.report
+VERSION = translate.VERSION
+
+Observe = Callable[[str, str, str, float], None]
+"""Method, result, task and seconds of one estimate that was computed."""
+Look = Callable[[bool], None]
+"""Whether a look into the cache was a hit."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One workload on one kind of GPU, at some clocks and caps."""
+
+    inputs: ResolvedInputs
+    profile: GPUProfile
+    profile_digest: str
+    """Of the profile's name and spec (`digest_of`)."""
+    settings: tuple[Setting, ...] = PLAIN
+    config: str | None = None
+    """Content of `config.json`, where the inputs refer to one."""
+
+    @property
+    def digest(self) -> str:
+        """Return `sha256:<hex>` of everything that the answer depends on but the settings."""
+        profile = self.profile_digest
+        if self.config is not None:
+            profile += hashlib.sha256(self.config.encode(errors="replace")).hexdigest()
+        return inputs_digest(self.inputs, profile, VERSION)
+
+
+def digest_of(profile: GPUProfile) -> str:
+    """Return the digest of what a profile says, but for its status."""
+    text = f"{profile.metadata.name} {profile.spec.model_dump_json()}"
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def now_utc() -> datetime:
+    """Return the time, aware."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+class Estimator:
+    """Cache, thread and deadline around `translate`."""
+
+    def __init__(
+        self,
+        capacity: int = 4096,
+        deadline_s: float = 0.25,
+        threads: int = 1,
+        now: Callable[[], datetime] = now_utc,
+    ) -> None:
+        """Start with an empty cache.
+
+        Args:
+            capacity: Workloads on one kind of GPU that are remembered.
+            deadline_s: Longest wait for an estimate, s.
+            threads: Estimates that are computed at the same time.
+            now: Returns the time, aware.
+        """
+        self.deadline_s = deadline_s
+        self.observe: Observe | None = None
+        self.look: Look | None = None
+        self._capacity, self._now = capacity, now
+        self._cache: OrderedDict[str, dict[Setting, Answer]] = OrderedDict()
+        self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="estimator")
+        self._pending: dict[tuple[str, tuple[Setting, ...]], Future[Any]] = {}
+
+    def warm(self) -> None:
+        """Load what the first estimate would have to wait for."""
+        translate.warm()
+
+    def close(self) -> None:
+        """Let the running estimate end and drop those that wait."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def answer(self, question: Question) -> tuple[Answer, ...]:
+        """Return one answer per setting, however long it takes."""
+        digest = question.digest
+        known = self._known(digest, question.settings)
+        missing = tuple(setting for setting in question.settings if setting not in known)
+        if missing:
+            known |= self._compute(question, digest, missing)
+        return tuple(known[setting] for setting in question.settings)
+
+    def bounds(self, question: Question, reason: Reason, message: str) -> tuple[Answer, ...]:
+        """Return the TDP bound for every setting, and why there is nothing better."""
+        summary = translate.bound(question.inputs, question.profile, self._now())
+        return tuple(Answer(setting, summary, reason, message) for setting in question.settings)
+
+    async def answers(self, questions: Sequence[Question]) -> list[tuple[Answer, ...]]:
+        """Return one answer per question and setting, by a bound where the deadline passes."""
+        digests = [question.digest for question in questions]
+        waiting = [
+            future
+            for question, digest in zip(questions, digests, strict=True)
+            if (future := self._start(question, digest)) is not None
+        ]
+        if waiting:
+            wrapped = [asyncio.wrap_future(future) for future in waiting]
+            await asyncio.wait(wrapped, timeout=self.deadline_s)
+        return [
+            self._collect(question, digest)
+            for question, digest in zip(questions, digests, strict=True)
+        ]
+
+    def _start(self, question: Question, digest: str) -> "Future[Any] | None":
+        """Begin what is missing, or join who began it already; None if nothing is to be awaited."""
+        known = self._known(digest, question.settings)
+        missing = tuple(setting for setting in question.settings if setting not in known)
+        if self.look is not None:
+            self.look(not missing)
+        if not missing:
+            return None
+        key = (digest, missing)
+        running = self._pending.get(key)
+        if running is None and len(self._pending) < MAX_PENDING:
+            running = self._pool.submit(self._compute, question, digest, missing)
+            self._pending[key] = running
+            running.add_done_callback(lambda _: self._pending.pop(key, None))
+        return running
+
+    def _collect(self, question: Question, digest: str) -> tuple[Answer, ...]:
+        known = self._known(digest, question.settings)
+        if len(known) < len(question.settings):
+            why = f"no estimate within {self.deadline_s * 1000:.0f} ms; the next one finds it ready"
+            late = self.bounds(question, Reason.ESTIMATOR_TIMEOUT, why)
+            known = {answer.setting: answer for answer in late} | known
+        return tuple(known[setting] for setting in question.settings)
+
+    def _known(self, digest: str, settings: Sequence[Setting]) -> dict[Setting, Answer]:
+        with self._lock:
+            found = self._cache.get(digest)
+            if found is None:
+                return {}
+            self._cache.move_to_end(digest)
+            return {setting: found[setting] for setting in settings if setting in found}
+
+    def _compute(
+        self, question: Question, digest: str, settings: tuple[Setting, ...]
+    ) -> dict[Setting, Answer]:
+        started = time.perf_counter()
+        computed = translate.answers(
+            question.inputs, question.profile, settings, question.config, self._now()
+        )
+        fresh = {answer.setting: answer for answer in computed}
+        with self._lock:
+            self._cache.setdefault(digest, {}).update(fresh)
+            self._cache.move_to_end(digest)
+            while len(self._cache) > self._capacity:
+                self._cache.popitem(last=False)
+        if self.observe is not None:
+            task, first = question.inputs.task or "Unknown", computed[0]
+            seconds = time.perf_counter() - started
+            self.observe(first.summary.method, str(first.reason), task, seconds)
+        return fresh

@@ -1,0 +1,308 @@
+"""Which GPU a node has: labels of many dialects -> profile name, partition, sharing.
+
+The first dialect that matches wins; two that disagree are a conflict, which is shown and taken for
+the profile of the higher TDP. Odd text never raises: it matches nothing. Clouds' dialects are data
+(`nodeSelectorTerms`); product names and device ids have rules of their own and live here.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+from pydantic import Field
+
+from energaizer_operator.names import (
+    LABEL_AMD_PRODUCT,
+    LABEL_GPU_PROFILE,
+    LABEL_NVIDIA_PRODUCT,
+    RESOURCE_AMD,
+    RESOURCE_INTEL_PREFIX,
+)
+from energaizer_operator.owners import gpu_requests
+from energaizer_operator.resources.gpuprofile import GPUProfile, NodeSelectorTerm, Partition
+from energaizer_operator.schema import AsList, AsMap, AsSet, Base, ObjectName
+
+GFD_COUNT: Final = "nvidia.com/gpu.count"
+GFD_REPLICAS: Final = "nvidia.com/gpu.replicas"
+GFD_SHARING: Final = "nvidia.com/gpu.sharing-strategy"
+AMD_PRODUCT: Final = (LABEL_AMD_PRODUCT, f"beta.{LABEL_AMD_PRODUCT}")
+AMD_DEVICE: Final = ("amd.com/gpu.device-id", "beta.amd.com/gpu.device-id")
+INTEL_PRODUCT: Final = "gpu.intel.com/product"
+INTEL_COUNT: Final = "gpu.intel.com/device.count"
+_PRODUCT_KEYS = (LABEL_NVIDIA_PRODUCT, *AMD_PRODUCT, INTEL_PRODUCT)
+_COUNT_KEYS = (
+    GFD_COUNT,
+    INTEL_COUNT,
+    "karpenter.k8s.aws/instance-gpu-count",
+    "eks.amazonaws.com/instance-gpu-count",
+)
+_GPU_KEYS = (
+    *_PRODUCT_KEYS,
+    *AMD_DEVICE,
+    *_COUNT_KEYS,
+    "nvidia.com/gpu.present",
+    "cloud.google.com/gke-accelerator",
+    "karpenter.k8s.aws/instance-gpu-name",
+    "eks.amazonaws.com/instance-gpu-name",
+    "gpu.nvidia.com/model",
+    "gpu.nvidia.com/class",
+    "kubernetes.azure.com/accelerator",
+)
+_VENDOR_PREFIXES = ("nvidia-", "tesla-")
+_MAX_DIGITS = 6
+
+
+@dataclass(frozen=True)
+class Product:
+    """A product value of a label, taken apart."""
+
+    key: str
+    """The name as it is compared: no vendor, no suffix, no case."""
+    partition: str | None = None
+    """`1g.10gb` of a MIG slice."""
+    shared: bool = False
+    usable: bool = True
+    """False where MIG is on without a usable layout (`-MIG-INVALID`)."""
+
+
+@dataclass(frozen=True)
+class Identification:
+    """What the labels of one node say about its GPUs."""
+
+    profile: str | None = None
+    partition: str | None = None
+    shared: bool = False
+    usable: bool = True
+    gpus: int | None = None
+    """Boards that the labels count; None if they do not."""
+    terms: tuple[tuple[str, str], ...] = ()
+    """Labels that name the profile, strongest dialect first, for `status.observedTerms`."""
+    conflict: tuple[str, ...] = ()
+    """All profiles that the labels name, if they name several."""
+    gpu_node: bool = False
+    """Whether the labels speak of a GPU at all, known or not."""
+
+
+class Identity(Base):
+    """How the GPU of one built-in profile is recognised: the shipped part of a GPUProfile."""
+
+    resource_names: Annotated[tuple[ObjectName, ...], AsSet(8)] = ()
+    product_names: Annotated[tuple[str, ...], AsSet(32)] = ()
+    device_ids: Annotated[tuple[str, ...], AsSet(16)] = Field(default=(), alias="deviceIDs")
+    device_product_names: Annotated[tuple[str, ...], AsSet(16)] = ()
+    node_selector_terms: Annotated[tuple[NodeSelectorTerm, ...], AsList(8)] = ()
+    partitions: Annotated[tuple[Partition, ...], AsMap(16, "name")] = ()
+
+
+def identities(data: Mapping[str, Any]) -> dict[str, Identity]:
+    """Return the shipped identities by profile name, from parsed profiles/identities.yaml."""
+    return {name: Identity.model_validate(entry) for name, entry in data.items()}
+
+
+def parse_product(text: str) -> Product:
+    """Return a product value of a label, taken apart; never raises."""
+    name = text.strip().casefold()
+    for old, new in ((" ", "-"), ("_", "-"), ("(", ""), (")", "")):
+        name = name.replace(old, new)
+    shared = name.endswith("-shared")
+    name, _, partition = name.removesuffix("-shared").partition("-mig-")
+    for prefix in _VENDOR_PREFIXES:
+        name = name.removeprefix(prefix)
+    invalid = partition == "invalid"
+    return Product(name, None if invalid else partition or None, shared, not invalid)
+
+
+class Catalogue:
+    """All GPUProfiles, indexed by what labels say; only read once it is made."""
+
+    def __init__(self, profiles: Iterable[GPUProfile]) -> None:
+        """Index the profiles."""
+        self.profiles: Final = {profile.metadata.name: profile for profile in profiles}
+        self._products: dict[str, set[str]] = {}
+        self._devices: dict[str, set[str]] = {}
+        for name, profile in self.profiles.items():
+            for product in profile.spec.product_names:
+                self._products.setdefault(parse_product(product).key, set()).add(name)
+            for device in profile.spec.device_ids:
+                self._devices.setdefault(device, set()).add(name)
+
+    def identify(self, labels: Mapping[str, str]) -> Identification:
+        """Return what the labels of a node say about its GPUs."""
+        found = list(self._matches(labels))
+        named = sorted({name for _, _, name in found})
+        profile = found[0][2] if found else None
+        if len(named) > 1:
+            profile = max(named, key=self._tdp)
+        product = next((parse_product(labels[key]) for key in _PRODUCT_KEYS if key in labels), None)
+        return Identification(
+            profile=profile,
+            partition=product.partition if product else None,
+            shared=_shared(labels) or bool(product and product.shared),
+            usable=product.usable if product else True,
+            gpus=_gpus(labels),
+            terms=tuple(dict.fromkeys((key, value) for key, value, name in found)),
+            conflict=tuple(named) if len(named) > 1 else (),
+            gpu_node=bool(found) or any(_is_gpu_label(key) for key in labels),
+        )
+
+    def _matches(self, labels: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+        """Yield key, value and profile of each label that names one, strongest dialect first."""
+        own = labels.get(LABEL_GPU_PROFILE)
+        if own in self.profiles:
+            yield LABEL_GPU_PROFILE, own, own
+        for key in (*_PRODUCT_KEYS, *AMD_DEVICE):
+            if key in labels:
+                for name in sorted(self._named(key, labels[key])):
+                    yield key, labels[key], name
+        for key in sorted(labels):
+            for prefix in AMD_PRODUCT:
+                if key.startswith(f"{prefix}."):  # a node with several kinds: name in the key
+                    product = parse_product(key.removeprefix(f"{prefix}."))
+                    for name in sorted(self._products.get(product.key, ())):
+                        yield key, labels[key], name
+        for name in sorted(self.profiles):
+            for term in self.profiles[name].spec.node_selector_terms:
+                if _holds(term, labels):
+                    key = term.match_expressions[0].key
+                    yield key, labels[key], name
+
+    def _named(self, key: str, value: str) -> set[str]:
+        """Return the profiles that one label may stand for."""
+        if key == LABEL_GPU_PROFILE:
+            return {value} & self.profiles.keys()
+        if key in _PRODUCT_KEYS:
+            return self._products.get(parse_product(value).key, set())
+        if key in AMD_DEVICE:
+            return self._devices.get(value.casefold().removeprefix("0x"), set())
+        named = set()
+        for name, profile in self.profiles.items():
+            expressions = [e for t in profile.spec.node_selector_terms for e in t.match_expressions]
+            observed = profile.status.observed_terms
+            if any(
+                e.key == key and (value in e.values or not e.values) for e in expressions
+            ) or any(term.key == key and term.value == value for term in observed):
+                named.add(name)
+        return named
+
+    def possible(
+        self, pod_spec: Mapping[str, Any], allowed: Collection[str] | None = None
+    ) -> frozenset[str]:
+        """Return the profiles on which the scheduler may still put a pod.
+
+        Vendor by the resource that is asked for, then `allowed`, nodeSelector and required node
+        affinity. A demand that we do not understand, or on a label that names no GPU of ours,
+        excludes nothing: the charge is of the dearest GPU that is possible.
+        """
+        resources = gpu_requests(pod_spec)
+        names = {name for name in self.profiles if not resources or self._asked(name, resources)}
+        if allowed is not None:
+            names &= set(allowed)
+        for key, value in _mapping(pod_spec.get("nodeSelector")).items():
+            names &= self._left({"key": key, "operator": "In", "values": [value]}, names)
+        affinity = _mapping(_mapping(pod_spec.get("affinity")).get("nodeAffinity"))
+        required = _mapping(affinity.get("requiredDuringSchedulingIgnoredDuringExecution"))
+        terms = [term for term in _list(required.get("nodeSelectorTerms")) if _mapping(term)]
+        if not terms:
+            return frozenset(names)
+        left: set[str] = set()
+        for term in terms:
+            of_term = set(names)
+            for expression in _list(_mapping(term).get("matchExpressions")):
+                of_term &= self._left(_mapping(expression), of_term)
+            left |= of_term
+        return frozenset(left)
+
+    def _left(self, expression: Mapping[str, Any], names: set[str]) -> set[str]:
+        """Return which of the profiles one demand on node labels leaves possible."""
+        key, operator = expression.get("key"), expression.get("operator")
+        values = [value for value in _list(expression.get("values")) if isinstance(value, str)]
+        if not isinstance(key, str) or not values:
+            return names
+        if operator == "In":
+            named = set().union(*(self._named(key, value) for value in values))
+            unknown = not all(self._named(key, value) for value in values)
+            return names if unknown else names & named
+        if operator == "NotIn":
+            return {name for name in names if not self._all_nodes_carry(name, key, values)}
+        return names
+
+    def _all_nodes_carry(self, name: str, key: str, values: list[str]) -> bool:
+        status = self.profiles[name].status
+        carriers = sum(
+            term.nodes for term in status.observed_terms if term.key == key and term.value in values
+        )
+        return bool(status.nodes) and carriers >= (status.nodes or 0)
+
+    def _asked(self, name: str, resources: Iterable[str]) -> bool:
+        spec = self.profiles[name].spec
+        vendors = {_vendor(resource) for resource in resources}
+        return spec.vendor in vendors or bool(set(spec.resource_names) & set(resources))
+
+    def _tdp(self, name: str) -> tuple[int, str]:
+        return self.profiles[name].spec.thermal_design_power_watts, name
+
+    def remedies(self) -> dict[str, str]:
+        """Return, per profile, the nodeSelector that chooses it alone, where one label can."""
+        texts = {}
+        for name, profile in self.profiles.items():
+            observed = sorted(profile.status.observed_terms, key=lambda term: -term.nodes)
+            pairs = [(term.key, term.value) for term in observed]
+            for term in profile.spec.node_selector_terms:
+                first = term.match_expressions[0]
+                if len(term.match_expressions) == 1 and first.values:
+                    pairs.append((first.key, first.values[0]))
+            pairs.sort(key=lambda pair: pair[0] != LABEL_GPU_PROFILE)
+            for key, value in pairs:
+                if self._named(key, value) == {name}:
+                    texts[name] = f"nodeSelector {key}: {value}"
+                    break
+        return texts
+
+
+def _vendor(resource: str) -> str:
+    if resource == RESOURCE_AMD:
+        return "AMD"
+    return "Intel" if resource.startswith(RESOURCE_INTEL_PREFIX) else "NVIDIA"
+
+
+def _holds(term: NodeSelectorTerm, labels: Mapping[str, str]) -> bool:
+    return all(
+        expression.key in labels
+        and (expression.operator == "Exists" or labels[expression.key] in expression.values)
+        for expression in term.match_expressions
+    )
+
+
+def _is_gpu_label(key: str) -> bool:
+    return key in _GPU_KEYS or key.startswith(tuple(f"{prefix}." for prefix in AMD_PRODUCT))
+
+
+def _shared(labels: Mapping[str, str]) -> bool:
+    replicas = _number(labels.get(GFD_REPLICAS)) or 1
+    return labels.get(GFD_SHARING, "none") not in ("none", "") or replicas > 1
+
+
+def _gpus(labels: Mapping[str, str]) -> int | None:
+    for key in _COUNT_KEYS:
+        count = _number(labels.get(key))
+        if count is not None:
+            return count
+    for prefix in AMD_PRODUCT:
+        counts = [_number(labels[key]) for key in labels if key.startswith(f"{prefix}.")]
+        if counts:
+            return sum(count or 0 for count in counts)
+    return None
+
+
+def _number(text: str | None) -> int | None:
+    if text and text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS:
+        return int(text)
+    return None
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else []

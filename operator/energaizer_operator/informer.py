@@ -1,0 +1,302 @@
+"""A local copy of what we need to know of the cluster, kept current by watches.
+
+Each kind has one `Store`: it lists page by page, projects each object to a small record and drops
+the rest, then follows a watch. Bookmarks keep the place, 410 lists again, and what vanished in
+between is noticed. Readers are synchronous and never wait; who must react subscribes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from energaizer_operator.cluster import Cluster, ClusterError, Expired, Object
+from energaizer_operator.kinds import (
+    AIWORKLOADS,
+    ENERGYPOLICIES,
+    GPUPROFILES,
+    NAMESPACES,
+    NODES,
+    PODS,
+    WORKLOADS,
+    ApiResource,
+)
+from energaizer_operator.names import GROUP, LABEL_WORKLOAD
+
+log = logging.getLogger(__name__)
+
+Record = TypeVar("Record")
+Key = tuple[str, str]
+"""Namespace, or an empty string, and name."""
+
+_RETRY_LEAST_S, _RETRY_MOST_S = 1.0, 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRecord:
+    """A whole object of one of our own kinds, which are few and small."""
+
+    namespace: str
+    name: str
+    uid: str
+    version: str
+    body: Object
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataRecord:
+    """Name and labels of a node or namespace."""
+
+    name: str
+    labels: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadRecord:
+    """What we follow of a pod or of an object that makes pods: whose it is, where it runs."""
+
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+    workload: str
+    """Value of our label: the name of its AIWorkload."""
+    generation: int
+    annotations: tuple[tuple[str, str], ...]
+    """Those of our group, which are inputs."""
+    controlled: bool
+    """Whether another object controls it."""
+    node: str = ""
+    phase: str = ""
+
+
+def object_record(body: Object) -> ObjectRecord:
+    """Keep one of our own objects, without the field managers, which are half of its size."""
+    metadata = dict(body["metadata"])
+    metadata.pop("managedFields", None)
+    return ObjectRecord(
+        namespace=metadata.get("namespace", ""),
+        name=metadata["name"],
+        uid=metadata.get("uid", ""),
+        version=metadata.get("resourceVersion", ""),
+        body={**body, "metadata": metadata},
+    )
+
+
+def metadata_record(body: Object) -> MetadataRecord:
+    """Keep name and labels."""
+    metadata = body["metadata"]
+    return MetadataRecord(metadata["name"], metadata.get("labels") or {})
+
+
+def workload_record(body: Object) -> WorkloadRecord:
+    """Keep what we follow of a pod or of an object that makes pods."""
+    metadata = body["metadata"]
+    pod = body["kind"] == PODS.kind
+    ours = (
+        (key, value)
+        for key, value in (metadata.get("annotations") or {}).items()
+        if key.startswith(f"{GROUP}/")
+    )
+    return WorkloadRecord(
+        kind=body["kind"],
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        workload=(metadata.get("labels") or {}).get(LABEL_WORKLOAD, ""),
+        generation=metadata.get("generation", 0),
+        annotations=tuple(sorted(ours)),
+        controlled=any(owner.get("controller") for owner in metadata.get("ownerReferences") or ()),
+        node=body.get("spec", {}).get("nodeName", "") if pod else "",
+        phase=body.get("status", {}).get("phase", "") if pod else "",
+    )
+
+
+@dataclass
+class Store(Generic[Record]):
+    """The current records of one kind."""
+
+    resource: ApiResource
+    project: Callable[[Object], Record]
+    labels: str = ""
+    metadata_only: bool = False
+    synced: bool = False
+    """Whether the first list is complete."""
+    last_event: float = 0.0
+    """When the API server last said anything about this kind, seconds since the epoch."""
+    _records: dict[Key, Record] = field(default_factory=dict)
+    _versions: dict[Key, str] = field(default_factory=dict)
+    _listeners: list[Callable[[Key, Record], None]] = field(default_factory=list)
+    _first: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def get(self, name: str, namespace: str = "") -> Record | None:
+        """Return a record, or None."""
+        return self._records.get((namespace, name))
+
+    def values(self) -> list[Record]:
+        """Return all records, in order of their keys."""
+        return [self._records[key] for key in sorted(self._records)]
+
+    def keys(self) -> list[Key]:
+        """Return all keys, in order."""
+        return sorted(self._records)
+
+    def __iter__(self) -> Iterator[Record]:
+        """Iterate over all records, in order of their keys."""
+        return iter(self.values())
+
+    def __len__(self) -> int:
+        """Return the number of records."""
+        return len(self._records)
+
+    def subscribe(self, listener: Callable[[Key, Record], None]) -> None:
+        """Call `listener` for each record that comes, changes or goes, on the event loop.
+
+        It gets the key and the record, the last one that was known if the object went. A change
+        that the projection does not see is none.
+        """
+        self._listeners.append(listener)
+
+    async def wait(self) -> None:
+        """Return once the first list is complete."""
+        await self._first.wait()
+
+    def offer(self, change: str, body: Object) -> None:
+        """Take one object in and tell the listeners, unless it is as we know it."""
+        metadata = body["metadata"]
+        key = (metadata.get("namespace", ""), metadata["name"])
+        version = str(metadata.get("resourceVersion", ""))
+        if change == "DELETED":
+            self._forget(key)
+        elif self._versions.get(key) != version:
+            old, new = self._records.get(key), self.project(body)
+            self._records[key], self._versions[key] = new, version
+            if new != old:
+                self._tell(key, new)
+
+    async def run(self, cluster: Cluster) -> None:
+        """List and watch for ever; every failure is logged and tried again."""
+        pause = _RETRY_LEAST_S
+        version = ""
+        while True:
+            try:
+                if not version:
+                    version = await self._list(cluster)
+                version = await self._follow(cluster, version)
+                pause = _RETRY_LEAST_S
+            except Expired:
+                version = ""
+            except ClusterError as error:
+                log.warning("%s: %s; again in %.0f s", self.resource.plural, error, pause)
+                await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311, spreads load
+                pause = min(2 * pause, _RETRY_MOST_S)
+
+    async def _list(self, cluster: Cluster) -> str:
+        """Read all objects, forget those that are gone, return the version to watch from."""
+        seen: set[Key] = set()
+        version = ""
+        pages = cluster.pages(self.resource, labels=self.labels, metadata_only=self.metadata_only)
+        async for page in pages:
+            for body in page.items:
+                seen.add((body["metadata"].get("namespace", ""), body["metadata"]["name"]))
+                self.offer("LISTED", body)
+            version = page.resource_version
+            self.last_event = time.time()
+        for key in set(self._records) - seen:
+            self._forget(key)
+        self.synced = True
+        self._first.set()
+        return version
+
+    async def _follow(self, cluster: Cluster, version: str) -> str:
+        """Take in one watch until the server ends it; return the version to go on from."""
+        changes = cluster.watch(
+            self.resource, version, labels=self.labels, metadata_only=self.metadata_only
+        )
+        async for change in changes:
+            self.last_event = time.time()
+            if change.type != "BOOKMARK":
+                self.offer(change.type, change.object)
+            version = str(change.object["metadata"]["resourceVersion"])
+        return version
+
+    def _forget(self, key: Key) -> None:
+        record = self._records.pop(key, None)
+        self._versions.pop(key, None)
+        if record is not None:
+            self._tell(key, record)
+
+    def _tell(self, key: Key, record: Record) -> None:
+        for listener in self._listeners:
+            listener(key, record)
+
+
+@dataclass
+class Informer:
+    """The stores of one process; a store that nobody needs is None."""
+
+    aiworkloads: Store[ObjectRecord] = field(
+        default_factory=lambda: Store(AIWORKLOADS, object_record)
+    )
+    gpuprofiles: Store[ObjectRecord] = field(
+        default_factory=lambda: Store(GPUPROFILES, object_record)
+    )
+    energypolicies: Store[ObjectRecord] = field(
+        default_factory=lambda: Store(ENERGYPOLICIES, object_record)
+    )
+    namespaces: Store[MetadataRecord] = field(
+        default_factory=lambda: Store(NAMESPACES, metadata_record, metadata_only=True)
+    )
+    nodes: Store[MetadataRecord] | None = field(
+        default_factory=lambda: Store(NODES, metadata_record, metadata_only=True)
+    )
+    workloads: tuple[Store[WorkloadRecord], ...] = field(
+        default_factory=lambda: tuple(
+            Store(resource, workload_record, labels=LABEL_WORKLOAD) for resource in WORKLOADS
+        )
+    )
+    """Jobs, Deployments, StatefulSets and pods that carry our label."""
+
+    @classmethod
+    def for_webhook(cls) -> Informer:
+        """Return stores of our kinds and of namespaces: all that admission looks at."""
+        return cls(nodes=None, workloads=())
+
+    @property
+    def stores(
+        self,
+    ) -> tuple[Store[ObjectRecord] | Store[MetadataRecord] | Store[WorkloadRecord], ...]:
+        """All stores of this process."""
+        kinds = (
+            self.aiworkloads,
+            self.gpuprofiles,
+            self.energypolicies,
+            self.namespaces,
+            self.nodes,
+        )
+        return (*(store for store in kinds if store is not None), *self.workloads)
+
+    @property
+    def synced(self) -> bool:
+        """Whether every first list is complete."""
+        return all(store.synced for store in self.stores)
+
+    def oldest_event(self) -> float:
+        """Return when the quietest watch last heard anything, seconds since the epoch."""
+        return min(store.last_event for store in self.stores)
+
+    async def wait(self) -> None:
+        """Return once every first list is complete."""
+        for store in self.stores:
+            await store.wait()
+
+    async def run(self, cluster: Cluster) -> None:
+        """Keep all stores current for ever."""
+        async with asyncio.TaskGroup() as group:
+            for store in self.stores:
+                group.create_task(store.run(cluster), name=f"watch {store.resource.plural}")

@@ -1,0 +1,282 @@
+"""Manifests -> subjects and their world, without a cluster: what `kubectl energaizer` judges.
+
+Files are read as the cluster would see them: an AIWorkload finds its Job in the same files, a
+ConfigMap holds its configuration, GPUProfiles and EnergyPolicies are the world. Only a misspelt key
+is treated otherwise: the cluster ignores it in silence, while here somebody is waiting to be told.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from energaizer_operator import estimation, names, owners
+from energaizer_operator.decision import Subject, World, prepare
+from energaizer_operator.manifests import Manifest, ManifestError
+from energaizer_operator.owners import Description
+from energaizer_operator.resources.aiworkload import AIWorkload
+from energaizer_operator.resources.energypolicy import EnergyPolicy
+from energaizer_operator.resources.gpuprofile import GPUProfile
+from energaizer_operator.schema import Resource
+
+CONFIG_KEY = "config.json"
+_PREFIX = f"{names.GROUP}/"
+_KNOWN = frozenset(
+    value
+    for key, value in vars(names).items()
+    if key.startswith(("ANNOTATION_", "LABEL_")) and str(value).startswith(_PREFIX)
+)
+R = TypeVar("R", bound=Resource)
+
+
+@dataclass(frozen=True)
+class Item:
+    """A subject, and where it stands in the files."""
+
+    subject: Subject
+    place: str
+
+
+@dataclass
+class Contents:
+    """What some files hold."""
+
+    workloads: list[tuple[Manifest, Description, tuple[Mapping[str, str], ...]]] = field(
+        default_factory=list
+    )
+    aiworkloads: list[tuple[Manifest, AIWorkload]] = field(default_factory=list)
+    profiles: list[GPUProfile] = field(default_factory=list)
+    policies: list[EnergyPolicy] = field(default_factory=list)
+    configs: dict[tuple[str, str], str] = field(default_factory=dict)
+    namespaces: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    ignored: list[str] = field(default_factory=list)
+    """Places of objects that have nothing to do with energy."""
+
+
+def sort(manifests: Iterable[Manifest]) -> Contents:
+    """Return manifests by what they are to us.
+
+    Raises:
+        ManifestError: One of our kinds breaks its schema, or a key of ours is misspelt.
+    """
+    found = Contents()
+    for manifest in manifests:
+        _sort(manifest, found)
+    return found
+
+
+def items(contents: Contents) -> tuple[Item, ...]:
+    """Return every subject: workloads with their AIWorkload, then AIWorkloads of their own.
+
+    Raises:
+        ManifestError: An AIWorkload names a workload that another one describes already.
+    """
+    taken: set[int] = set()
+    found: list[Item] = []
+    for manifest, described, annotations in contents.workloads:
+        index, workload = _describing(contents, manifest, described) or (-1, None)
+        taken.add(index)
+        found.append(_item(contents, manifest, workload, described, annotations))
+    for index, (manifest, workload) in enumerate(contents.aiworkloads):
+        if index not in taken:
+            found.append(_item(contents, manifest, workload))
+    return tuple(found)
+
+
+def namespace_labels(contents: Contents, namespace: str) -> Mapping[str, str]:
+    """Return the labels of a namespace; one that is not in the files has opted in, we assume."""
+    assumed = {names.LABEL_ADMISSION: str(names.Admission.ENABLED)}
+    labels = contents.namespaces.get(namespace, assumed)
+    return {**labels, names.LABEL_NAMESPACE_NAME: namespace}
+
+
+def profiles(contents: Contents) -> dict[str, GPUProfile]:
+    """Return every known GPU: those of the catalogue, and those of the files instead of them."""
+    known = {profile.metadata.name: profile for profile in estimation.catalogue()}
+    return known | {profile.metadata.name: profile for profile in contents.profiles}
+
+
+def named(contents: Contents, gpus: Sequence[str]) -> tuple[str, ...]:
+    """Return names of profiles for names and aliases of GPUs.
+
+    Raises:
+        EstimateError: A name is in no file and no catalogue.
+    """
+    known = profiles(contents)
+    wanted = (name if name in known else estimation.canonical(name) for name in gpus)
+    return tuple(dict.fromkeys(wanted))
+
+
+def world(contents: Contents, gpus: Sequence[str] = ()) -> World:
+    """Return the world of some files, whose cluster has `gpus`, else the files' own, else all."""
+    known = profiles(contents)
+    own = [profile.metadata.name for profile in contents.profiles]
+    return World.of(known.values(), contents.policies, named(contents, gpus) or own or known)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which GPUs a workload is estimated on."""
+
+    names: tuple[str, ...]
+    compared: bool
+    """Nobody named one: those that cannot run it are left out in silence."""
+
+
+def choose(item: Item, contents: Contents, gpus: Sequence[str]) -> Choice:
+    """Return the GPUs that somebody named: the manifest, else `gpus`, else the files; else all.
+
+    Raises:
+        ManifestError: The manifest excludes what `gpus` name, or all that is known.
+        EstimateError: A name is in no file and no catalogue.
+    """
+    known = profiles(contents)
+    case = prepare(item.subject, World.of(known.values(), (), known))
+    left, resource = case.reachable, case.resolution.inputs.resource_name
+    if not left:
+        raise ManifestError(
+            f"{item.place}: no known GPU is left by its resource, nodeSelector, affinity and "
+            "allowedProfiles; see `kubectl energaizer profiles`, or add a GPUProfile to the files"
+        )
+    wanted = named(contents, gpus)
+    if excluded := sorted(set(wanted) - left):
+        allowed = ", ".join(sorted(left)[:6])
+        raise ManifestError(f"{item.place}: excludes {', '.join(excluded)}; it allows {allowed}")
+    if wanted:
+        return Choice(wanted, compared=False)
+    asked = {
+        name
+        for name, profile in known.items()
+        if not resource or resource in profile.spec.resource_names
+    }
+    own = {profile.metadata.name for profile in contents.profiles} & left
+    if left < asked or own:
+        return Choice(tuple(sorted(own or left)), compared=False)
+    return Choice(tuple(sorted(left)), compared=True)
+
+
+def _item(
+    contents: Contents,
+    manifest: Manifest,
+    workload: AIWorkload | None,
+    described: Description | None = None,
+    annotations: tuple[Mapping[str, str], ...] = (),
+) -> Item:
+    labels = namespace_labels(contents, manifest.namespace)
+    config = _config(contents, workload, manifest.namespace)
+    return Item(Subject(described, workload, labels, annotations, config), manifest.place)
+
+
+def _sort(manifest: Manifest, found: Contents) -> None:
+    kind, body = manifest.kind, manifest.object
+    if kind == names.Kind.AI_WORKLOAD:
+        _check_keys(manifest, manifest.object.get("metadata"))
+        found.aiworkloads.append((manifest, _model(AIWorkload, manifest)))
+    elif kind == names.Kind.GPU_PROFILE:
+        found.profiles.append(_model(GPUProfile, manifest))
+    elif kind == names.Kind.ENERGY_POLICY:
+        found.policies.append(_model(EnergyPolicy, manifest))
+    elif kind == "ConfigMap":
+        text = (body.get("data") or {}).get(CONFIG_KEY)
+        if isinstance(text, str):
+            found.configs[manifest.namespace, manifest.name] = text
+    elif kind == "Namespace":
+        found.namespaces[manifest.name] = body["metadata"].get("labels") or {}
+    else:
+        _sort_workload(manifest, found)
+
+
+def _sort_workload(manifest: Manifest, found: Contents) -> None:
+    body = manifest.object
+    above: tuple[Mapping[str, str], ...] = ()
+    if manifest.kind == "CronJob":
+        body, above = _job_of(manifest)
+    described = owners.describe(body)
+    if described is None:
+        found.ignored.append(manifest.place)
+        return
+    template = _map(_map(body.get("spec")).get("template"))
+    for metadata in (manifest.object.get("metadata"), template.get("metadata")):
+        _check_keys(manifest, metadata)
+    found.workloads.append((manifest, described, above))
+
+
+def _job_of(manifest: Manifest) -> tuple[dict[str, Any], tuple[Mapping[str, str], ...]]:
+    """Return the Job that a CronJob makes, and the annotations above it."""
+    template = _map(_map(manifest.object.get("spec")).get("jobTemplate"))
+    metadata = {
+        **_map(template.get("metadata")),
+        "name": manifest.name,
+        "namespace": manifest.namespace,
+    }
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata}
+    annotations = _map(manifest.object["metadata"].get("annotations"))
+    return {**job, "spec": _map(template.get("spec"))}, (annotations,)
+
+
+def _model(model: type[R], manifest: Manifest) -> R:
+    try:
+        return model.model_validate(manifest.object)
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_input=False, include_context=False)
+        lines = [f"{_path(fault['loc'])}: {_plain(fault['msg'])}" for fault in faults[:4]]
+        raise ManifestError(f"{manifest.place}: {'; '.join(lines)}") from None
+
+
+def _path(loc: Sequence[int | str]) -> str:
+    path = ""
+    for part in loc:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+    return path or "object"
+
+
+def _plain(message: str) -> str:
+    """Return pydantic's sentence in the words of a manifest."""
+    if message == "Extra inputs are not permitted":
+        return "no such field; see `kubectl explain` for those there are"
+    return message.removeprefix("Value error, ").replace("Input should", "it should")
+
+
+def _check_keys(manifest: Manifest, metadata: Any) -> None:
+    """Raise on a label or annotation in our group that nobody reads or writes."""
+    for part in ("annotations", "labels"):
+        for key in _map(_map(metadata).get(part)):
+            if key.startswith(_PREFIX) and key not in _KNOWN:
+                close = get_close_matches(key, _KNOWN, n=1, cutoff=0.6)
+                advice = f'did you mean "{close[0]}"?' if close else "remove it"
+                raise ManifestError(f'{manifest.place}: unknown {part[:-1]} "{key}"; {advice}')
+
+
+def _describing(
+    contents: Contents, manifest: Manifest, described: Description
+) -> tuple[int, AIWorkload] | None:
+    """Return the AIWorkload of a workload: by reference, else by the workload's label."""
+    by_reference, by_label = [], []
+    for index, (other, workload) in enumerate(contents.aiworkloads):
+        if other.namespace != manifest.namespace:
+            continue
+        reference = workload.spec.workload_ref
+        if reference and (reference.kind, reference.name) == (manifest.kind, manifest.name):
+            by_reference.append((index, workload))
+        label = described.labels.get(names.LABEL_WORKLOAD)
+        if reference is None and label == workload.metadata.name:
+            by_label.append((index, workload))
+    if len(by_reference) > 1:
+        raise ManifestError(
+            f"{manifest.place}: described by several AIWorkloads "
+            f"({', '.join(workload.metadata.name for _, workload in by_reference)}); keep one"
+        )
+    return next(iter(by_reference + by_label), None)
+
+
+def _config(contents: Contents, workload: AIWorkload | None, namespace: str) -> str | None:
+    model = workload.spec.model if workload else None
+    if model is None or model.config_map_ref is None:
+        return None
+    return contents.configs.get((namespace, model.config_map_ref.name))
+
+
+def _map(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

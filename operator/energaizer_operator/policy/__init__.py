@@ -1,0 +1,29 @@
+"""Whether a workload may run: its charged estimate against the user's limits and the policies.
+
+The charge is that of the dearest option which the scheduler may still choose, so that no preference
+and no promise lowers it. The way out that a refusal names is one that would be admitted.
+"""
+
+from energaizer_operator.policy.charge import Charge, charge_of, charged, likely
+from energaizer_operator.policy.judgement import judge, within_limits, within_slowdown
+from energaizer_operator.policy.records import Action, Modes, Question, Verdict, Violation
+from energaizer_operator.policy.selection import defaults, matching, modes, selects
+
+__all__ = [
+    "Action",
+    "Charge",
+    "Modes",
+    "Question",
+    "Verdict",
+    "Violation",
+    "charge_of",
+    "charged",
+    "defaults",
+    "judge",
+    "likely",
+    "matching",
+    "modes",
+    "selects",
+    "within_limits",
+    "within_slowdown",
+]

@@ -1,0 +1,290 @@
+"""The judgement: limits of the user, then of the policies, then the way out."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from energaizer_operator.policy import wording
+from energaizer_operator.policy.charge import (
+    Charge,
+    charge_of,
+    dearest,
+    possible,
+    requested_replicas,
+)
+from energaizer_operator.policy.records import Action, Modes, Question, Verdict, Violation
+from energaizer_operator.policy.selection import modes
+from energaizer_operator.schema import Option
+
+_NUMBERS = ("maxEnergyJoules", "maxPowerWatts", "maxEnergyPerTokenMicrojoules")
+
+
+@dataclass(frozen=True)
+class _Ceiling:
+    """The limits of one policy, or of the user, in one shape."""
+
+    owner: str
+    action: Action
+    policy: str | None = None
+    energy_joules: int | None = None
+    power_watts: int | None = None
+    energy_per_token_microjoules: int | None = None
+    allowed_profiles: tuple[str, ...] | None = None
+    inputs_required: bool = False
+
+    @property
+    def numeric(self) -> bool:
+        limits = (self.energy_joules, self.power_watts, self.energy_per_token_microjoules)
+        return any(limit is not None for limit in limits)
+
+    def fits(self, option: Option, charge: Charge) -> bool:
+        per_token = charge.energy_per_token_microjoules
+        return (
+            _within(charge.energy_joules, self.energy_joules)
+            and _within(charge.power_watts, self.power_watts)
+            and _within(per_token, self.energy_per_token_microjoules)
+            and (self.allowed_profiles is None or option.profile in self.allowed_profiles)
+        )
+
+
+def judge(question: Question) -> Verdict:
+    """Return the verdict on one workload."""
+    in_force = modes(question.policies)
+    options = possible(question, in_force)
+    charged = dearest(options, lambda one: charge_of(one, in_force.uncertainty).energy_joules)
+    ceilings = list(_ceilings(question))
+    violations = list(_violations(question, in_force, options, ceilings))
+    bound = charged is not None and charged.estimate.method == "TDPBound"
+    if bound and in_force.on_estimator_failure == "Warn":
+        violations = [_softened(violation) for violation in violations]
+    if bound and in_force.on_estimator_failure == "Deny":
+        violations.append(_no_estimate(question))
+    action = max(
+        (violation.action for violation in violations),
+        key=lambda one: one.strength,
+        default=Action.ALLOW,
+    )
+    worst = [violation for violation in violations if violation.action is action]
+    alternative = None
+    remedy = ""
+    if charged is not None and worst and not all(one.limit == "requireInputs" for one in worst):
+        firm = [one for one in ceilings if one.action.strength >= action.strength]
+        alternative, remedy = _way_out(question, in_force, charged, firm)
+    if bound and worst and question.problems and not alternative:
+        remedy = (
+            f"{remedy} A prediction instead of the bound needs: {question.problems[0]}.".strip()
+        )
+    message = " Also ".join(f"{one.owner}: {one.message}" for one in worst)
+    return Verdict(
+        action=action,
+        charged=charged,
+        violations=tuple(violations),
+        message=f"{message} {remedy}".strip(),
+        warnings=_warnings(question, charged, violations, remedy if action is Action.WARN else ""),
+        alternative=alternative,
+    )
+
+
+def within_slowdown(options: Sequence[Option], max_slowdown_percent: int | None) -> list[Option]:
+    """Return the options, feasible ones marked `TooSlow` where they pass the slowdown.
+
+    Slowdown is against the fastest feasible option with the same number of replicas.
+    """
+    if max_slowdown_percent is None:
+        return list(options)
+    fastest: dict[int, int] = {}
+    for option in options:
+        estimate = option.estimate
+        if option.feasibility == "Feasible":
+            known = fastest.get(estimate.replicas, estimate.duration_seconds)
+            fastest[estimate.replicas] = min(known, estimate.duration_seconds)
+    return [
+        replace(option, feasibility="TooSlow")
+        if option.feasibility == "Feasible"
+        and 100 * option.estimate.duration_seconds
+        > fastest[option.estimate.replicas] * (100 + max_slowdown_percent)
+        else option
+        for option in options
+    ]
+
+
+def within_limits(question: Question) -> list[Option]:
+    """Return the options, feasible ones marked `OverLimit` where they would be refused."""
+    uncertainty = modes(question.policies).uncertainty
+    firm = [one for one in _ceilings(question) if one.action is Action.DENY]
+    return [
+        replace(option, feasibility="OverLimit")
+        if option.feasibility == "Feasible"
+        and not all(one.fits(option, charge_of(option, uncertainty)) for one in firm)
+        else option
+        for option in question.options
+    ]
+
+
+def _ceilings(question: Question) -> Iterator[_Ceiling]:
+    limits = question.limits
+    if limits is not None:
+        yield _Ceiling(
+            owner=f"limits of {question.workload}",
+            action=Action.DENY,
+            energy_joules=limits.max_energy_joules,
+            power_watts=limits.max_power_watts,
+        )
+    for policy in question.policies:
+        stated = policy.spec.limits
+        if stated is not None:
+            yield _Ceiling(
+                owner=f"energy policy {policy.metadata.name}",
+                action=Action(policy.spec.action),
+                policy=policy.metadata.name,
+                energy_joules=stated.max_energy_joules,
+                power_watts=stated.max_power_watts,
+                energy_per_token_microjoules=stated.max_energy_per_token_microjoules,
+                allowed_profiles=stated.allowed_profiles,
+                inputs_required=stated.require_inputs == "Required",
+            )
+
+
+def _violations(
+    question: Question, in_force: Modes, options: Sequence[Option], ceilings: Sequence[_Ceiling]
+) -> Iterator[Violation]:
+    slow = _slowdown(question, options)
+    if slow:
+        owner = f"limits of {question.workload}"
+        yield Violation(owner, "maxSlowdownPercent", Action.DENY, slow)
+    for ceiling in ceilings:
+        found = [*_of_rules(question, options, ceiling)]
+        found += _of_numbers(question, in_force, options, ceiling)
+        for limit, message in found:
+            yield Violation(ceiling.owner, limit, ceiling.action, message, ceiling.policy)
+
+
+def _of_rules(
+    question: Question, options: Sequence[Option], ceiling: _Ceiling
+) -> Iterator[tuple[str, str]]:
+    if ceiling.inputs_required and question.problems:
+        yield "requireInputs", wording.inputs(question.problems)
+    if ceiling.allowed_profiles is not None:
+        found = sorted({option.profile for option in options} - set(ceiling.allowed_profiles))
+        if found:
+            yield "allowedProfiles", wording.profiles(found, sorted(ceiling.allowed_profiles))
+
+
+def _of_numbers(
+    question: Question, in_force: Modes, options: Sequence[Option], ceiling: _Ceiling
+) -> Iterator[tuple[str, str]]:
+    """Yield each number that is passed, by the possible option that takes most of it."""
+    if not options:
+        if ceiling.numeric:
+            yield "noEstimate", "what it needs is unknown, since no GPUProfile is known; add one."
+        return
+
+    def most(of: Callable[[Charge], int]) -> tuple[int, str]:
+        worst = max(options, key=lambda one: of(charge_of(one, in_force.uncertainty)))
+        why = wording.basis(worst, question.problems)
+        return of(charge_of(worst, in_force.uncertainty)), why
+
+    if ceiling.energy_joules is not None:
+        need, why = most(lambda charge: charge.energy_joules)
+        if need > ceiling.energy_joules:
+            yield "maxEnergyJoules", wording.energy(need, ceiling.energy_joules, why)
+    if ceiling.power_watts is not None:
+        need, why = most(lambda charge: charge.power_watts)
+        if need > ceiling.power_watts:
+            yield "maxPowerWatts", wording.power(need, ceiling.power_watts, why)
+    limit = ceiling.energy_per_token_microjoules
+    if limit is not None:
+        # Without tokens (an encoder) there is nothing to limit; without inputs it is unknown.
+        need, why = most(lambda charge: charge.energy_per_token_microjoules or 0)
+        unknown = any(
+            option.estimate.method == "TDPBound"
+            and option.estimate.energy_per_token_microjoules is None
+            for option in options
+        )
+        if unknown:
+            text = question.problems[0] if question.problems else "only a bound is known"
+            yield "maxEnergyPerTokenMicrojoules", wording.per_token(None, limit, text)
+        elif need > limit:
+            yield "maxEnergyPerTokenMicrojoules", wording.per_token(need, limit, why)
+
+
+def _slowdown(question: Question, options: Sequence[Option]) -> str:
+    """Return why even the fastest possible option is too slow for the user; '' if it is not."""
+    most = question.limits.max_slowdown_percent if question.limits else None
+    runs = [one for one in question.options if one.feasibility in ("Feasible", "TooSlow")]
+    if most is None or not runs or not options:
+        return ""
+    best = min(runs, key=lambda one: one.estimate.duration_seconds)
+    fastest = min(options, key=lambda one: one.estimate.duration_seconds)
+    slower = 100 * fastest.estimate.duration_seconds / best.estimate.duration_seconds - 100
+    if slower <= most:
+        return ""
+    return (
+        f"takes {slower:.0f} % more time than the fastest candidate ({wording.run(fastest)}"
+        f" against {wording.run(best)}) but the limit is {most} %."
+    )
+
+
+def _softened(violation: Violation) -> Violation:
+    """Return a number's violation as a warning: a bound alone refuses nobody in this mode."""
+    if violation.action is not Action.DENY or violation.limit not in _NUMBERS:
+        return violation
+    return replace(violation, action=Action.WARN)
+
+
+def _no_estimate(question: Question) -> Violation:
+    policy = question.policies[0].metadata.name
+    why = question.problems[0] if question.problems else "no estimate could be made"
+    message = f"a bound is not enough here, and {why}."
+    return Violation(f"energy policy {policy}", "onEstimatorFailure", Action.DENY, message, policy)
+
+
+def _way_out(
+    question: Question, in_force: Modes, charged: Option, ceilings: Sequence[_Ceiling]
+) -> tuple[Option | None, str]:
+    """Return the cheapest option that would be admitted if it were chosen, and the words for it.
+
+    A clock or a cap is offered only where it would be charged. GPUs that the workload's own
+    selectors exclude come after those they allow, fewer replicas last.
+    """
+    replicas = requested_replicas(question.options)
+
+    def charge(option: Option) -> Charge:
+        return charge_of(option, in_force.uncertainty)
+
+    offers = sorted(
+        (
+            option
+            for option in question.options
+            if option.feasibility == "Feasible"
+            and (option.plain or in_force.declared_caps == "Trusted")
+        ),
+        key=lambda option: (
+            replicas - option.estimate.replicas,
+            not option.reachable,
+            charge(option).energy_joules,
+            option.name,
+        ),
+    )
+    now = {option.profile for option in possible(question, in_force)}
+    for option in offers:
+        if all(ceiling.fits(option, charge(option)) for ceiling in ceilings):
+            crowd = now != {option.profile}
+            return option, wording.way_out(question, charged, option, crowd)
+    smallest = min(offers, key=lambda option: charge(option).energy_joules, default=None)
+    return None, wording.no_way_out(charged, smallest)
+
+
+def _warnings(
+    question: Question, charged: Option | None, violations: Sequence[Violation], remedy: str
+) -> tuple[str, ...]:
+    texts = [f"{one.owner}: {one.message}" for one in violations if one.action is Action.WARN]
+    if texts and remedy:
+        texts.append(remedy)
+    bound = charged is not None and charged.estimate.method == "TDPBound"
+    if bound and question.policies and question.problems:
+        texts.append(f"energaizer knows only a bound, since {question.problems[0]}")
+    return wording.warnings(texts)
+
+
+def _within(need: int | None, limit: int | None) -> bool:
+    return need is None or limit is None or need <= limit

@@ -1,0 +1,165 @@
+"""What the environment tells the two processes, read once, checked, frozen.
+
+Every field is one environment variable: its name in capitals behind `ENERGAIZER_OPERATOR_`.
+Sequences are separated by commas. A variable of that prefix that names no field is an error, since
+a misspelt one would silently leave a default in force.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+)
+
+PREFIX = "ENERGAIZER_OPERATOR_"
+
+
+class SettingsError(ValueError):
+    """A variable has an illegal value or an unknown name; the message names the variable."""
+
+
+def _split(value: object) -> object:
+    """Return the parts of a comma-separated string, anything else as it is."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def _service_link(name: str, value: str) -> bool:
+    """Say whether the kubelet set this variable for a Service named like us, not our chart."""
+    links = ("_SERVICE_HOST", "_SERVICE_PORT", "_PORT_")
+    return value.startswith(("tcp://", "udp://", "sctp://")) or any(link in name for link in links)
+
+
+def _identity() -> str:
+    """Return a name that no other process has, two on one machine included."""
+    return f"{socket.gethostname()}-{secrets.token_hex(3)}"
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class Settings(BaseModel):
+    """Settings of the controller and the webhook; a default is what the chart would set."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    kubeconfig: Path | None = None
+    """Kubeconfig file of our account; absent: the pod's own account, else `KUBECONFIG`."""
+    context: str | None = None
+    """Context within the kubeconfig; absent: its current one."""
+    namespace: str = "energaizer-system"
+    """Our own namespace: Lease, Secret and Service live here, and it is never judged."""
+    identity: str = Field(default_factory=_identity)
+    """Name of this replica in the Lease and in events; unique among replicas."""
+
+    log_format: Literal["text", "json"] = "text"
+    """Form of a log line."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least level that is logged."""
+
+    request_timeout_s: PositiveFloat = 30.0
+    """Longest wait for an API request, s; a watch is not a request."""
+    page_size: PositiveInt = 500
+    """Objects of one page of a list; a page of 500 pods is about 3 MB."""
+    watch_timeout_s: PositiveInt = 290
+    """After this time the server ends a watch and we open it anew, s; below usual proxies' 300."""
+    watch_silence_s: PositiveFloat = 90.0
+    """A watch without event or bookmark this long is reopened, s; bookmarks come every 60."""
+
+    probe_address: str = ""
+    """Address of probes and metrics; empty is every address."""
+    probe_port: Port = 8081
+    """Port of `/livez` and `/readyz`; 0 takes a free one."""
+    metrics_port: Port = 8443
+    """Port of `/metrics`; 0 takes a free one."""
+    drain_s: Annotated[float, Field(ge=0, le=25)] = 5.0
+    """Time between not ready and the end of serving at SIGTERM, s."""
+
+    workers: PositiveInt = 10
+    """Objects that the leader reconciles at the same time."""
+    estimator_threads: PositiveInt = 2
+    """Threads on which the leader estimates."""
+    resync_s: PositiveFloat = 600.0
+    """Every object is reconciled again after this time, s."""
+    audit_s: PositiveFloat = 300.0
+    """Between two searches for GPU workloads that have no AIWorkload, s."""
+    lease_duration_s: PositiveInt = 15
+    """Age at which a Lease that nobody renewed may be taken over, s."""
+    lease_renew_deadline_s: PositiveFloat = 10.0
+    """A leader that could not renew for this long stops, s; below the duration."""
+    lease_retry_s: PositiveFloat = 2.0
+    """Between two attempts to take or renew the Lease, s."""
+    event_interval_s: PositiveFloat = 60.0
+    """Least time between two events of one object and reason, s."""
+
+    webhook_address: str = ""
+    """Address on which admission is served; empty is every address."""
+    webhook_port: Port = 9443
+    """Port on which admission is served; 0 takes a free one."""
+    webhook_service: str = "energaizer-webhook"
+    """Service through which the API server reaches admission; names the certificate."""
+    certificate_secret: str = "energaizer-webhook-certificate"  # noqa: S105, the name of an object
+    """Secret of our own namespace that holds the certificates."""
+    webhook_configuration: str = "energaizer"
+    """Name of both webhook configurations, whose `caBundle` the rotator keeps."""
+    validation_deadline_s: PositiveFloat = 1.5
+    """Time for one validating review, s; the API server waits 3."""
+    mutation_deadline_s: PositiveFloat = 1.0
+    """Time for one mutating review, s; the API server waits 2."""
+    estimate_deadline_s: PositiveFloat = 0.25
+    """Time for one estimate at admission, s; a late one fills the cache."""
+    estimate_cache_size: PositiveInt = 4096
+    """Estimates kept, by digest of their inputs."""
+    trusted_controllers: Names = (
+        "system:kube-controller-manager",
+        "system:serviceaccount:kube-system:job-controller",
+        "system:serviceaccount:kube-system:replicaset-controller",
+        "system:serviceaccount:kube-system:statefulset-controller",
+    )
+    """Users whose children of a judged workload are not judged again."""
+
+    @classmethod
+    def from_environment(
+        cls, environment: Mapping[str, str] | None = None, **options: object
+    ) -> Settings:
+        """Return the settings of `environment`, by default the process's own.
+
+        Args:
+            environment: Variables by name.
+            options: Fields that the command line states; they win.
+
+        Raises:
+            SettingsError: A variable has an illegal value or an unknown name.
+        """
+        variables = os.environ if environment is None else environment
+        given: dict[str, Any] = {
+            name.removeprefix(PREFIX).lower(): value
+            for name, value in variables.items()
+            if name.startswith(PREFIX) and value and not _service_link(name, value)
+        }
+        given |= options
+        if "kubeconfig" not in given and "KUBERNETES_SERVICE_HOST" not in variables:
+            given["kubeconfig"] = variables.get("KUBECONFIG") or "~/.kube/config"
+        if "kubeconfig" in given:
+            given["kubeconfig"] = Path(given["kubeconfig"]).expanduser()
+        try:
+            return cls(**given)
+        except ValidationError as error:
+            first = error.errors()[0]
+            variable = PREFIX + "_".join(str(part) for part in first["loc"]).upper()
+            raise SettingsError(f"{variable}: {first['msg']}") from None

@@ -1,0 +1,330 @@
+"""What a user sees: statuses, conditions and pod annotations, from everything that was decided."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal
+
+from energaizer_operator import human, names
+from energaizer_operator.inputs import Resolution
+from energaizer_operator.names import ConditionType, Reason
+from energaizer_operator.placement import Plan
+from energaizer_operator.policy import Action, Verdict
+from energaizer_operator.resources.aiworkload import AIWorkload
+from energaizer_operator.resources.aiworkload.status import (
+    AIWorkloadStatus,
+    Candidate,
+    PlacementStatus,
+)
+from energaizer_operator.resources.energypolicy import EnergyPolicy, EnergyPolicyStatus
+from energaizer_operator.resources.gpuprofile import GPUProfile, GPUProfileStatus, ObservedTerm
+from energaizer_operator.schema import Condition, EstimateSummary, Objective, Option, cost
+
+_STATUS: Final[dict[bool | None, Literal["True", "False", "Unknown"]]] = {
+    True: "True",
+    False: "False",
+    None: "Unknown",
+}
+_MAX_MESSAGE = 32768
+_MAX_INPUTS = 32
+_MAX_CANDIDATES = 32
+_MAX_TERMS = 32
+_SHOWN_NODES = 3
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Everything known about a workload when its status is written."""
+
+    resolution: Resolution
+    options: Sequence[Option] = ()
+    """As `policy.within_limits` marks them; those with fewer replicas are not shown."""
+    likely: Option | None = None
+    """Where it should land (`policy.likely`); else the charged option is shown."""
+    verdict: Verdict | None = None
+    plan: Plan | None = None
+    objective: Objective = "Energy"
+    digest: str | None = None
+    estimated: Reason = Reason.ESTIMATED
+    """Estimated, TDPBoundUsed, NoProfile, InfeasibleMemory or EstimatorTimeout."""
+    estimated_message: str = ""
+    problem: tuple[Reason, str] | None = None
+    """UnknownModel, InvalidConfigMap, WorkloadNotFound, DuplicateWorkload: found outside inputs."""
+
+
+@dataclass(frozen=True)
+class Census:
+    """What the nodes say about one profile."""
+
+    nodes: int = 0
+    gpus: int = 0
+    power_nodes: int = 0
+    """Nodes that advertise watts."""
+    terms: Sequence[ObservedTerm] = ()
+    conflicts: Sequence[str] = ()
+    """Nodes whose labels name this profile and another one."""
+
+
+@dataclass(frozen=True)
+class State:
+    """The wanted state of one condition."""
+
+    type: ConditionType
+    status: bool | None
+    """None is Unknown."""
+    reason: Reason
+    message: str
+
+
+def conditions(
+    previous: Sequence[Condition], wanted: Sequence[State], generation: int | None, now: datetime
+) -> tuple[Condition, ...]:
+    """Return the conditions, each with the time at which its status last changed.
+
+    Conditions that are not wanted here are kept: another part of the controller owns them.
+    """
+    before = {condition.type: condition for condition in previous}
+    result = []
+    for state in wanted:
+        status = _STATUS[state.status]
+        old = before.pop(str(state.type), None)
+        same = old is not None and old.status == status
+        result.append(
+            Condition(
+                type=str(state.type),
+                status=status,
+                observed_generation=generation,
+                last_transition_time=old.last_transition_time if old and same else _whole(now),
+                reason=str(state.reason),
+                message=state.message[:_MAX_MESSAGE],
+            )
+        )
+    return (*result, *before.values())
+
+
+def aiworkload_status(workload: AIWorkload, finding: Finding, now: datetime) -> AIWorkloadStatus:
+    """Return the whole status of an AIWorkload; budget and measured are kept as they are."""
+    previous, resolution = workload.status, finding.resolution
+    shown = finding.likely or (finding.verdict.charged if finding.verdict else None)
+    generation = workload.metadata.generation
+    return AIWorkloadStatus(
+        observed_generation=generation,
+        task=resolution.inputs.task,
+        model_name=resolution.inputs.model_name,
+        inputs_source=resolution.inputs_source,
+        resolved_inputs=resolution.sources[:_MAX_INPUTS],
+        inputs_digest=finding.digest,
+        estimate=_dated(shown.estimate, previous.estimate, now) if shown else None,
+        candidates=candidates(finding.options, finding.objective),
+        budget=previous.budget,
+        placement=_placement(finding.plan),
+        measured=previous.measured,
+        conditions=conditions(previous.conditions, _states(finding, previous), generation, now),
+    )
+
+
+def candidates(options: Sequence[Option], objective: Objective) -> tuple[Candidate, ...]:
+    """Return the options as the status shows them: feasible first, then by the objective."""
+    replicas = max((option.estimate.replicas for option in options), default=0)
+    unique = {
+        option.name: option for option in options if option.estimate.replicas == replicas
+    }.values()
+    ranked = sorted(
+        unique,
+        key=lambda one: (
+            one.feasibility != "Feasible",
+            not one.reachable,
+            cost(one, objective),
+            one.name,
+        ),
+    )
+    return tuple(
+        Candidate(
+            name=option.name,
+            profile=option.profile,
+            clock_megahertz=option.clock_megahertz,
+            power_cap_watts=option.power_cap_watts,
+            power_watts=option.estimate.power_watts,
+            duration_seconds=option.estimate.duration_seconds,
+            energy_joules=option.estimate.energy_joules,
+            energy_high_joules=option.estimate.energy_high_joules,
+            feasibility=option.feasibility,
+            rank=rank,
+        )
+        for rank, option in enumerate(ranked[:_MAX_CANDIDATES], start=1)
+    )
+
+
+def _dated(
+    estimate: EstimateSummary, previous: EstimateSummary | None, now: datetime
+) -> EstimateSummary:
+    """Return an estimate in words too; its time moves only when the estimate does."""
+    made = estimate.model_copy(
+        update={
+            "energy_human": human.energy(estimate.energy_joules),
+            "power_human": human.power(estimate.power_watts),
+            "estimate_time": previous.estimate_time if previous else None,
+        }
+    )
+    if made == previous and made.estimate_time is not None:
+        return made
+    return made.model_copy(update={"estimate_time": _whole(now)})
+
+
+def _placement(plan: Plan | None) -> PlacementStatus | None:
+    if plan is None:
+        return None
+    return PlacementStatus(
+        mode=plan.mode,
+        applied=bool(plan.weights or plan.required),
+        preferred_profiles=plan.preferred_profiles,
+    )
+
+
+def _states(finding: Finding, previous: AIWorkloadStatus) -> list[State]:
+    inputs, estimated, reserved = _inputs(finding), _estimated(finding), _reserved(finding)
+    states = [inputs, estimated, reserved, _placed(finding.plan)]
+    if not any(condition.type == ConditionType.MEASURED for condition in previous.conditions):
+        message = "nothing has been measured yet"
+        states.append(State(ConditionType.MEASURED, None, Reason.NO_SAMPLES, message))
+    failing = next((one for one in (inputs, estimated, reserved) if one.status is not True), None)
+    ready = (
+        State(ConditionType.READY, failing.status, failing.reason, failing.message)
+        if failing
+        else State(ConditionType.READY, True, Reason.READY, estimated.message)
+    )
+    return [ready, *states]
+
+
+def _inputs(finding: Finding) -> State:
+    kind = ConditionType.INPUTS_RESOLVED
+    problems = finding.resolution.problems
+    if finding.problem is not None:
+        return State(kind, False, *finding.problem)
+    if problems:
+        invalid = [one for one in problems if one.reason is Reason.INVALID_ANNOTATION]
+        first = (invalid or problems)[0]
+        text = "; ".join(one.message for one in (first, *(p for p in problems if p is not first)))
+        return State(kind, False, first.reason, text)
+    source = finding.resolution.inputs_source
+    return State(kind, True, Reason.RESOLVED, f"every input is known; the weakest source: {source}")
+
+
+def _estimated(finding: Finding) -> State:
+    message = finding.estimated_message
+    shown = finding.likely or (finding.verdict.charged if finding.verdict else None)
+    if shown is not None and not message:
+        estimate = shown.estimate
+        message = (
+            f"{estimate.gpu_count} x {estimate.profile}: {human.energy(estimate.energy_joules)}, "
+            f"{human.power(estimate.power_watts)}, {estimate.duration_seconds} s, {estimate.method}"
+        )
+    good = finding.estimated is Reason.ESTIMATED
+    return State(ConditionType.ESTIMATED, good, finding.estimated, message)
+
+
+def _reserved(finding: Finding) -> State:
+    kind, verdict = ConditionType.BUDGET_RESERVED, finding.verdict
+    if verdict is None:
+        return State(kind, None, Reason.PENDING, "not judged yet")
+    if verdict.action is Action.DENY:
+        return State(kind, False, Reason.POLICY_DENIED, verdict.message)
+    text = f"; {verdict.message}" if verdict.message else ""
+    return State(kind, True, Reason.NOT_REQUIRED, f"no budget selects this workload{text}")
+
+
+def _placed(plan: Plan | None) -> State:
+    kind = ConditionType.PLACEMENT_APPLIED
+    if plan is None:
+        return State(kind, None, Reason.PENDING, "not planned yet")
+    return State(kind, bool(plan.weights or plan.required), plan.reason, plan.message)
+
+
+def gpuprofile_status(profile: GPUProfile, census: Census, now: datetime) -> GPUProfileStatus:
+    """Return the status of a GPUProfile."""
+    calibration = profile.spec.calibration
+    error = calibration.energy_error_permille if calibration else None
+    if census.conflicts:
+        nodes = ", ".join(census.conflicts[:_SHOWN_NODES])
+        text = f"labels of {len(census.conflicts)} nodes also name another profile: {nodes}"
+        matched = State(ConditionType.MATCHED, False, Reason.CONFLICT, text)
+    elif census.nodes == 0:
+        text = "no node of the cluster has this GPU"
+        matched = State(ConditionType.MATCHED, False, Reason.NO_NODES, text)
+    else:
+        text = f"{census.nodes} nodes with {census.gpus} GPUs"
+        matched = State(ConditionType.MATCHED, True, Reason.MATCHED, text)
+    loaded = (
+        State(
+            ConditionType.CALIBRATION_LOADED, True, Reason.CALIBRATION_LOADED, "fitted coefficients"
+        )
+        if calibration
+        else State(
+            ConditionType.CALIBRATION_LOADED,
+            False,
+            Reason.NO_CALIBRATION,
+            "estimates rest on the datasheet",
+        )
+    )
+    # A profile that no node has is ready for the first one; a conflict needs a person.
+    ready = (
+        State(ConditionType.READY, False, matched.reason, matched.message)
+        if census.conflicts
+        else State(ConditionType.READY, True, Reason.READY, matched.message)
+    )
+    generation = profile.metadata.generation
+    terms = sorted(census.terms, key=lambda term: (-term.nodes, term.key, term.value))
+    return GPUProfileStatus(
+        nodes=census.nodes,
+        gpus=census.gpus,
+        power_nodes=census.power_nodes,
+        energy_error_percent=None if error is None else -(-error // 10),
+        observed_terms=tuple(terms[:_MAX_TERMS]),
+        conditions=conditions(profile.status.conditions, [ready, matched, loaded], generation, now),
+    )
+
+
+def policy_status(
+    policy: EnergyPolicy, matched_namespaces: int, now: datetime
+) -> EnergyPolicyStatus:
+    """Return the status of an EnergyPolicy."""
+    message = f"in force in {matched_namespaces} namespaces"
+    ready = State(ConditionType.READY, True, Reason.READY, message)
+    return EnergyPolicyStatus(
+        matched_namespaces=matched_namespaces,
+        conditions=conditions(policy.status.conditions, [ready], policy.metadata.generation, now),
+    )
+
+
+def shares(total: int, pods: int) -> tuple[int, ...]:
+    """Return the shares of pods, which sum to the total; the last one takes the remainder."""
+    if pods <= 0:
+        return ()
+    each = total // pods
+    return (*[each] * (pods - 1), total - each * (pods - 1))
+
+
+def pod_annotations(
+    estimate: EstimateSummary, pods: int, digest: str | None = None
+) -> dict[str, str]:
+    """Return what a pod is marked with at CREATE: its share, rounded up, and the whole.
+
+    At CREATE nobody knows which pod is the last one, so that each bears the larger share.
+    """
+    pods = max(pods, 1)
+    texts = {
+        names.ANNOTATION_POWER: str(-(-estimate.power_watts // pods)),
+        names.ANNOTATION_ENERGY: str(-(-estimate.energy_joules // pods)),
+        names.ANNOTATION_ENERGY_HIGH: str(-(-estimate.energy_high_joules // pods)),
+        names.ANNOTATION_DURATION: str(estimate.duration_seconds),
+        names.ANNOTATION_WORKLOAD_ENERGY: str(estimate.energy_joules),
+        names.ANNOTATION_GPU_PROFILE: estimate.profile,
+        names.ANNOTATION_METHOD: estimate.method,
+    }
+    if digest:
+        texts[names.ANNOTATION_DIGEST] = digest
+    return texts
+
+
+def _whole(now: datetime) -> datetime:
+    return now.replace(microsecond=0)  # metav1.Time carries whole seconds

@@ -1,0 +1,251 @@
+"""The one bridge to the estimator: inputs and a GPUProfile in, integers of the cluster out.
+
+The cluster says `ResolvedInputs`, `GPUProfile`, `EstimateSummary`; the estimator says `Workload`,
+`Gpu`, `Estimate`. Units change here and nowhere else, and they change outward: values and upper
+ends are rounded up, lower ends down, so that no interval shrinks on its way.
+"""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from energaizer import catalog, pipeline, whatif
+from energaizer.errors import (
+    DoesNotFitError,
+    EnergaizerError,
+    NoEstimateError,
+    UnknownNameError,
+    one_line,
+)
+from energaizer.gpu import Gpu
+from energaizer.result import Estimate
+from energaizer.workload import Workload
+from energaizer_operator.identity import identities
+from energaizer_operator.inputs import ResolvedInputs
+from energaizer_operator.names import Reason
+from energaizer_operator.resources.gpuprofile import GPUProfile
+from energaizer_operator.schema import EstimateSummary, Feasibility
+from energaizer_operator.translate.boards import board, profile_of
+from energaizer_operator.translate.summary import VERSION, summarise, summarise_candidate
+from energaizer_operator.translate.workloads import MEGA, Setting, gpu_count, workload
+
+__all__ = [
+    "VERSION",
+    "Answer",
+    "EstimateError",
+    "Setting",
+    "answers",
+    "bound",
+    "canonical",
+    "catalogue",
+    "profile_of",
+    "report",
+    "warm",
+]
+
+FEW = 2  # settings up to which single estimates, which say more, take no longer than a sweep
+_USAGE, _NO_ESTIMATE = 2, 3  # exit codes
+
+
+class EstimateError(Exception):
+    """There is no estimate; the message says why and what to do."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        """Keep the exit code of a command that ends so."""
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The estimate for one setting, or the bound that stands in for it and why."""
+
+    setting: Setting
+    summary: EstimateSummary
+    reason: Reason = Reason.ESTIMATED
+    message: str = ""
+    feasibility: Feasibility = "Feasible"
+
+    @property
+    def honest(self) -> bool:
+        """Return whether it is an estimate, not a bound."""
+        return self.reason is Reason.ESTIMATED
+
+
+def answers(
+    inputs: ResolvedInputs,
+    profile: GPUProfile,
+    settings: Sequence[Setting],
+    config: str | None,
+    now: datetime,
+) -> tuple[Answer, ...]:
+    """Return the estimate of a workload on one kind of GPU at each setting; never raises.
+
+    Args:
+        inputs: What is known of the workload.
+        profile: The kind of GPU.
+        settings: Clocks and caps of the boards.
+        config: Content of the model's `config.json`, where the inputs refer to one.
+        now: Time of the estimate.
+    """
+    swept = _swept(inputs, profile, settings, config, now) if len(settings) > FEW else {}
+    return tuple(
+        swept.get(setting) or _answer(inputs, profile, setting, config, now) for setting in settings
+    )
+
+
+def _swept(
+    inputs: ResolvedInputs,
+    profile: GPUProfile,
+    settings: Sequence[Setting],
+    config: str | None,
+    now: datetime,
+) -> dict[Setting, Answer]:
+    """Return estimates of many settings from one sweep; what it cannot give is left out."""
+    described = board(profile)
+    gpu = described.gpu
+    clocks = {_clock(gpu, setting) for setting in settings}
+    limits = {float(setting.power_cap_watts or gpu.power_limit_w) for setting in settings}
+    try:
+        load = workload(inputs, Setting(), config)
+        found = whatif.sweep(
+            load,
+            [gpu],
+            clocks_hz=sorted(clocks),
+            limits_w=sorted(limits),
+        )
+    except (EnergaizerError, ValidationError, ArithmeticError, ValueError):
+        return {}
+    found = tuple(_lasting(one, load.duration_s) for one in found)
+    answered: dict[Setting, Answer] = {}
+    for setting in settings:
+        limit = float(setting.power_cap_watts or gpu.power_limit_w)
+        at = [one for one in found if one.power_cap_w == limit]
+        below = [one for one in at if one.clock_hz <= _clock(gpu, setting) + MEGA / 2]
+        if below and setting != Setting():
+            best = max(below, key=lambda one: one.clock_hz)
+            name = profile.metadata.name
+            answered[setting] = Answer(
+                setting, summarise_candidate(best, inputs, name, setting, now)
+            )
+    return answered
+
+
+def _lasting(found: whatif.Candidate, duration_s: float | None) -> whatif.Candidate:
+    """Return a setting of steady serving for its whole time: a sweep gives one batch of it."""
+    if duration_s is None:
+        return found
+    times = duration_s / found.duration_s
+    return found.model_copy(
+        update={
+            "duration_s": duration_s,
+            "energy_j": found.energy_j * times,
+            "energy_low_j": found.energy_low_j * times,
+            "energy_high_j": found.energy_high_j * times,
+        }
+    )
+
+
+def _clock(gpu: Gpu, setting: Setting) -> float:
+    clock = setting.clock_megahertz
+    return gpu.max_clock_hz if clock is None else float(clock * MEGA)
+
+
+def _answer(
+    inputs: ResolvedInputs,
+    profile: GPUProfile,
+    setting: Setting,
+    config: str | None,
+    now: datetime,
+) -> Answer:
+    feasibility: Feasibility = "Feasible"
+    try:
+        estimate = _estimate(inputs, profile, setting, config)
+        return Answer(setting, summarise(estimate, inputs, profile.metadata.name, setting, now))
+    except DoesNotFitError as error:
+        reason, message, feasibility = Reason.INFEASIBLE_MEMORY, str(error), "InsufficientMemory"
+    except UnknownNameError as error:
+        reason, message = Reason.UNKNOWN_MODEL, str(error)
+    except EnergaizerError as error:
+        reason, message = Reason.TDP_BOUND_USED, str(error)
+    except (ValidationError, ArithmeticError, ValueError) as error:
+        reason, message = Reason.TDP_BOUND_USED, one_line(error)
+    return Answer(setting, bound(inputs, profile, now), reason, message, feasibility)
+
+
+def bound(inputs: ResolvedInputs, profile: GPUProfile, now: datetime) -> EstimateSummary:
+    """Return the ceiling that holds without knowing the workload: TDP x GPUs x time."""
+    estimate = pipeline.upper_bound(
+        board(profile).gpu, gpu_count(inputs), float(inputs.bound_seconds)
+    )
+    return summarise(estimate, inputs, profile.metadata.name, Setting(), now)
+
+
+def report(
+    inputs: ResolvedInputs, profile: GPUProfile, setting: Setting, config: str | None
+) -> dict[str, Any]:
+    """Return the estimate as `energaizer estimate -o json` writes it.
+
+    Raises:
+        EstimateError: There is none; its exit code says whether the input is at fault.
+    """
+    try:
+        estimate = _estimate(inputs, profile, setting, config)
+    except NoEstimateError as error:
+        raise EstimateError(str(error), _NO_ESTIMATE) from None
+    except EnergaizerError as error:
+        raise EstimateError(str(error), _USAGE) from None
+    except ValidationError as error:
+        raise EstimateError(one_line(error), _USAGE) from None
+    load = workload(inputs, setting, config)
+    document: dict[str, Any] = estimate.model_dump(mode="json")
+    document["inputs"] = load.model_dump(mode="json", exclude_none=True)
+    document["notes"] = [*board(profile).notes, *document["notes"]]
+    return document
+
+
+@lru_cache(maxsize=1)
+def catalogue() -> tuple[GPUProfile, ...]:
+    """Return every GPU that the estimator knows, as manifests."""
+    file = files("energaizer_operator") / "profiles" / "identities.yaml"
+    known = identities(yaml.safe_load(file.read_text(encoding="utf-8")))
+    return tuple(profile_of(gpu, known.get(gpu.name)) for gpu in catalog.gpus())
+
+
+def canonical(name: str) -> str:
+    """Return the name of the catalogue's GPU that a name or alias means.
+
+    Raises:
+        EstimateError: There is none; the message names the closest ones.
+    """
+    try:
+        return catalog.gpu(name).name
+    except EnergaizerError as error:
+        raise EstimateError(str(error), _USAGE) from None
+
+
+def warm() -> None:
+    """Make one estimate of no interest, so that libraries and profiles are loaded."""
+    load = Workload(model=catalog.models()[0], input_tokens=1, output_tokens=1)
+    for profile in catalogue():
+        with contextlib.suppress(EnergaizerError):
+            pipeline.estimate(load, board(profile).gpu)
+
+
+def _estimate(
+    inputs: ResolvedInputs, profile: GPUProfile, setting: Setting, config: str | None
+) -> Estimate:
+    described = board(profile)
+    if described.missing:
+        raise NoEstimateError(
+            f"GPUProfile {profile.metadata.name} lacks {', '.join(described.missing)}; "
+            "add what its datasheet says"
+        )
+    return pipeline.estimate(workload(inputs, setting, config), described.gpu)

@@ -1,0 +1,95 @@
+"""Estimate -> EstimateSummary: integers of the cluster's units, rounded outward."""
+
+import math
+from collections.abc import Mapping
+from datetime import datetime
+
+import energaizer
+from energaizer.result import Estimate, Provenance
+from energaizer.whatif import Candidate
+from energaizer_operator import human
+from energaizer_operator.inputs import ResolvedInputs
+from energaizer_operator.schema import MAX, EstimateSummary, Method
+from energaizer_operator.translate.workloads import MEGA, Setting
+
+VERSION = energaizer.__version__
+MICRO = 10**6
+NOISE = 1e-9  # of floating point: 1800.0000000002 W are 1800 W
+MAX_WATTS = 10**9  # of the schema; no cluster draws a gigawatt
+
+_METHODS: Mapping[Provenance, Method] = {
+    Provenance.MEASURED: "Calibrated",
+    Provenance.CALIBRATED: "Calibrated",
+    Provenance.ANALYTICAL: "Analytical",
+    Provenance.EXTRAPOLATED: "Extrapolated",
+    Provenance.SPECIFICATION: "Specification",
+    Provenance.BOUND: "TDPBound",
+}
+
+
+def summarise(
+    estimate: Estimate, inputs: ResolvedInputs, profile: str, setting: Setting, now: datetime
+) -> EstimateSummary:
+    """Return an estimate in integers: values and upper ends rounded up, lower ends down."""
+    power, energy, token = estimate.power, estimate.energy, estimate.energy_per_output_token
+    steps = next((phase for phase in estimate.phases if phase.name == "decode"), None)
+    step_us = steps.duration.value / steps.count * MICRO if steps and steps.count else None
+    method = _METHODS[Provenance.weakest(power.provenance, energy.provenance)]
+    return EstimateSummary(
+        profile=profile,
+        gpu_count=estimate.gpu_count,
+        replicas=max(1, inputs.replicas),
+        clock_megahertz=None if method == "TDPBound" else _up(estimate.clock_hz / MEGA),
+        power_cap_watts=setting.power_cap_watts,
+        power_watts=_up(power.value, MAX_WATTS),
+        power_low_watts=_down(power.low, MAX_WATTS),
+        power_high_watts=_up(power.high, MAX_WATTS),
+        duration_seconds=_up(estimate.duration.value),
+        iteration_microseconds=None if step_us is None else _up(step_us),
+        energy_joules=_up(energy.value),
+        energy_low_joules=_down(energy.low),
+        energy_high_joules=_up(energy.high),
+        energy_per_token_microjoules=None if token is None else _up(token.value * MICRO),
+        energy_human=human.energy(_up(energy.value)),
+        power_human=human.power(_up(power.value)),
+        method=method,
+        estimator_version=estimate.version,
+        estimate_time=now,
+    )
+
+
+def summarise_candidate(
+    found: Candidate, inputs: ResolvedInputs, profile: str, setting: Setting, now: datetime
+) -> EstimateSummary:
+    """Return one setting of a sweep; the interval of its power is as wide as that of its energy."""
+    wide = found.energy_high_j / found.energy_j
+    narrow = found.energy_low_j / found.energy_j
+    token = found.energy_per_output_token
+    return EstimateSummary(
+        profile=profile,
+        gpu_count=found.gpu_count,
+        replicas=max(1, inputs.replicas),
+        clock_megahertz=_up(found.mean_clock_hz / MEGA),
+        power_cap_watts=setting.power_cap_watts,
+        power_watts=_up(found.power_w, MAX_WATTS),
+        power_low_watts=_down(found.power_w * narrow, MAX_WATTS),
+        power_high_watts=_up(found.power_w * wide, MAX_WATTS),
+        duration_seconds=_up(found.duration_s),
+        energy_joules=_up(found.energy_j),
+        energy_low_joules=_down(found.energy_low_j),
+        energy_high_joules=_up(found.energy_high_j),
+        energy_per_token_microjoules=None if token is None else _up(token * MICRO),
+        energy_human=human.energy(_up(found.energy_j)),
+        power_human=human.power(_up(found.power_w, MAX_WATTS)),
+        method=_METHODS[found.provenance],
+        estimator_version=VERSION,
+        estimate_time=now,
+    )
+
+
+def _up(value: float, most: int = MAX) -> int:
+    return min(max(math.ceil(min(value * (1 - NOISE), most)), 1), most)
+
+
+def _down(value: float, most: int = MAX) -> int:
+    return min(max(math.floor(min(value * (1 + NOISE), most)), 1), most)

@@ -1,0 +1,147 @@
+"""ResolvedInputs -> Workload: model, load, spread and setting as the estimator describes them."""
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TypeVar
+
+from energaizer import catalog
+from energaizer.errors import InputError, NoEstimateError, one_line
+from energaizer.huggingface import model_from_config
+from energaizer.model import Model
+from energaizer.parallelism import Parallelism
+from energaizer.precision import Precision
+from energaizer.workload import Workload
+from energaizer_operator.inputs import ResolvedInputs
+from energaizer_operator.resources.aiworkload.spec import Architecture
+
+T = TypeVar("T")
+MEGA = 10**6
+MAX_CONFIG = 2**20
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A clock or a power cap of every board; None is the board's own."""
+
+    clock_megahertz: int | None = None
+    power_cap_watts: int | None = None
+
+
+def gpu_count(inputs: ResolvedInputs) -> int:
+    """Return the boards of a workload: those of its pods, or what the model is spread over."""
+    return inputs.gpu_count or inputs.tensor * inputs.pipeline * inputs.context * inputs.data
+
+
+def workload(inputs: ResolvedInputs, setting: Setting, config: str | None) -> Workload:
+    """Return the workload as the estimator describes it.
+
+    Raises:
+        InputError: An input is missing or impossible.
+        NoEstimateError: The estimator has no method for it.
+    """
+    if inputs.training:
+        raise NoEstimateError(f"{inputs.task}: there is no method for training yet")
+    if inputs.denoising_steps is not None:
+        raise NoEstimateError("diffusion models: there is no method yet")
+    lasting = inputs.expected_seconds is not None or inputs.requests is None
+    clock, cap = setting.clock_megahertz, setting.power_cap_watts
+    return Workload(
+        model=_model(inputs, config),
+        batch=inputs.batch_size or 1,
+        input_tokens=_stated(inputs.input_tokens, "input-tokens"),
+        output_tokens=inputs.output_tokens or 0,
+        requests=None if lasting else inputs.requests,
+        duration_s=float(inputs.bound_seconds) if lasting else None,
+        precision=_precision(inputs.precision) or Precision.BF16,
+        weight_precision=_precision(inputs.weight_precision),
+        cache_precision=_precision(inputs.key_value_cache_precision),
+        parallelism=_parallelism(inputs),
+        clock_hz=None if clock is None else float(clock * MEGA),
+        power_cap_w=None if cap is None else float(cap),
+    )
+
+
+def _model(inputs: ResolvedInputs, config: str | None) -> Model:
+    if inputs.model_source == "Inline":
+        return _inline(inputs.model_name or "inline", inputs.architecture)
+    if inputs.model_source == "HuggingFaceConfig":
+        if config is None:
+            raise InputError(
+                f"ConfigMap {inputs.config_map} with key config.json is not at hand; create it "
+                "in the namespace of the workload"
+            )
+        return _from_config(inputs.model_name or "", config)
+    return catalog.model(_stated(inputs.model_name, "model"))
+
+
+@lru_cache(maxsize=256)
+def _from_config(name: str, text: str) -> Model:
+    if len(text) > MAX_CONFIG:
+        raise InputError("config.json is larger than a configuration ever is")
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"config.json is not JSON: {one_line(error)}") from None
+    if not isinstance(content, dict):
+        raise InputError("config.json holds no JSON object")
+    return model_from_config(content, name)
+
+
+def _inline(name: str, shapes: Architecture | None) -> Model:
+    if shapes is None:
+        raise InputError("model.source Inline needs model.architecture; add it")
+    if (shapes.experts or 0) > 1:
+        raise NoEstimateError("mixture of experts: there is no method yet")
+    heads = _stated(shapes.attention_heads, "model.architecture.attentionHeads")
+    hidden = _stated(shapes.hidden_size, "model.architecture.hiddenSize")
+    model = Model(
+        name=name,
+        family="inline",
+        layers=_stated(shapes.layers, "model.architecture.layers"),
+        hidden_size=hidden,
+        intermediate_size=_stated(shapes.intermediate_size, "model.architecture.intermediateSize"),
+        attention_heads=heads,
+        key_value_heads=shapes.key_value_heads or heads,
+        head_size=shapes.head_size or max(1, hidden // heads),
+        vocabulary_size=_stated(shapes.vocabulary_size, "model.architecture.vocabularySize"),
+        source="AIWorkload",
+    )
+    _check_size(model, shapes.parameter_count)
+    return model
+
+
+def _check_size(model: Model, stated: int | None) -> None:
+    if stated is not None and not stated / 2 <= model.parameters <= stated * 2:
+        raise InputError(
+            f"model.architecture makes {model.parameters:.3g} parameters but states {stated:.3g}; "
+            "mend its sizes or parameterCount"
+        )
+
+
+def _parallelism(inputs: ResolvedInputs) -> Parallelism:
+    """Return degrees that fill the boards: what one copy of the model leaves over holds others."""
+    copy = inputs.tensor * inputs.pipeline * inputs.context
+    boards = gpu_count(inputs)
+    if boards % (copy * inputs.data):
+        raise InputError(
+            f"tensor x pipeline x context x data parallelism is {copy * inputs.data}, which does "
+            f"not divide the {boards} GPUs of the pods; mend the degrees or the GPU count"
+        )
+    return Parallelism(
+        tensor=inputs.tensor,
+        pipeline=inputs.pipeline,
+        data=boards // copy,
+        expert=inputs.expert,
+        context=inputs.context,
+    )
+
+
+def _precision(name: str | None) -> Precision | None:
+    return None if name is None else Precision(name.lower())
+
+
+def _stated(value: T | None, what: str) -> T:
+    if value is None:
+        raise InputError(f"{what} is missing; state it in the AIWorkload or as an annotation")
+    return value

@@ -1,0 +1,119 @@
+"""What admission knows of the cluster at this moment: a World, kept current by watches.
+
+Reviews come in hundreds a second and changes of profiles and policies rarely, so the World is built
+once after a change, and AIWorkloads are found by an index that follows the watch.
+"""
+
+import logging
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from pydantic import ValidationError
+
+from energaizer_operator.decision import World
+from energaizer_operator.informer import Informer, Key, ObjectRecord
+from energaizer_operator.names import LABEL_ADMISSION, Admission
+from energaizer_operator.resources.aiworkload import AIWorkload
+from energaizer_operator.resources.energypolicy import EnergyPolicy
+from energaizer_operator.resources.gpuprofile import GPUProfile
+
+log = logging.getLogger(__name__)
+
+Reference = tuple[str, str, str]
+"""Namespace, kind and name of a workload."""
+
+
+class View:
+    """Look-ups for one review; all synchronous, all from memory."""
+
+    def __init__(self, informer: Informer) -> None:
+        """Follow the stores of `informer`."""
+        self._informer = informer
+        self._world: World | None = None
+        self._unreadable: tuple[str, ...] = ()
+        self._describing: dict[Reference, set[str]] = {}
+        self._parsed = lru_cache(maxsize=4096)(self._parse)
+        informer.gpuprofiles.subscribe(lambda *_: self._forget())
+        informer.energypolicies.subscribe(lambda *_: self._forget())
+        informer.aiworkloads.subscribe(self._index)
+
+    @property
+    def world(self) -> World:
+        """Return the profiles and policies of now."""
+        if self._world is None:
+            self._world = self._build()
+        return self._world
+
+    @property
+    def unreadable(self) -> tuple[str, ...]:
+        """Return a sentence for each policy that this version cannot read, hence not apply."""
+        _ = self.world
+        return self._unreadable
+
+    def namespace_labels(self, namespace: str) -> Mapping[str, str]:
+        """Return the labels of a namespace; none if it is unknown."""
+        found = self._informer.namespaces.get(namespace)
+        return found.labels if found else {}
+
+    def strict(self, namespace: str) -> bool:
+        """Return whether a namespace wants no GPU work unjudged."""
+        return self.namespace_labels(namespace).get(LABEL_ADMISSION) == Admission.STRICT
+
+    def workload(
+        self, namespace: str, kind: str, name: str, label: str | None
+    ) -> AIWorkload | None:
+        """Return the AIWorkload of an object: by its reference, else by the object's label."""
+        referring = sorted(self._describing.get((namespace, kind, name), ()))
+        for candidate in (*referring[:1], label):
+            record = self._informer.aiworkloads.get(candidate, namespace) if candidate else None
+            if record is not None:
+                return self._parsed(namespace, record.name, record.version)
+        return None
+
+    def rivals(self, namespace: str, kind: str, name: str) -> tuple[str, ...]:
+        """Return the AIWorkloads that name an object as theirs."""
+        return tuple(sorted(self._describing.get((namespace, kind, name), ())))
+
+    def _parse(self, namespace: str, name: str, _version: str) -> AIWorkload | None:
+        record = self._informer.aiworkloads.get(name, namespace)
+        try:
+            return AIWorkload.model_validate(record.body) if record else None
+        except ValidationError as error:
+            log.warning("AIWorkload %s/%s cannot be read: %s", namespace, name, error)
+            return None
+
+    def _forget(self) -> None:
+        self._world = None
+
+    def _index(self, key: Key, record: ObjectRecord) -> None:
+        namespace, name = key
+        stated = (record.body.get("spec") or {}).get("workloadRef") or {}
+        reference = (namespace, str(stated.get("kind")), str(stated.get("name")))
+        names = self._describing.setdefault(reference, set())
+        present = self._informer.aiworkloads.get(name, namespace) is not None
+        (names.add if stated and present else names.discard)(name)
+        if not names:
+            del self._describing[reference]
+
+    def _build(self) -> World:
+        profiles, policies, unreadable = [], [], []
+        for record in self._informer.gpuprofiles:
+            try:
+                profiles.append(GPUProfile.model_validate(record.body))
+            except ValidationError as error:
+                log.warning("GPUProfile %s cannot be read: %s", record.name, error)
+        for record in self._informer.energypolicies:
+            try:
+                policies.append(EnergyPolicy.model_validate(record.body))
+            except ValidationError as error:
+                log.warning("EnergyPolicy %s cannot be read: %s", record.name, error)
+                unreadable.append(f"energy policy {record.name} cannot be read and is not applied")
+        self._unreadable = tuple(unreadable)
+        return World.of(profiles, policies)
+
+
+def metadata_of(obj: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return an object's metadata, or nothing if it is no map."""
+    metadata = obj.get("metadata")
+    return metadata if isinstance(metadata, Mapping) else {}

@@ -1,0 +1,291 @@
+"""Admission on a real API server, which reaches the webhook by its Service."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from energaizer_operator import names
+from localcluster import Cluster, operator
+from localcluster.operator import OperatorProcess
+
+# The namespace fixture and its class come from conftest.py of this folder.
+Namespace = Any
+
+INPUTS = {
+    names.ANNOTATION_TASK: "BatchInference",
+    names.ANNOTATION_MODEL: "meta-llama/Llama-3.1-8B",
+    names.ANNOTATION_PRECISION: "BF16",
+    names.ANNOTATION_BATCH_SIZE: "16",
+    names.ANNOTATION_INPUT_TOKENS: "512",
+    names.ANNOTATION_OUTPUT_TOKENS: "256",
+    names.ANNOTATION_REQUESTS: "100000",
+}
+PODS = 4
+pytestmark = pytest.mark.usefixtures("serving")
+
+
+def pod_template(gpus: int = 1, **spec: Any) -> dict[str, Any]:
+    limits = {"nvidia.com/gpu": gpus} if gpus else {"cpu": "1"}
+    container = {"name": "main", "image": "example.com/main:1", "resources": {"limits": limits}}
+    return {"spec": {"containers": [container], **spec}}
+
+
+def job(name: str, gpus: int = 1, annotations: dict[str, str] | None = None) -> dict[str, Any]:
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": name, "annotations": INPUTS if annotations is None else annotations},
+        "spec": {
+            "parallelism": PODS,
+            "completions": PODS,
+            "template": pod_template(gpus, restartPolicy="Never"),
+        },
+    }
+
+
+def deployment(name: str, replicas: int) -> dict[str, Any]:
+    template = pod_template()
+    template["metadata"] = {"labels": {"app": name}}
+    inputs = {key: value for key, value in INPUTS.items() if key != names.ANNOTATION_REQUESTS}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {
+            "name": name,
+            "annotations": {**inputs, names.ANNOTATION_TASK: "Inference"},
+        },
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": name}},
+            "template": template,
+        },
+    }
+
+
+def preferred(pod: dict[str, Any]) -> list[dict[str, Any]]:
+    affinity = pod["spec"].get("affinity", {}).get("nodeAffinity", {})
+    found: list[dict[str, Any]] = affinity.get(
+        "preferredDuringSchedulingIgnoredDuringExecution", []
+    )
+    return found
+
+
+@pytest.fixture(scope="module")
+def serving(
+    webhook_process: OperatorProcess, controller_process: OperatorProcess, installed: Cluster
+) -> OperatorProcess:
+    """Admission, once the controller has said which GPUs the nodes have."""
+    assert controller_process.running
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        said = installed.kubectl("get", "gpuprofile", "h100-sxm5-80gb", "-o", "json").stdout
+        if json.loads(said).get("status", {}).get("nodes"):
+            time.sleep(0.5)  # for the webhook's watch
+            return webhook_process
+        time.sleep(0.2)
+    raise AssertionError("no node was recognised")
+
+
+@pytest.fixture
+def policy(installed: Cluster, namespace: Namespace) -> Iterator[Callable[..., None]]:
+    """Make an EnergyPolicy for the namespace of the test."""
+    name = f"policy-{namespace.name}"
+
+    def make(action: str, **limits: Any) -> None:
+        selector = {"matchLabels": {names.LABEL_NAMESPACE_NAME: namespace.name}}
+        body = {
+            "apiVersion": names.API_VERSION,
+            "kind": "EnergyPolicy",
+            "metadata": {"name": name},
+            "spec": {"action": action, "namespaceSelector": selector, "limits": limits},
+        }
+        installed.kubectl("apply", "-f", "-", input=json.dumps(body))
+        time.sleep(0.5)  # for the webhook's watch
+
+    yield make
+    installed.kubectl("delete", "energypolicy", name, "--ignore-not-found")
+
+
+def pods_of(namespace: Namespace, name: str, count: int = PODS) -> list[dict[str, Any]]:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        found: list[dict[str, Any]] = namespace.items("pods", f"{names.LABEL_WORKLOAD}={name}")
+        if len(found) >= count:
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"{count} pods expected: {namespace.items('pods')}")
+
+
+def test_pods_of_an_annotated_job_carry_their_prediction(namespace: Namespace) -> None:
+    namespace.apply(job("summarise"))
+    made = namespace.get("job", "summarise")
+    assert made["metadata"]["labels"][names.LABEL_WORKLOAD] == "job-summarise"
+    assert names.LABEL_WORKLOAD not in made["spec"]["template"]["metadata"]["labels"]
+
+    pods = pods_of(namespace, "job-summarise")
+    marks = [pod["metadata"]["annotations"] for pod in pods]
+    assert len({json.dumps(mark, sort_keys=True) for mark in marks}) == 1
+    share, whole = (
+        int(marks[0][key]) for key in (names.ANNOTATION_ENERGY, names.ANNOTATION_WORKLOAD_ENERGY)
+    )
+    assert whole <= PODS * share < whole + PODS
+    assert int(marks[0][names.ANNOTATION_ENERGY_HIGH]) >= share
+    assert int(marks[0][names.ANNOTATION_POWER]) > 50
+    assert int(marks[0][names.ANNOTATION_DURATION]) > 60
+    assert marks[0][names.ANNOTATION_METHOD] in ("Calibrated", "Analytical", "Extrapolated")
+
+    workload = namespace.wait(
+        "aiworkload", "job-summarise", lambda body: body.get("status", {}).get("estimate")
+    )
+    estimate = workload["status"]["estimate"]
+    assert estimate["energyJoules"] == whole
+    assert estimate["profile"] == marks[0][names.ANNOTATION_GPU_PROFILE]
+    assert workload["status"]["inputsDigest"] == marks[0][names.ANNOTATION_DIGEST]
+    for pod in pods:
+        weights = [term["weight"] for term in preferred(pod)]
+        assert weights == sorted(weights, reverse=True)
+        assert len(weights) >= 2
+
+
+def test_pods_of_a_trusted_controller_are_not_judged_twice(
+    serving: OperatorProcess, namespace: Namespace
+) -> None:
+    def skipped() -> float:
+        series = serving.series("energaizer_admission_requests_total")
+        return sum(value for labels, value in series.items() if 'reason="JudgedBefore"' in labels)
+
+    before = skipped()
+    namespace.apply(job("twice"))
+    pods_of(namespace, "job-twice")
+    assert skipped() == before + PODS
+
+
+def test_a_deployment_is_judged_with_all_its_replicas(namespace: Namespace) -> None:
+    namespace.apply(deployment("chat", 2))
+    pods = pods_of(namespace, "deployment-chat", 2)
+    marks = pods[0]["metadata"]["annotations"]
+    assert int(marks[names.ANNOTATION_DURATION]) == 3600
+    assert int(marks[names.ANNOTATION_WORKLOAD_ENERGY]) > int(marks[names.ANNOTATION_ENERGY])
+
+
+def test_a_job_over_the_limit_is_refused_and_told_why(
+    namespace: Namespace, policy: Callable[..., None]
+) -> None:
+    policy("Deny", maxEnergyJoules=1000)
+    said = namespace.refuse(job("greedy"))
+    assert f"energy policy policy-{namespace.name}: needs" in said
+    assert "the limit is 1 kJ" in said
+    assert "90 % interval" in said
+    assert namespace.get("job", "greedy") == {}
+
+
+def test_a_warning_lets_in_and_says_so(namespace: Namespace, policy: Callable[..., None]) -> None:
+    policy("Warn", maxPowerWatts=1)
+    said = namespace.apply(job("warned"))
+    assert "Warning: energy policy" in said
+    assert "job.batch/warned created" in said
+
+
+def test_dry_runs_are_judged_and_write_nothing(
+    namespace: Namespace, policy: Callable[..., None]
+) -> None:
+    cluster: Cluster = namespace.cluster
+
+    def dry(body: dict[str, Any]) -> Any:
+        text = json.dumps(body)
+        flags = ("-n", namespace.name, "--dry-run=server", "-o", "json", "-f", "-")
+        return cluster.kubectl("create", *flags, input=text, check=False)
+
+    admitted = dry(job("rehearsal"))
+    labels = json.loads(admitted.stdout)["metadata"]["labels"]
+    assert labels[names.LABEL_WORKLOAD] == "job-rehearsal"
+    policy("Deny", maxEnergyJoules=1000)
+    assert "energy policy" in dry(job("rehearsal")).stderr
+    assert namespace.items("jobs") == []
+
+
+def test_allowed_profiles_become_a_demand(namespace: Namespace) -> None:
+    workload = {
+        "apiVersion": names.API_VERSION,
+        "kind": "AIWorkload",
+        "metadata": {"name": "choosy"},
+        "spec": {
+            "workloadRef": {"apiVersion": "batch/v1", "kind": "Job", "name": "choosy"},
+            "accelerator": {"allowedProfiles": ["l40s-48gb"]},
+        },
+    }
+    namespace.apply(workload)
+    time.sleep(0.5)  # for the webhook's watch
+    namespace.apply(job("choosy"))
+    for pod in pods_of(namespace, "choosy"):
+        affinity = pod["spec"]["affinity"]["nodeAffinity"]
+        terms = affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+        assert "NVIDIA-L40S" in json.dumps(terms)
+        assert pod["metadata"]["annotations"][names.ANNOTATION_GPU_PROFILE] == "l40s-48gb"
+    placed = [pod["spec"].get("nodeName", "") for pod in pods_of(namespace, "choosy")]
+    assert all(node.startswith("l40s") for node in placed if node)
+
+
+def test_an_aiworkload_over_its_own_limit_is_refused(namespace: Namespace) -> None:
+    inference = {"batchSize": 16, "inputTokens": 512, "outputTokens": 256, "requests": 100000}
+    workload = {
+        "apiVersion": names.API_VERSION,
+        "kind": "AIWorkload",
+        "metadata": {"name": "modest"},
+        "spec": {
+            "model": {"name": "meta-llama/Llama-3.1-8B", "precision": "BF16"},
+            "inference": inference,
+            "accelerator": {"countPerReplica": 1},
+            "limits": {"maxEnergyJoules": 10},
+        },
+    }
+    said = namespace.refuse(workload)
+    assert f"limits of AIWorkload {namespace.name}/modest: needs" in said
+
+
+def test_who_is_over_a_limit_may_shrink(namespace: Namespace, policy: Callable[..., None]) -> None:
+    namespace.apply(deployment("large", 3))
+    policy("Deny", maxPowerWatts=100)
+    assert "energy policy" in namespace.refuse(deployment("large", 4))
+    assert "configured" in namespace.apply(deployment("large", 2))
+
+
+def test_other_namespaces_and_pods_without_gpus_are_left_alone(
+    namespace: Namespace, policy: Callable[..., None]
+) -> None:
+    policy("Deny", maxEnergyJoules=1)
+    namespace.apply(job("plain", gpus=0))
+    assert names.LABEL_WORKLOAD not in namespace.get("job", "plain")["metadata"].get("labels", {})
+    cluster: Cluster = namespace.cluster
+    cluster.kubectl("label", "namespace", namespace.name, "energaizer.io/admission-")
+    time.sleep(0.5)  # for the API server's own watch
+    namespace.apply(job("unseen"))
+    assert names.LABEL_WORKLOAD not in namespace.get("job", "unseen")["metadata"].get("labels", {})
+
+
+def test_a_dead_webhook_stops_nobody_but_our_own_kind_and_keeps_its_certificate(
+    serving: OperatorProcess, namespace: Namespace
+) -> None:
+    cluster: Cluster = namespace.cluster
+    secret = ("get", "secret", "-n", "energaizer-system", "energaizer-webhook-certificate")
+    before = cluster.kubectl(*secret, "-o", "jsonpath={.data}").stdout
+    assert serving.terminate() == 0
+    try:
+        assert "created" in namespace.apply(job("unjudged"))
+        workload = {
+            "apiVersion": names.API_VERSION,
+            "kind": "AIWorkload",
+            "metadata": {"name": "unjudged"},
+            "spec": {},
+        }
+        assert "failed calling webhook" in namespace.refuse(workload)
+    finally:
+        vars(serving).update(vars(operator.start_webhook(cluster)))  # for the tests to come
+        serving.wait_ready()
+    assert "created" in namespace.apply(workload)
+    assert cluster.kubectl(*secret, "-o", "jsonpath={.data}").stdout == before

@@ -1,0 +1,77 @@
+"""Makers of estimates, profiles and policies with round numbers."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from energaizer_operator.resources.energypolicy import EnergyPolicy
+from energaizer_operator.resources.gpuprofile import GPUProfile
+from energaizer_operator.schema import EstimateSummary, Option
+
+MakeOption = Callable[..., Option]
+
+
+@pytest.fixture
+def option() -> MakeOption:
+    """Make an option of 8 GPUs: mean energy (J), power (W) and time (s), +-10 % unless stated."""
+
+    def make(
+        profile: str, energy: int = 100, power: int = 10, seconds: int = 10, **rest: Any
+    ) -> Option:
+        tenth = rest.pop("tenth", 0.1)
+        estimate = {
+            "gpu_count": rest.pop("gpus", 8),
+            "replicas": rest.pop("replicas", 1),
+            "method": rest.pop("method", "Calibrated"),
+            "energy_per_token_microjoules": rest.pop("per_token", None),
+        }
+        return Option(
+            profile=profile,
+            estimate=EstimateSummary(
+                profile=profile,
+                power_watts=power,
+                power_low_watts=max(1, round(power * (1 - tenth))),
+                power_high_watts=round(power * (1 + tenth)),
+                duration_seconds=seconds,
+                energy_joules=energy,
+                energy_low_joules=max(1, round(energy * (1 - tenth))),
+                energy_high_joules=round(energy * (1 + tenth)),
+                **estimate,
+            ),
+            **rest,
+        )
+
+    return make
+
+
+@pytest.fixture
+def policy() -> Callable[..., EnergyPolicy]:
+    def make(name: str = "p", **spec: Any) -> EnergyPolicy:
+        return EnergyPolicy.model_validate({"metadata": {"name": name}, "spec": spec})
+
+    return make
+
+
+@pytest.fixture
+def profile() -> Callable[..., GPUProfile]:
+    """Make a GPUProfile; `observed` is a list of (key, value, nodes)."""
+
+    def make(
+        name: str, *, watts: int = 100, observed: Any = (), nodes: int | None = None, **spec: Any
+    ) -> GPUProfile:
+        status: dict[str, Any] = {
+            "observedTerms": [{"key": k, "value": v, "nodes": n} for k, v, n in observed]
+        }
+        if nodes is not None:
+            status["nodes"] = nodes
+        spec.setdefault("productNames", [name.upper()])
+        return GPUProfile.model_validate(
+            {
+                "metadata": {"name": name},
+                "spec": {"vendor": "NVIDIA", "thermalDesignPowerWatts": watts, **spec},
+                "status": status,
+            }
+        )
+
+    return make

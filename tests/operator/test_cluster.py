@@ -1,0 +1,223 @@
+"""`cluster` against an HTTP server that answers as the API server does."""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from energaizer_operator import cluster as room
+from energaizer_operator.cluster import Cluster, ClusterError, Conflict, Expired, Missing, Refused
+from energaizer_operator.kinds import AIWORKLOADS, NODES, PODS
+from energaizer_operator.settings import Settings
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Api:
+    """Records requests and answers by method and path."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, str, dict[str, str], str, Any]] = []
+        self.answers: dict[tuple[str, str], Handler] = {}
+
+    def answer(self, method: str, path: str, body: Any, status: int = 200) -> None:
+        async def handler(_: web.Request) -> web.Response:
+            return web.json_response(body, status=status)
+
+        self.answers[method, path] = handler
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        text = await request.text()
+        kind = request.headers.get("Content-Type", "") if text else request.headers["Accept"]
+        body = json.loads(text) if text else None
+        self.seen.append((request.method, request.path, dict(request.query), kind, body))
+        handler = self.answers.get((request.method, request.path))
+        if handler is None:
+            return web.json_response({"message": "not found"}, status=404)
+        return await handler(request)
+
+
+@pytest.fixture
+def api() -> Api:
+    made = Api()
+    made.answer("GET", "/version", {"gitVersion": "v1.37.2"})
+    return made
+
+
+@pytest.fixture
+async def connected(api: Api, tmp_path: Path) -> AsyncIterator[Cluster]:
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", api.handle)
+    async with TestServer(app) as server:
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [
+                {"name": "c", "cluster": {"server": str(server.make_url("")).rstrip("/")}}
+            ],
+            "users": [{"name": "u", "user": {"token": "secret"}}],
+            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+            "current-context": "x",
+        }
+        path = tmp_path / "config"
+        path.write_text(yaml.safe_dump(config))
+        settings = Settings(kubeconfig=path, page_size=2, request_timeout_s=1, watch_silence_s=0.2)
+        found = await Cluster.connect(settings)
+        yield found
+        await found.close()
+
+
+async def test_no_kubeconfig_and_no_server_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(ClusterError, match=r"no cluster: cannot use .*/absent"):
+        await Cluster.connect(Settings(kubeconfig=tmp_path / "absent"))
+    config = tmp_path / "dead"
+    config.write_text(
+        "{clusters: [{name: c, cluster: {server: 'http://127.0.0.1:9'}}],"
+        " users: [{name: u, user: {token: t}}], current-context: x,"
+        " contexts: [{name: x, context: {cluster: c, user: u}}]}"
+    )
+    with pytest.raises(room.Unreachable, match=r"no answer from http://127\.0\.0\.1:9"):
+        await Cluster.connect(Settings(kubeconfig=config))
+
+
+async def test_token_travels_and_is_given_to_other_libraries(connected: Cluster) -> None:
+    known = connected.connection()
+    assert known.token == "secret"
+    assert known.server.startswith("http://127.0.0.1")
+
+
+async def test_list_goes_page_by_page_with_one_selector(connected: Cluster, api: Api) -> None:
+    path = "/api/v1/namespaces/a/pods"
+
+    async def pages(request: web.Request) -> web.Response:
+        last = "continue" in request.query
+        items = [{"metadata": {"name": "c" if last else "b"}}]
+        rest = {} if last else {"continue": "more"}
+        return web.json_response({"items": items, "metadata": {"resourceVersion": "7", **rest}})
+
+    api.answers["GET", path] = pages
+    found = [page async for page in connected.pages(PODS, "a", labels="l")]
+    assert [page.items[0]["metadata"]["name"] for page in found] == ["b", "c"]
+    assert [page.resource_version for page in found] == ["7", "7"]
+    assert found[0].items[0]["kind"] == "Pod"
+    queries = [query for _, where, query, *_ in api.seen if where == path]
+    assert queries == [
+        {"limit": "2", "labelSelector": "l"},
+        {"limit": "2", "labelSelector": "l", "continue": "more"},
+    ]
+
+
+async def test_metadata_alone_is_asked_for_where_that_is_enough(
+    connected: Cluster, api: Api
+) -> None:
+    api.answer("GET", "/api/v1/nodes", {"items": [], "metadata": {}})
+    assert [page.items async for page in connected.pages(NODES, metadata_only=True)] == [[]]
+    assert "as=PartialObjectMetadataList" in api.seen[-1][3]
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(404, Missing), (409, Conflict), (410, Expired), (403, Refused), (422, Refused)],
+)
+async def test_status_becomes_an_error_with_the_servers_words(
+    connected: Cluster, api: Api, status: int, kind: type[ClusterError]
+) -> None:
+    api.answer("GET", "/api/v1/nodes/a", {"message": "because"}, status)
+    with pytest.raises(kind, match="because") as caught:
+        await connected.get(NODES, "a")
+    assert caught.value.status == status
+    assert (await connected.find(NODES, "b")) is None
+
+
+async def test_server_error_is_no_decision(connected: Cluster, api: Api) -> None:
+    api.answer("GET", "/api/v1/nodes/a", {"message": "overload"}, 503)
+    with pytest.raises(ClusterError) as caught:
+        await connected.get(NODES, "a")
+    assert type(caught.value) is ClusterError
+
+
+async def test_status_is_applied_as_its_owner(connected: Cluster, api: Api) -> None:
+    path = "/apis/energaizer.io/v1alpha1/namespaces/a/aiworkloads/w/status"
+    api.answer("PATCH", path, {})
+    await connected.apply_status(AIWORKLOADS, "w", "a", {"task": "Training"})
+    method, _, query, kind, body = api.seen[-1]
+    assert (method, kind) == ("PATCH", "application/apply-patch+yaml")
+    assert query == {"fieldManager": "energaizer-controller", "force": "true"}
+    assert body == {
+        "apiVersion": "energaizer.io/v1alpha1",
+        "kind": "AIWorkload",
+        "metadata": {"name": "w", "namespace": "a"},
+        "status": {"task": "Training"},
+    }
+
+
+async def test_writes_use_the_right_verbs(connected: Cluster, api: Api) -> None:
+    path = "/api/v1/namespaces/a/pods"
+    api.answer("POST", path, {})
+    for method in ("PUT", "PATCH", "DELETE"):
+        api.answer(method, f"{path}/p", {})
+    body = {"metadata": {"name": "p", "namespace": "a", "resourceVersion": "3"}}
+    await connected.create(PODS, body)
+    await connected.replace(PODS, body)
+    await connected.patch(PODS, "p", "a", [{"op": "add", "path": "/x", "value": 1}])
+    await connected.delete(PODS, "p", "a")
+    await connected.delete(PODS, "gone", "a")
+    made = [(method, kind) for method, _, _, kind, _ in api.seen[1:4]]
+    assert made == [
+        ("POST", "application/json"),
+        ("PUT", "application/json"),
+        ("PATCH", "application/json-patch+json"),
+    ]
+    assert api.seen[2][4]["metadata"]["resourceVersion"] == "3"
+
+
+def lines(*changes: dict[str, Any], hold: float = 0.0) -> Handler:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        import asyncio  # noqa: PLC0415
+
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for change in changes:
+            await response.write(json.dumps(change).encode() + b"\n")
+        await asyncio.sleep(hold)
+        return response
+
+    return handler
+
+
+async def test_watch_yields_changes_and_bookmarks_until_the_server_ends_it(
+    connected: Cluster, api: Api
+) -> None:
+    pod = {"metadata": {"name": "p", "resourceVersion": "8"}}
+    mark = {"metadata": {"resourceVersion": "9"}}
+    api.answers["GET", "/api/v1/pods"] = lines(
+        {"type": "ADDED", "object": pod}, {"type": "BOOKMARK", "object": mark}
+    )
+    changes = [change async for change in connected.watch(PODS, "7")]
+    assert [change.type for change in changes] == ["ADDED", "BOOKMARK"]
+    query = api.seen[-1][2]
+    assert (query["resourceVersion"], query["allowWatchBookmarks"]) == ("7", "true")
+
+
+async def test_watch_that_is_too_old_says_so(connected: Cluster, api: Api) -> None:
+    error = {"type": "ERROR", "object": {"code": 410, "message": "too old resource version"}}
+    api.answers["GET", "/api/v1/pods"] = lines(error)
+    with pytest.raises(Expired, match="too old"):
+        _ = [change async for change in connected.watch(PODS, "1")]
+
+
+async def test_silent_watch_is_broken_off(connected: Cluster, api: Api) -> None:
+    api.answers["GET", "/api/v1/pods"] = lines(hold=1.0)
+    with pytest.raises(room.Unreachable, match="watch of pods broke"):
+        _ = [change async for change in connected.watch(PODS, "1")]
+
+
+async def test_slow_answer_is_no_answer(connected: Cluster, api: Api) -> None:
+    api.answers["GET", "/api/v1/nodes/a"] = lines(hold=1.5)
+    with pytest.raises(room.Unreachable):
+        await connected.get(NODES, "a")

@@ -1,0 +1,324 @@
+"""Reconcilers against an API server in memory; kopf and real estimates are tested elsewhere."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from fake_cluster import FakeCluster
+
+from energaizer_operator import kinds
+from energaizer_operator.cluster import Refused, Unreachable
+from energaizer_operator.controller import report, writing
+from energaizer_operator.controller.describing import describing
+from energaizer_operator.controller.loop import Context, Loop, Result
+from energaizer_operator.controller.sources import gather
+from energaizer_operator.controller.survey import gpu_capacity, survey
+from energaizer_operator.controller.workloads import Workloads, audit, needs_one
+from energaizer_operator.events import Events
+from energaizer_operator.identity import Identification
+from energaizer_operator.informer import Informer, object_record
+from energaizer_operator.metrics import Metrics
+from energaizer_operator.names import Reason
+from energaizer_operator.owners import describe
+from energaizer_operator.resources.aiworkload import AIWorkload
+from energaizer_operator.resources.aiworkload.status import AIWorkloadStatus
+
+LABEL = "energaizer.io/workload"
+
+
+def job(name: str = "train", gpus: int = 8, **metadata: Any) -> dict[str, Any]:
+    container = {"name": "c", "resources": {"limits": {"nvidia.com/gpu": gpus} if gpus else {}}}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": name, "namespace": "team-a", "uid": f"uid-{name}", **metadata},
+        "spec": {"template": {"spec": {"containers": [container]}}},
+    }
+
+
+def aiworkload(
+    name: str, spec: dict[str, Any], created: str = "2026-01-01T00:00:00Z"
+) -> dict[str, Any]:
+    return {
+        "apiVersion": "energaizer.io/v1alpha1",
+        "kind": "AIWorkload",
+        "metadata": {"name": name, "namespace": "team-a", "creationTimestamp": created},
+        "spec": spec,
+    }
+
+
+def reference(name: str = "train", kind: str = "Job") -> dict[str, str]:
+    version = "batch/v1" if kind in ("Job", "CronJob") else "example.com/v1"
+    return {"apiVersion": version, "kind": kind, "name": name}
+
+
+@pytest.fixture
+def cluster() -> FakeCluster:
+    made = FakeCluster()
+    labels = {"energaizer.io/admission": "enabled"}
+    made.put(kinds.NAMESPACES, {"metadata": {"name": "team-a", "labels": labels}})
+    made.put(kinds.NAMESPACES, {"metadata": {"name": "plain"}})
+    return made
+
+
+@pytest.fixture
+async def context(cluster: FakeCluster) -> AsyncIterator[Context]:
+    informer = Informer()
+    task = asyncio.create_task(informer.run(cluster))  # type: ignore[arg-type]
+    await asyncio.wait_for(informer.wait(), 2)
+    events = Events(cluster, component="c", instance="i", interval_s=60)  # type: ignore[arg-type]
+    yield Context(cluster, informer, events, Metrics("1"))  # type: ignore[arg-type]
+    task.cancel()
+
+
+async def settle() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+# --- Workloads without an AIWorkload -----------------------------------------------------------
+
+
+async def test_gpu_workload_gets_one_aiworkload(cluster: FakeCluster, context: Context) -> None:
+    cluster.put(kinds.JOBS, job())
+    workloads = Workloads(context, "1.2.3")
+    assert await workloads.reconcile(("Job", "team-a", "train")) is Result.CHANGED
+    made = cluster.objects["aiworkloads", "team-a", "job-train"]
+    assert made["spec"] == {"workloadRef": reference()}
+    assert made["metadata"]["ownerReferences"] == [{**reference(), "uid": "uid-train"}]
+    assert made["metadata"]["labels"]["app.kubernetes.io/version"] == "1.2.3"
+    await settle()
+    assert await workloads.reconcile(("Job", "team-a", "train")) is Result.UNCHANGED
+
+
+async def test_label_names_the_aiworkload(cluster: FakeCluster, context: Context) -> None:
+    cluster.put(kinds.JOBS, job(labels={LABEL: "mine"}))
+    await Workloads(context, "1").reconcile(("Job", "team-a", "train"))
+    assert ("aiworkloads", "team-a", "mine") in cluster.objects
+
+
+async def test_workload_that_somebody_described_is_left_alone(
+    cluster: FakeCluster, context: Context
+) -> None:
+    cluster.put(kinds.JOBS, job())
+    cluster.put(kinds.AIWORKLOADS, aiworkload("by-hand", {"workloadRef": reference()}))
+    await settle()
+    result = await Workloads(context, "1").reconcile(("Job", "team-a", "train"))
+    assert (result, cluster.writes) == (Result.UNCHANGED, [])
+
+
+async def test_namespace_that_did_not_opt_in_is_never_touched(
+    cluster: FakeCluster, context: Context
+) -> None:
+    body = job()
+    body["metadata"]["namespace"] = "plain"
+    cluster.put(kinds.JOBS, body)
+    assert await Workloads(context, "1").reconcile(("Job", "plain", "train")) is Result.UNCHANGED
+    assert [key async for key in audit(cluster, context.informer)] == []  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("body", "needed"),
+    [
+        (job(), True),
+        (job(gpus=0), False),
+        ({**job(), "status": {"conditions": [{"type": "Complete", "status": "True"}]}}, False),
+        (job(ownerReferences=[{"controller": True, "kind": "CronJob", "name": "n"}]), True),
+        (job(ownerReferences=[{"controller": True, "kind": "JobSet", "name": "s"}]), False),
+    ],
+)
+def test_who_needs_an_aiworkload(body: dict[str, Any], needed: bool) -> None:
+    described = describe(body)
+    assert described is not None
+    assert needs_one(described, body) is needed
+
+
+def test_labelled_workload_that_ended_still_gets_what_its_label_promises() -> None:
+    body = {**job(labels={LABEL: "job-train"}), "status": {"phase": "Succeeded"}}
+    described = describe(body)
+    assert described is not None
+    assert needs_one(described, body)
+
+
+async def test_audit_finds_what_has_no_label(cluster: FakeCluster, context: Context) -> None:
+    cluster.put(kinds.JOBS, job("a"))
+    cluster.put(kinds.JOBS, job("b", labels={LABEL: "x"}))
+    cluster.put(kinds.JOBS, job("c", gpus=0))
+    found = [key async for key in audit(cluster, context.informer)]  # type: ignore[arg-type]
+    assert found == [("Job", "team-a", "a")]
+
+
+def test_what_we_create_never_blocks_a_deletion() -> None:
+    described = describe(job())
+    assert described is not None
+    owner = describing(described, "job-train", "1")["metadata"]["ownerReferences"][0]
+    assert owner.keys() == {"apiVersion", "kind", "name", "uid"}
+
+
+# --- What describes a workload -------------------------------------------------------------------
+
+
+async def read(context: Context, body: dict[str, Any]) -> Any:
+    return await gather(context, AIWorkload.model_validate(body), object_record(body))
+
+
+async def test_annotations_of_all_owners_count(cluster: FakeCluster, context: Context) -> None:
+    owner = {"controller": True, **reference("nightly", "CronJob"), "uid": "u"}
+    cluster.put(kinds.JOBS, job(ownerReferences=[owner], annotations={"a": "job"}))
+    nightly = {"name": "nightly", "namespace": "team-a", "annotations": {"a": "cron"}}
+    cluster.put(kinds.CRONJOBS, {"metadata": nightly})
+    found = await read(context, aiworkload("w", {"workloadRef": reference()}))
+    assert found.described.annotations == {"a": "job"}
+    assert found.owner_annotations == ({"a": "cron"},)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"workloadRef": reference("nowhere")}, "Job nowhere does not exist"),
+        ({"workloadRef": reference("x", "Widget")}, "Widget x: kind not known"),
+    ],
+)
+async def test_missing_workload_is_named(
+    context: Context, spec: dict[str, Any], message: str
+) -> None:
+    reason, said = (await read(context, aiworkload("w", spec))).problem
+    assert reason is Reason.WORKLOAD_NOT_FOUND
+    assert message in said
+
+
+async def test_second_description_of_a_workload_is_refused(
+    cluster: FakeCluster, context: Context
+) -> None:
+    cluster.put(kinds.JOBS, job())
+    first = aiworkload("first", {"workloadRef": reference()})
+    second = aiworkload("second", {"workloadRef": reference()}, "2026-01-02T00:00:00Z")
+    cluster.put(kinds.AIWORKLOADS, first)
+    cluster.put(kinds.AIWORKLOADS, second)
+    await settle()
+    assert (await read(context, first)).problem is None
+    reason, said = (await read(context, second)).problem
+    assert reason is Reason.DUPLICATE_WORKLOAD
+    assert "AIWorkload first" in said
+
+
+async def test_workload_is_found_by_its_label(cluster: FakeCluster, context: Context) -> None:
+    cluster.put(kinds.JOBS, job(labels={LABEL: "w"}))
+    await settle()
+    found = await read(context, aiworkload("w", {}))
+    assert (found.described.kind, found.described.name) == ("Job", "train")
+
+
+async def test_config_map(cluster: FakeCluster, context: Context) -> None:
+    model = {"source": "HuggingFaceConfig", "configMapRef": {"name": "m"}}
+    body = aiworkload("w", {"model": model})
+    reason, said = (await read(context, body)).problem
+    assert (reason, said) == (Reason.INVALID_CONFIG_MAP, "ConfigMap team-a/m does not exist")
+    metadata = {"name": "m", "namespace": "team-a"}
+    cluster.put(kinds.CONFIGMAPS, {"metadata": metadata, "data": {"other": "{}"}})
+    assert "no key config.json" in (await read(context, body)).problem[1]
+    cluster.put(kinds.CONFIGMAPS, {"metadata": metadata, "data": {"config.json": "{}"}})
+    found = await read(context, body)
+    assert (found.config, found.problem) == ("{}", None)
+    cluster.fail = Refused("forbidden", 403)
+    assert "bind ClusterRole energaizer-model-configs" in (await read(context, body)).problem[1]
+
+
+# --- Nodes ---------------------------------------------------------------------------------------
+
+
+def test_survey_counts_by_label_else_by_capacity() -> None:
+    term = (("nvidia.com/gpu.product", "H100"),)
+    identified = {
+        "a": Identification(profile="h100", gpus=8, gpu_node=True, terms=term),
+        "b": Identification(profile="h100", gpus=None, gpu_node=True, terms=term),
+        "c": Identification(profile="h100", gpus=8, gpu_node=True, conflict=("a100", "h100")),
+        "d": Identification(gpu_node=True),
+        "e": Identification(),
+        "f": Identification(),
+    }
+    found = survey(identified, {"b": 4, "e": 0, "f": 2})
+    h100 = found.census["h100"]
+    assert (h100.nodes, h100.gpus, h100.conflicts) == (3, 20, ("c",))
+    assert [(one.key, one.value, one.nodes) for one in h100.terms] == [(*term[0], 2)]
+    assert found.census["a100"].conflicts == ("c",)
+    assert found.unprofiled == ("d", "f")
+    assert found.in_cluster == {"h100"}
+
+
+def test_capacity_counts_whole_gpus() -> None:
+    capacity = {"cpu": "8", "nvidia.com/gpu": "4", "nvidia.com/mig-1g.5gb": "7", "amd.com/gpu": "2"}
+    assert gpu_capacity({"status": {"capacity": capacity}}) == 6
+
+
+# --- Writing and reporting -----------------------------------------------------------------------
+
+
+def test_statuses_that_differ_in_times_only_are_the_same() -> None:
+    first = {"estimate": {"energyJoules": 1, "estimateTime": "a"}, "candidates": []}
+    assert writing.same(first, {"estimate": {"energyJoules": 1, "estimateTime": "b"}})
+    assert not writing.same(first, {"estimate": {"energyJoules": 2, "estimateTime": "a"}})
+    assert not writing.same({}, {"estimate": {"energyJoules": 0}})
+
+
+async def test_status_is_written_once(cluster: FakeCluster) -> None:
+    body = cluster.put(kinds.AIWORKLOADS, aiworkload("w", {}))
+    wanted = AIWorkloadStatus(task="Training")
+    args = (cluster, kinds.AIWORKLOADS)
+    assert await writing.write_status(*args, object_record(body), wanted) is Result.CHANGED  # type: ignore[arg-type]
+    written = await cluster.get(kinds.AIWORKLOADS, "w", "team-a")
+    assert await writing.write_status(*args, object_record(written), wanted) is Result.UNCHANGED  # type: ignore[arg-type]
+    cluster.remove(kinds.AIWORKLOADS, "w", "team-a")
+    assert await writing.write_status(*args, object_record(body), wanted) is Result.GONE  # type: ignore[arg-type]
+
+
+def test_unknown_condition_and_missing_estimate_have_no_series() -> None:
+    time = "2026-01-01T00:00:00Z"
+    conditions = [
+        {"type": "Ready", "status": "True", "reason": "Ready"},
+        {"type": "BudgetReserved", "status": "Unknown", "reason": "Pending"},
+        {"type": "Estimated", "status": "False", "reason": "NoProfile"},
+    ]
+    common = {"lastTransitionTime": time, "message": "m"}
+    status = AIWorkloadStatus.model_validate(
+        {"task": "Training", "conditions": [one | common for one in conditions]}
+    )
+    series = report.series(status)
+    assert (series.energy_j, series.conditions) == (None, {"Ready": True})
+    failed = report.failure(status)
+    assert failed is not None
+    assert failed.reason == "NoProfile"
+
+
+# --- The loop ------------------------------------------------------------------------------------
+
+
+class Scripted:
+    """Fails or succeeds as told."""
+
+    def __init__(self, *script: Exception | Result) -> None:
+        self.script = list(script)
+        self.done = asyncio.Event()
+
+    async def reconcile(self, _key: str) -> Result:
+        step = self.script.pop(0)
+        if not self.script:
+            self.done.set()
+        if isinstance(step, Exception):
+            raise step
+        return step
+
+
+async def test_no_failure_ends_the_loop() -> None:
+    metrics = Metrics("1")
+    reconciler = Scripted(Unreachable("no answer"), ValueError("bug"), Result.CHANGED)
+    loop: Loop[str] = Loop("test", reconciler, metrics, lambda: ["a", "b", "c"], 1)
+    task = asyncio.create_task(loop.run(600))
+    await asyncio.wait_for(reconciler.done.wait(), 2)
+    await settle()
+    task.cancel()
+    page = metrics.page().decode()
+    assert 'reconcile_total{controller="test",result="error"} 2.0' in page
+    assert 'reconcile_total{controller="test",result="changed"} 1.0' in page
+    assert loop.idle

@@ -1,0 +1,268 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+import energaizer_operator
+from energaizer_operator.identity import Catalogue, Product, identities, parse_product
+from energaizer_operator.resources.gpuprofile import GPUProfile
+
+SHIPPED = Path(energaizer_operator.__file__).parent / "profiles" / "identities.yaml"
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Catalogue:
+    """Every built-in GPU; power falls along the file, which only conflicts look at."""
+    found = identities(yaml.safe_load(SHIPPED.read_text("utf-8")))
+    return Catalogue(
+        GPUProfile.model_validate(
+            {
+                "metadata": {"name": name},
+                "spec": {
+                    "vendor": "AMD" if "amd.com/gpu" in identity.resource_names else "NVIDIA",
+                    "thermalDesignPowerWatts": 1000 - number,
+                    **identity.to_dict(),
+                },
+            }
+        )
+        for number, (name, identity) in enumerate(found.items())
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "product"),
+    [
+        ("NVIDIA-A100-SXM4-40GB", Product("a100-sxm4-40gb")),
+        ("A100-SXM4-40GB", Product("a100-sxm4-40gb")),
+        ("NVIDIA A100-SXM4-40GB", Product("a100-sxm4-40gb")),
+        ("Tesla-T4", Product("t4")),
+        ("Tesla-T4-SHARED", Product("t4", shared=True)),
+        ("NVIDIA-A100-PCIE-40GB-MIG-1g.5gb", Product("a100-pcie-40gb", "1g.5gb")),
+        ("NVIDIA-A100-PCIE-40GB-MIG-1g.5gb-SHARED", Product("a100-pcie-40gb", "1g.5gb", True)),
+        ("NVIDIA-A100-PCIE-40GB-MIG-INVALID", Product("a100-pcie-40gb", usable=False)),
+        ("NVIDIA-GB200", Product("gb200")),
+        ("Max_1550", Product("max-1550")),
+        ("Some GPU (Rev 2)", Product("some-gpu-rev-2")),
+        ("", Product("")),
+    ],
+)
+def test_product_values_are_taken_apart(text: str, product: Product) -> None:
+    assert parse_product(text) == product
+
+
+@given(st.text(max_size=80))
+def test_the_parser_never_raises_and_is_stable(text: str) -> None:
+    key = parse_product(text).key
+    assert isinstance(key, str)
+
+
+@pytest.mark.parametrize(
+    ("labels", "profile"),
+    [
+        ({"energaizer.io/gpu-profile": "l40s-48gb"}, "l40s-48gb"),
+        ({"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}, "h100-sxm5-80gb"),
+        ({"nvidia.com/gpu.product": "NVIDIA-H100-PCIe"}, "h100-pcie-80gb"),
+        ({"nvidia.com/gpu.product": "NVIDIA-A100-80GB-PCIe"}, "a100-pcie-80gb"),
+        ({"nvidia.com/gpu.product": "Tesla-V100-SXM2-32GB"}, "v100-sxm2-32gb"),
+        ({"nvidia.com/gpu.product": "NVIDIA-GB200"}, "gb200-186gb"),
+        ({"amd.com/gpu.product-name": "AMD_Instinct_MI300X_OAM"}, "mi300x-192gb"),
+        ({"amd.com/gpu.device-id": "74b5"}, "mi300x-192gb"),
+        ({"beta.amd.com/gpu.device-id": "740f"}, "mi210-64gb"),
+        ({"amd.com/gpu.product-name.AMD_Instinct_MI210": "4"}, "mi210-64gb"),
+        ({"cloud.google.com/gke-accelerator": "nvidia-tesla-a100"}, "a100-sxm4-40gb"),
+        ({"cloud.google.com/gke-accelerator": "nvidia-h100-mega-80gb"}, "h100-sxm5-80gb"),
+        (
+            {
+                "karpenter.k8s.aws/instance-gpu-name": "a100",
+                "karpenter.k8s.aws/instance-gpu-memory": "81920",
+            },
+            "a100-sxm4-80gb",
+        ),
+        ({"eks.amazonaws.com/instance-gpu-name": "h200"}, "h200-sxm-141gb"),
+        ({"gpu.nvidia.com/model": "H200"}, "h200-sxm-141gb"),
+        ({"gpu.nvidia.com/class": "A100_NVLINK_80GB"}, "a100-sxm4-80gb"),
+        ({"karpenter.k8s.aws/instance-gpu-name": "a100"}, None),
+        ({"nvidia.com/gpu.product": "NVIDIA-Unheard-Of"}, None),
+        ({"kubernetes.io/os": "linux"}, None),
+    ],
+)
+def test_every_dialect_names_its_gpu(
+    shipped: Catalogue, labels: dict[str, str], profile: str | None
+) -> None:
+    found = shipped.identify(labels)
+    assert found.profile == profile
+    assert found.conflict == ()
+
+
+def test_a_gpu_node_without_a_profile_is_told_from_a_plain_node(shipped: Catalogue) -> None:
+    assert shipped.identify({"nvidia.com/gpu.product": "NVIDIA-Unheard-Of"}).gpu_node
+    assert shipped.identify({"kubernetes.azure.com/accelerator": "nvidia"}).gpu_node
+    assert not shipped.identify({"kubernetes.io/os": "linux"}).gpu_node
+
+
+def test_two_dialects_that_agree_are_both_terms(shipped: Catalogue) -> None:
+    found = shipped.identify(
+        {
+            "nvidia.com/gpu.product": "NVIDIA-L4",
+            "cloud.google.com/gke-accelerator": "nvidia-l4",
+            "nvidia.com/gpu.count": "2",
+        }
+    )
+    assert (found.profile, found.gpus) == ("l4-24gb", 2)
+    assert found.terms == (
+        ("nvidia.com/gpu.product", "NVIDIA-L4"),
+        ("cloud.google.com/gke-accelerator", "nvidia-l4"),
+    )
+
+
+def test_two_dialects_that_disagree_mean_the_higher_power(
+    profile: Callable[..., GPUProfile],
+) -> None:
+    catalogue = Catalogue([profile("small", watts=70), profile("big", watts=700)])
+    found = catalogue.identify(
+        {"energaizer.io/gpu-profile": "small", "nvidia.com/gpu.product": "NVIDIA-BIG"}
+    )
+    assert (found.profile, found.conflict) == ("big", ("big", "small"))
+
+
+@pytest.mark.parametrize(
+    ("labels", "shared", "partition", "usable"),
+    [
+        ({"nvidia.com/gpu.product": "NVIDIA-L4-SHARED"}, True, None, True),
+        ({"nvidia.com/gpu.product": "NVIDIA-L4", "nvidia.com/gpu.replicas": "4"}, True, None, True),
+        (
+            {"nvidia.com/gpu.product": "NVIDIA-L4", "nvidia.com/gpu.sharing-strategy": "mps"},
+            True,
+            None,
+            True,
+        ),
+        (
+            {"nvidia.com/gpu.product": "NVIDIA-L4", "nvidia.com/gpu.sharing-strategy": "none"},
+            False,
+            None,
+            True,
+        ),
+        (
+            {"nvidia.com/gpu.product": "NVIDIA-A100-SXM4-40GB-MIG-2g.10gb"},
+            False,
+            "2g.10gb",
+            True,
+        ),
+        ({"nvidia.com/gpu.product": "NVIDIA-A100-SXM4-40GB-MIG-INVALID"}, False, None, False),
+    ],
+)
+def test_sharing_and_partitions(
+    shipped: Catalogue, labels: dict[str, str], shared: bool, partition: str | None, usable: bool
+) -> None:
+    found = shipped.identify(labels)
+    assert (found.shared, found.partition, found.usable) == (shared, partition, usable)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(
+            [
+                "nvidia.com/gpu.product",
+                "nvidia.com/gpu.count",
+                "nvidia.com/gpu.replicas",
+                "amd.com/gpu.product-name",
+                "amd.com/gpu.product-name.X",
+                "amd.com/gpu.device-id",
+                "gpu.intel.com/product",
+            ]
+        ),
+        st.text(max_size=63),
+    )
+)
+def test_odd_labels_never_raise(labels: dict[str, str]) -> None:
+    profile = GPUProfile.model_validate(
+        {
+            "metadata": {"name": "l4"},
+            "spec": {
+                "vendor": "NVIDIA",
+                "thermalDesignPowerWatts": 72,
+                "productNames": ["L4"],
+            },
+        }
+    )
+    Catalogue([profile]).identify(labels)
+
+
+def pod(selector: dict[str, str] | None = None, *terms: Any, gpu: str = "nvidia.com/gpu") -> Any:
+    spec: dict[str, Any] = {"containers": [{"resources": {"limits": {gpu: 1}}}]}
+    if selector:
+        spec["nodeSelector"] = selector
+    if terms:
+        required = {"nodeSelectorTerms": [{"matchExpressions": list(term)} for term in terms]}
+        spec["affinity"] = {
+            "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}
+        }
+    return spec
+
+
+def demand(key: str, operator: str, *values: str) -> dict[str, Any]:
+    return {"key": key, "operator": operator, "values": list(values)}
+
+
+PRODUCT = "nvidia.com/gpu.product"
+
+
+@pytest.fixture
+def three(profile: Callable[..., GPUProfile]) -> Catalogue:
+    return Catalogue(
+        [
+            profile("a", observed=[(PRODUCT, "NVIDIA-A", 2)], nodes=2),
+            profile("b", observed=[(PRODUCT, "NVIDIA-B", 1)], nodes=1),
+            profile("m", vendor="AMD", resourceNames=["amd.com/gpu"]),
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("spec", "names"),
+    [
+        (pod(), {"a", "b"}),
+        (pod(gpu="amd.com/gpu"), {"m"}),
+        (pod({PRODUCT: "NVIDIA-A"}), {"a"}),
+        (pod({PRODUCT: "NVIDIA-A-SHARED"}), {"a"}),
+        (pod({PRODUCT: "NVIDIA-UNKNOWN"}), {"a", "b"}),
+        (pod({"zone": "west"}), {"a", "b"}),
+        (pod({"energaizer.io/gpu-profile": "b"}), {"b"}),
+        (pod(None, [demand(PRODUCT, "In", "NVIDIA-A", "NVIDIA-B")]), {"a", "b"}),
+        (pod(None, [demand(PRODUCT, "In", "NVIDIA-B")]), {"b"}),
+        (pod(None, [demand(PRODUCT, "NotIn", "NVIDIA-A")]), {"b"}),
+        (pod(None, [demand(PRODUCT, "NotIn", "NVIDIA-C")]), {"a", "b"}),
+        (pod(None, [demand(PRODUCT, "In", "NVIDIA-A")], [demand("zone", "In", "x")]), {"a", "b"}),
+        (pod({PRODUCT: "NVIDIA-A"}, [demand(PRODUCT, "In", "NVIDIA-B")]), set()),
+        (pod(None, []), {"a", "b"}),
+    ],
+)
+def test_a_pod_leaves_possible_what_it_does_not_exclude(
+    three: Catalogue, spec: Any, names: set[str]
+) -> None:
+    assert three.possible(spec) == names
+
+
+def test_allowed_profiles_narrow_what_is_possible(three: Catalogue) -> None:
+    assert three.possible(pod(), ["b", "gone"]) == {"b"}
+
+
+def test_remedies_name_a_label_that_chooses_one_gpu_alone(
+    three: Catalogue, shipped: Catalogue
+) -> None:
+    assert three.remedies()["a"] == f"nodeSelector {PRODUCT}: NVIDIA-A"
+    assert shipped.remedies()["l4-24gb"] == (
+        "nodeSelector cloud.google.com/gke-accelerator: nvidia-l4"
+    )
+    assert "gpu-name" not in shipped.remedies()["a100-sxm4-80gb"]
+
+
+def test_shipped_identities_do_not_overlap(shipped: Catalogue) -> None:
+    for name, profile in shipped.profiles.items():
+        for product in profile.spec.product_names:
+            found = shipped.identify({PRODUCT: product})
+            assert (found.profile, found.conflict) == (name, ())

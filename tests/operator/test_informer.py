@@ -1,0 +1,128 @@
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+from fake_cluster import FakeCluster
+
+from energaizer_operator import kinds
+from energaizer_operator.informer import (
+    Informer,
+    Key,
+    MetadataRecord,
+    Store,
+    metadata_record,
+    object_record,
+    workload_record,
+)
+
+
+@contextlib.asynccontextmanager
+async def running(store: Store[MetadataRecord], cluster: FakeCluster) -> AsyncIterator[None]:
+    task = asyncio.create_task(store.run(cluster))  # type: ignore[arg-type]
+    try:
+        await asyncio.wait_for(store.wait(), 2)
+        yield
+    finally:
+        task.cancel()
+
+
+def node(name: str, **labels: str) -> dict[str, object]:
+    return {"metadata": {"name": name, "labels": labels}}
+
+
+async def settle() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+def cluster() -> FakeCluster:
+    return FakeCluster()
+
+
+@pytest.fixture
+def store() -> Store[MetadataRecord]:
+    return Store(kinds.NODES, metadata_record, metadata_only=True)
+
+
+async def test_all_pages_are_listed_then_changes_followed(
+    cluster: FakeCluster, store: Store[MetadataRecord]
+) -> None:
+    for name in "abcde":
+        cluster.put(kinds.NODES, node(name))
+    assert not store.synced
+    async with running(store, cluster):
+        assert [record.name for record in store] == list("abcde")
+        assert store.last_event > 0
+        cluster.put(kinds.NODES, node("f", zone="z"))
+        cluster.remove(kinds.NODES, "a")
+        await settle()
+        assert [record.name for record in store] == list("bcdef")
+        assert store.get("f") == MetadataRecord("f", {"zone": "z"})
+
+
+async def test_listener_hears_what_the_projection_sees_and_the_last_of_what_went(
+    cluster: FakeCluster, store: Store[MetadataRecord]
+) -> None:
+    heard: list[tuple[Key, dict[str, str]]] = []
+    cluster.put(kinds.NODES, node("a"))
+    async with running(store, cluster):
+        store.subscribe(lambda key, record: heard.append((key, record.labels)))
+        cluster.put(kinds.NODES, node("a", zone="z"))
+        cluster.put(kinds.NODES, {**node("a", zone="z"), "status": {"new": True}})
+        cluster.remove(kinds.NODES, "a")
+        await settle()
+    assert heard == [(("", "a"), {"zone": "z"}), (("", "a"), {"zone": "z"})]
+
+
+async def test_expired_watch_lists_again_and_notices_what_vanished(
+    cluster: FakeCluster, store: Store[MetadataRecord]
+) -> None:
+    gone: list[Key] = []
+    cluster.put(kinds.NODES, node("a"))
+    cluster.put(kinds.NODES, node("b"))
+    async with running(store, cluster):
+        await settle()
+        store.subscribe(lambda key, _: gone.append(key))
+        cluster.objects.pop(("nodes", "", "a"))  # no watch ever tells of it
+        cluster.version += 10
+        cluster.expire_before = cluster.version
+        cluster.interrupt()
+        await settle()
+        assert store.keys() == [("", "b")]
+        assert gone == [("", "a")]
+
+
+def test_records_are_small() -> None:
+    pod = {
+        "kind": "Pod",
+        "metadata": {
+            "name": "p",
+            "namespace": "n",
+            "uid": "u",
+            "managedFields": [{"large": "x" * 5000}],
+            "labels": {"energaizer.io/workload": "w"},
+            "annotations": {"energaizer.io/model": "m", "other": "x" * 5000},
+            "ownerReferences": [{"controller": True, "uid": "o"}],
+        },
+        "spec": {"nodeName": "h100-0", "containers": ["x" * 5000]},
+        "status": {"phase": "Running"},
+    }
+    record = workload_record(pod)
+    assert (record.workload, record.controlled, record.node) == ("w", True, "h100-0")
+    assert record.annotations == (("energaizer.io/model", "m"),)
+    assert len(repr(record)) < 2000
+    ours = object_record(
+        {"apiVersion": "v", "kind": "K", "metadata": {"name": "a", "managedFields": []}}
+    )
+    assert ours.body["metadata"] == {"name": "a"}
+
+
+def test_webhook_follows_our_kinds_and_namespaces_only() -> None:
+    assert [store.resource.plural for store in Informer.for_webhook().stores] == [
+        "aiworkloads",
+        "gpuprofiles",
+        "energypolicies",
+        "namespaces",
+    ]
