@@ -3,7 +3,7 @@
 A file of `profiles/calibrations/` is one `Coefficients`: effective parameters of the timing forms,
 energies per unit of work, idle power, and the residuals from which intervals follow. Names are
 dotted paths (`time.tile_edge`), so that a fit can read and write them as one flat vector.
-Symbols are those of the method's reference (docs/method.md), in brackets.
+Symbols of the method's formulas stand in brackets.
 """
 
 from collections.abc import Mapping

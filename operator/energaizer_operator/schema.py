@@ -312,6 +312,12 @@ class Metadata(BaseModel):
     annotations: dict[str, str] = {}
     owner_references: tuple[OwnerReference, ...] = ()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_nulls(cls, data: Any) -> Any:
+        """Take `labels:` without a value, which people write, for no labels."""
+        return without_nulls(data)
+
 
 class Resource(Base):
     """One of our objects; a kind adds `kind`, `spec` and `status`."""

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import energaizer_operator
 from energaizer_operator.identity import Catalogue, Product, identities, parse_product
 from energaizer_operator.resources.gpuprofile import GPUProfile
 
+ROOT = Path(__file__).parents[2]
 SHIPPED = Path(energaizer_operator.__file__).parent / "profiles" / "identities.yaml"
 
 
@@ -266,3 +268,25 @@ def test_shipped_identities_do_not_overlap(shipped: Catalogue) -> None:
         for product in profile.spec.product_names:
             found = shipped.identify({PRODUCT: product})
             assert (found.profile, found.conflict) == (name, ())
+
+
+def test_every_built_in_gpu_has_an_identity_and_no_other_has(shipped: Catalogue) -> None:
+    built_in = resources.files("energaizer") / "profiles" / "gpus"
+    names = {Path(entry.name).stem for entry in built_in.iterdir() if entry.name.endswith(".json")}
+    assert names == set(shipped.profiles)
+
+
+def test_nodes_of_the_local_cluster_are_recognised(shipped: Catalogue) -> None:
+    pools = yaml.safe_load((ROOT / "localcluster" / "pools.yaml").read_text("utf-8"))["pools"]
+    found = {pool["name"]: shipped.identify(pool["labels"]) for pool in pools}
+    assert {name: one.profile for name, one in found.items()} == {
+        "system": None,
+        "a100": "a100-sxm4-80gb",
+        "h100": "h100-sxm5-80gb",
+        "h200": "h200-sxm-141gb",
+        "l40s": "l40s-48gb",
+        "b200": "b200-sxm-180gb",
+        "mi300x": "mi300x-192gb",
+    }
+    assert {one.gpus for name, one in found.items() if name != "system"} == {8}
+    assert not found["system"].gpu_node

@@ -83,6 +83,17 @@ def test_unstated_gpus_do_not_limit_the_degrees() -> None:
     AIWorkload.model_validate(workload(parallelism={"tensor": 16}, accelerator={}))
 
 
+def test_a_null_is_an_absent_key_as_in_the_cluster() -> None:
+    parsed = AIWorkload.model_validate(
+        {
+            **workload(task=None, whatIf={"profiles": None}),
+            "metadata": {"name": "a", "labels": None},
+        }
+    )
+    assert parsed.to_dict()["spec"]["whatIf"]["profiles"] == []
+    assert parsed.metadata.labels == {}
+
+
 def test_a_name_longer_than_a_label_is_refused() -> None:
     with pytest.raises(ValidationError, match="63 characters"):
         AIWorkload.model_validate({**workload(), "metadata": {"name": "a" * 64}})
