@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from energaizer import catalog
 from energaizer.errors import UnknownNameError
 from energaizer.gpu import Gpu
+from energaizer.host import Host
 from energaizer.model import Model
 
 _EMPTY = {"", "nan", "none", "<na>"}
@@ -24,7 +25,7 @@ class Names(BaseModel):
     source: str
     gpus: dict[str, str] = Field(description="name in a table -> profile")
     models: dict[str, str] = Field(description="model-size in a table -> name in the catalogue")
-    hosts: dict[str, str] = Field(description="kind of table -> host profile that ran it")
+    hosts: dict[str, str] = Field(description="GPU profile -> host that runs it eagerly")
     startup_s: dict[str, float] = Field(
         description="seconds near idle that a recorded run begins with, by board (method, 5.2)"
     )
@@ -63,6 +64,12 @@ def board(name: str) -> Board:
     """
     known = Names.shipped().gpus
     return Board(name, catalog.gpu(known.get(name.strip().casefold(), name)))
+
+
+def eager_host(gpu: Gpu) -> Host:
+    """Return the host that is taken to have launched eager forward passes on a board."""
+    known = Names.shipped().hosts
+    return catalog.host(known.get(gpu.name, known["default"]))
 
 
 def spellings(model: str, size: str) -> tuple[str, ...]:

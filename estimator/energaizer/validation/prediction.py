@@ -197,11 +197,11 @@ def _widths(
 ) -> FloatArray:
     """Return half-widths of ln for each quantity, shape (3, N), as `uncertainty.combined`."""
     spread = uncertainty.spread_of(coefficients.residuals)
+    places = spread.place[:-1].reshape(len(QUANTITIES), -1)
     found = np.empty((len(QUANTITIES), len(shares)))
-    for index in range(len(QUANTITIES)):
-        group = spread.group[index].ravel()
-        weights = np.zeros((len(group), int(group.max()) + 1))
-        weights[np.arange(len(group)), group] = spread.half_width[index].ravel()
+    for index, place in enumerate(places):
+        weights = np.zeros((len(place), int(place.max()) + 1))
+        weights[np.arange(len(place)), place] = spread.half_width[index].ravel()
         linear = shares @ weights
         found[index] = np.sqrt((linear * linear).sum(axis=1))
     one = np.ones((len(FAMILIES), len(REGIMES))) / (len(FAMILIES) * len(REGIMES))

@@ -82,8 +82,8 @@ def score(table: Table, labels: Labels, progress: Progress) -> Scores:
                 gpu, coefficients, clock_hz[usable], answers.limit_w[usable],
                 _inputs([runs[row] for row in usable], clock_hz[usable]),
             )  # fmt: skip
-            host = catalog.host(names.Names.shipped().hosts["single_gpu"])
-            answers.put(usable, prediction.programs(cases, list(programs.values()), host))
+            said = prediction.programs(cases, list(programs.values()), names.eager_host(gpu))
+            answers.put(usable, said)
     return Scores(
         dataset=table.dataset, kind=table.kind.name,
         columns=_columns(table, answers, _measured(table, labels, before_w)),
@@ -200,7 +200,6 @@ def _lowered(run: Run) -> Program:
     workload = Workload(
         model=bare, batch=run.batch, input_tokens=run.tokens, precision=precision,
         attention="fused" if run.attention in _FUSED else "eager",
-        host=names.Names.shipped().hosts["single_gpu"],
     )  # fmt: skip
     return transformer.lower(workload)
 
