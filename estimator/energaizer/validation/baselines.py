@@ -18,7 +18,7 @@ class Constants:
     """What a baseline knows of measurements, by group; the key "" is that of all rows.
 
     Attributes:
-        power_w: Mean power by board and clock (by board, by all).
+        power_w: Mean power of one board, by board and clock (by board, by all).
         limit_share: Mean of power over limit.
         roofline_factor: Median of time over the roofline by board.
     """
@@ -39,7 +39,7 @@ def constants(tables: Sequence[Scores]) -> Constants:
             # A column's own exclusions apply; whether the model has an answer does not matter.
             usable = np.isfinite(watts.measured) & (watts.reason == "") & (watts.measured > 0)
             for row in np.flatnonzero(usable):
-                value = float(watts.measured[row])
+                value = float(watts.measured[row] / table.boards_of[row])
                 for key in _keys(table, int(row)):
                     power.setdefault(key, []).append(value)
             known = usable & np.isfinite(table.limit_w)
@@ -68,7 +68,7 @@ def _keys(table: Scores, row: int) -> tuple[str, ...]:
 def apply(table: Scores, known: Constants) -> None:
     """Fill in the baselines of each quantity of a table."""
     n = len(table.failed)
-    constant_w = _looked_up(table, known.power_w, table.constants_by)
+    constant_w = _looked_up(table, known.power_w, table.constants_by) * table.boards_of
     share_w = known.limit_share * table.limit_w
     factor = _looked_up(table, known.roofline_factor, "gpu")
     scaled_s = factor * table.roofline_s
@@ -80,9 +80,9 @@ def apply(table: Scores, known: Constants) -> None:
                 "constant": constant_w, "limit_share": share_w, "limit": table.limit_w,
             }  # fmt: skip
             if table.finer_by:
-                finer_w = _looked_up(table, known.power_w, table.finer_by)
+                finer_w = _looked_up(table, known.power_w, table.finer_by) * table.boards_of
                 column.baselines[f"constant_per_{table.means}"] = finer_w
-        elif column.quantity == "time":
+        elif column.quantity in {"time", "itl"}:
             column.baselines = {"roofline": table.roofline_s, "scaled_roofline": scaled_s}
         elif column.quantity in table.per_time:
             scale = table.per_time[column.quantity]

@@ -1,6 +1,6 @@
 """The command `energaizer validate`: what a person types, progress, files, exit code."""
 
-import os
+import secrets
 import time
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,7 @@ class _Progress:
 
 def _write(path: Path, text: str, option: str) -> None:
     """Write a file whole or not at all; a device or pipe is written as it is."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         if path.exists() and not path.is_file():
             path.write_text(text, encoding="utf-8")

@@ -13,6 +13,7 @@ from energaizer.gpu import Gpu
 from energaizer.host import Host
 from energaizer.model import Model
 
+_VARIANT = re.compile(r"(-instruct|-it|-chat|-thinking|-2507|-fp8)+$")  # same layer shapes
 _EMPTY = {"", "nan", "none", "<na>"}
 
 
@@ -90,6 +91,7 @@ def spellings(model: str, size: str) -> tuple[str, ...]:
     found = [*(known[name] for name in found if name in known), *found]
     found += [re.sub(r"(?<=[a-z])(?=\d)", "-", name) for name in found]
     found += [re.sub(r"(?<=[a-z])-(?=\d)", "", name) for name in found]
+    found += [_VARIANT.sub("", name).replace("/meta-llama", "/llama") for name in found]
     return tuple(dict.fromkeys(found))
 
 

@@ -67,6 +67,7 @@ class Scores:
         roofline_s: Datasheet roofline of each row, s.
         constants_by: Column that splits the constants of power, e.g. by board and clock.
         finer_by: Column of a finer constant of power, e.g. by board and operation; "": none.
+        gpu_count: Boards of each row, whose power and limits are sums; None: one each.
         per_time: Quantities that are power x time x a factor, with that factor, shape (n,) each.
         boards: GPUs that were used, with their coefficients.
         notes: What a reader must know.
@@ -84,9 +85,15 @@ class Scores:
     roofline_s: FloatArray
     constants_by: str = "gpu"
     finer_by: str = ""
+    gpu_count: FloatArray | None = None
     per_time: dict[str, FloatArray] = field(default_factory=dict)
     boards: dict[str, tuple[Gpu, Coefficients]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def boards_of(self) -> FloatArray:
+        """Boards of each row, shape (n,)."""
+        return np.ones(len(self.failed)) if self.gpu_count is None else self.gpu_count
 
     def column(self, quantity: str) -> Column | None:
         """Return a quantity, None if the table does not have it."""
