@@ -191,7 +191,7 @@ def _rows(table: Scores, column: Column) -> pd.DataFrame:
     reason = np.where(table.failed != "", table.failed, column.reason)
     reason = np.where(~scored & (reason == ""), _UNMEASURED, reason)
     told = np.isfinite(column.measured) | np.isfinite(column.predicted) | (table.failed != "")
-    frame: pd.DataFrame = pd.DataFrame(
+    frame = pd.DataFrame(
         {
             "row": np.arange(len(scored)), "quantity": column.quantity, "unit": column.unit,
             "measured": column.measured, "predicted": column.predicted, "low": column.low,
@@ -200,4 +200,5 @@ def _rows(table: Scores, column: Column) -> pd.DataFrame:
             "reason": np.where(scored, "", reason), "dataset": table.dataset,
         }
     )  # fmt: skip
-    return frame.loc[told]
+    kept: pd.DataFrame = frame.loc[told]
+    return kept

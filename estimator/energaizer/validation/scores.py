@@ -1,6 +1,6 @@
 """Predictions beside measurements: what a scorer of one kind of table hands to the report."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -112,7 +112,7 @@ def texts(values: Sequence[Any]) -> TextArray:
     return found
 
 
-def both(first: Sequence[Any], second: Sequence[Any]) -> TextArray:
+def both(first: Iterable[Any], second: Iterable[Any]) -> TextArray:
     """Return two columns as one, shape (n,)."""
     return texts([f"{a} {b}" for a, b in zip(first, second, strict=True)])
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 
 import numpy as np
+from pydantic import ValidationError
 
 from energaizer import catalog, serving
 from energaizer.errors import EnergaizerError, InputError, NoEstimateError, one_line
@@ -113,7 +114,7 @@ def _board(
             missing = prediction.missing_rates(gpu, step.column("rate")[step.column("flops") > 0])
             if missing:
                 raise NoEstimateError(f"{', '.join(missing)} on {gpu.name}: no rate")
-        except EnergaizerError as error:
+        except (EnergaizerError, ValidationError) as error:
             answers.failed[row] = one_line(error)
             continue
         found[row] = (workload, mix)

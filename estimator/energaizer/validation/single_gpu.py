@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+from pydantic import ValidationError
 
 from energaizer import catalog, machine, power
 from energaizer.calibration.dataset import (
@@ -38,6 +39,7 @@ _MS = 1e-3
 _IDLE_BEFORE = 1.25  # power before a run starts, over idle at its clock (method, 5.2)
 _EAGER = {"", "eager", "eager_inferred", "model_default"}
 _FUSED = {"fused", "flash", "flash_attention_2", "sdpa"}
+_PRECISIONS = {"bfloat16": "bf16", "float16": "fp16", "half": "fp16", "float32": "fp32"}
 _MODES = {"", "prefill", "forward"}
 
 
@@ -74,7 +76,7 @@ def score(table: Table, labels: Labels, progress: Progress) -> Scores:
             progress(table.dataset, done, len(rows))
             try:
                 programs[row] = _program(gpu, runs[row], float(clock_hz[row]))
-            except EnergaizerError as error:
+            except (EnergaizerError, ValidationError) as error:
                 answers.failed[row] = one_line(error)
         if programs:
             usable = np.array(list(programs), dtype=np.intp)
@@ -129,16 +131,16 @@ def _inputs(runs: Sequence[Run], clock_hz: FloatArray) -> dict[str, FloatArray]:
 
 
 def _runs(table: Table) -> list[Run]:
-    batch, tokens = table.floats("batch", 1.0), table.floats("seq", 0.0)
     columns = zip(
         table.texts("model"), table.texts("size"), table.texts("precision", "bf16"),
-        batch.astype(int), tokens.astype(int), table.texts("mode"), table.texts("attention"),
-        strict=True,
+        table.floats("batch", 0.0).tolist(), table.floats("seq", 0.0).tolist(),
+        table.texts("mode"), table.texts("attention"), strict=True,
     )  # fmt: skip
     return [
-        Run(names.text(model), names.text(size), precision, int(count), int(seq), mode, attention)
+        Run(names.text(model), names.text(size), precision.strip().casefold(), int(count),
+            int(seq), mode.strip().casefold(), attention.strip().casefold())
         for model, size, precision, count, seq, mode, attention in columns
-    ]
+    ]  # fmt: skip
 
 
 def _by_board(table: Table, failed: TextArray) -> dict[str, list[int]]:
@@ -184,8 +186,10 @@ def _lowered(run: Run) -> Program:
         raise NoEstimateError(f"mode {run.mode}: only forward passes have a method here")
     if run.attention not in _EAGER | _FUSED:
         raise NoEstimateError(f"attention {run.attention}: no method; known are eager and fused")
+    if run.batch < 1:
+        raise InputError(f"batch is {run.batch}; a run needs at least one sequence or image")
     try:
-        precision = Precision(run.precision)
+        precision = Precision(_PRECISIONS.get(run.precision, run.precision))
     except ValueError:
         raise InputError(f"precision {run.precision}: unknown format") from None
     described = vision_models.find(run.model, run.size)
