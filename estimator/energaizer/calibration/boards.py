@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from energaizer import catalog
-from energaizer.calibration import dataset, forward, heldout, plan, residuals
+from energaizer.calibration import dataset, forward, plan, residuals
 from energaizer.calibration.forward import Board
 from energaizer.calibration.heldout import Fitted, Outcome, Setup
 from energaizer.coefficients import Coefficients, FittedOn, Residual
@@ -152,7 +152,7 @@ def profile(
             ).model_dump()
         ],
         source=Source(
-            citation="fit of measured forward passes, idle power and supply: data of the EnergAIzer "
+            citation="fit of measured forward passes, idle power, supply: data of the EnergAIzer "
             "artifact (ISPASS 2026, MIT, (c) 2026 Kyungmi Lee); effective numbers, not properties "
             "of silicon",
             date=today.isoformat(),

@@ -132,7 +132,7 @@ def fit_time(
                 residuals,
                 theta,
                 x_scale=np.maximum(sd, _NOISE),
-                diff_step=1e-3,
+                diff_step=np.full(len(theta), 1e-3),
                 max_nfev=_MOST_EVALUATIONS,
             )
             for theta in starts
@@ -223,6 +223,7 @@ def fit_power(
 
 
 def spread_of(spread: Mapping[str, float], path: str) -> float:
+    """Return the relative spread of the prior of a path: that of its longest known prefix."""
     known = [prefix for prefix in spread if path.startswith(prefix)]
     if not known:
         raise KeyError(f"no prior spread for {path}")

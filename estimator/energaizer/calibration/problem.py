@@ -47,11 +47,15 @@ class Runs:
     def launches(self) -> FloatArray:
         """Kernel launches of each program, shape (programs,)."""
         each = self.counts * self.found.rows[:, COLUMN["launches"]]
-        return np.bincount(self.program, each, len(self.calls))
+        return self._summed(each)
 
     def sums(self, amounts: FloatArray) -> FloatArray:
         """Return amounts of kernels, shape (K,), summed over each program, shape (programs,)."""
-        return np.bincount(self.program, amounts * self.counts, len(self.calls))
+        return self._summed(amounts * self.counts)
+
+    def _summed(self, each: FloatArray) -> FloatArray:
+        total = np.bincount(self.program, weights=each, minlength=len(self.calls))
+        return total.astype(np.float64)
 
     def select(self, chosen: npt.NDArray[np.bool_]) -> "Runs":
         """Return only some of the runs."""
@@ -160,7 +164,8 @@ def joules(
         seen.active_s[None, :],
         power.Activity(core[measured.row], memory[measured.row]),
     )
-    return found[0]
+    first: FloatArray = found[0]
+    return first
 
 
 @dataclass(frozen=True)

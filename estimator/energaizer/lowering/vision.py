@@ -5,7 +5,7 @@ a tracer does not list is generated: batch norm, residual adds, pooling, and the
 around half-precision convolutions of a channels-first tensor.
 """
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -64,45 +64,45 @@ def formats_of(precision: Precision) -> Formats:
     return Formats(size, size, size, size, rate, rate, rate)
 
 
-def convolution(
-    images: float, channels: tuple[float, float], size: float, window: tuple[float, float],
-    formats: Formats,
-) -> Kernel:  # fmt: skip
+class Filter(NamedTuple):
+    """A convolution layer: channels, height and width of its square input, filter and stride."""
+
+    inputs: float
+    outputs: float
+    size: float
+    edge: float
+    stride: float = 1.0
+
+
+def convolution(images: float, layer: Filter, formats: Formats) -> Kernel:
     """Return a convolution as an implicit product with its true traffic (section 3).
 
-    Args:
-        images: Batch.
-        channels: Input and output channels.
-        size: Height and width of the input.
-        window: Height and width of the filter, and its stride.
-        formats: Bytes and rates.
+    Filters are padded to keep the size, but for those that tile the image (edge equals stride).
     """
-    inputs, outputs = channels
-    edge, stride = window
-    out = np.floor((size - 1.0) / stride) + 1.0 if edge != stride else size / stride
+    out = np.floor((layer.size - 1.0) / layer.stride) + 1.0
+    if layer.edge == layer.stride:
+        out = layer.size / layer.stride
     act = formats.activation
+    depth = layer.inputs * layer.edge**2
     rate = "tf32" if formats.rate == "fp32" else formats.rate
     product = kernels.gemm(
-        1.0, images * out * out, outputs, inputs * edge * edge, (act, formats.weight, act), rate
+        1.0, images * out * out, layer.outputs, depth, (act, formats.weight, act), rate
     )
-    read = images * inputs * size * size * act
+    read = images * layer.inputs * layer.size**2 * act
     return product._replace(
         family=FAMILY["convolution"],
-        read_bytes=read + inputs * edge * edge * outputs * formats.weight,
+        read_bytes=read + depth * layer.outputs * formats.weight,
         resident_bytes=read + product.write_bytes,
     )
 
 
-def _convolve(
-    to: Listing, images: float, channels: tuple[float, float], size: float,
-    window: tuple[float, float], count: float, formats: Formats,
-) -> float:  # fmt: skip
+def _convolve(to: Listing, images: float, layer: Filter, count: float, formats: Formats) -> float:
     """Add a convolution with its batch norm and layout copies; return elements of its output."""
-    kernel = convolution(images, channels, size, window, formats)
+    kernel = convolution(images, layer, formats)
     to.add(kernel, count)
     out = kernel.m * kernel.n
     if formats.activation < kernels.FP32_BYTES:
-        for elements in (images * channels[0] * size * size, out):
+        for elements in (images * layer.inputs * layer.size**2, out):
             copied = kernels.copy(elements, formats.activation)
             to.add(copied._replace(launches=_COPY_LAUNCH), count)
     to.add(blocks.pointwise(out, 1.0, formats.activation), count)
@@ -118,8 +118,8 @@ def resnet(model: ConvNet, images: int, precision: Precision) -> Program:
         to.add(blocks.pointwise(elements, 1.0, act), count)
 
     size = model.image_size / 2.0
-    stem = (_CHANNELS, float(model.stem_channels))
-    out = _convolve(to, batch, stem, float(model.image_size), (7.0, 2.0), 1.0, formats)
+    stem = Filter(_CHANNELS, float(model.stem_channels), float(model.image_size), 7.0, 2.0)
+    out = _convolve(to, batch, stem, 1.0, formats)
     relu(out, 1.0)
     to.add(kernels.elementwise(out, out * act, out / 4.0 * act), 1.0)
     size /= 2.0
@@ -131,14 +131,16 @@ def resnet(model: ConvNet, images: int, precision: Precision) -> Program:
         for first, count in ((True, 1.0), (False, depth - 1.0)):
             step = stride if first else 1.0
             entry = inputs if first else outer
-            relu(_convolve(to, batch, (entry, inner), size, (1.0, 1.0), count, formats), count)
-            relu(_convolve(to, batch, (inner, inner), size, (3.0, step), count, formats), count)
-            size = size / step
-            out = _convolve(to, batch, (inner, outer), size, (1.0, 1.0), count, formats)
+            narrow = Filter(entry, inner, size, 1.0)
+            relu(_convolve(to, batch, narrow, count, formats), count)
+            middle = Filter(inner, inner, size, 3.0, step)
+            relu(_convolve(to, batch, middle, count, formats), count)
+            out = _convolve(to, batch, Filter(inner, outer, size / step, 1.0), count, formats)
             convolutions += 3.0 * count
             if first:
-                _convolve(to, batch, (entry, outer), size * step, (1.0, step), 1.0, formats)
+                _convolve(to, batch, Filter(entry, outer, size, 1.0, step), 1.0, formats)
                 convolutions += 1.0
+            size = size / step
             to.add(blocks.pointwise(out, 2.0, act), count)
             relu(out, count)
         inputs = outer
@@ -164,9 +166,8 @@ def vision_transformer(model: VisionTransformer, images: int, precision: Precisi
         inner=float(model.intermediate_size), vocabulary=1.0, ranks=1.0,
     )  # fmt: skip
     edge = float(model.patch_size)
-    patches = convolution(
-        float(images), (_CHANNELS, shard.hidden), float(model.image_size), (edge, edge), formats
-    )
+    patched = Filter(_CHANNELS, shard.hidden, float(model.image_size), edge, edge)
+    patches = convolution(float(images), patched, formats)
     to.add(patches, 1.0)
     to.add(kernels.copy(patches.m * patches.n, act), 2.0)
     to.add(kernels.copy(shard.tokens * shard.hidden, act), 1.0)
