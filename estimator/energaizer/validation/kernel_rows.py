@@ -30,7 +30,6 @@ from energaizer.validation.scores import (
 _CHUNK = 4096
 _US = 1e-6
 _TIERS = {"A", "A+"}
-_WARM_SHARE = 0.5125  # prior: mean of an even mixture over .05, .35, .65 and 1 (method, 5.3)
 _AT_LIMIT = 0.98  # share of the limit from which a power tells the limit
 _BLIND = "no recorded power"
 _SHAPE = (
@@ -177,7 +176,7 @@ def score(table: Table, labels: Labels, progress: Progress) -> Scores:
     table.expect("phys_flag", instead="no row is dropped for breaking the speed of light")
     answers = prediction.Answers(n)
     built = _built(table, answers.failed)
-    idle_w, warm = nowhere(n), np.full(n, _WARM_SHARE)
+    idle_w, warm = nowhere(n), np.full(n, names.Names.shipped().warm_share)
     done = 0
     for name, rows in _by_board(table, answers.failed, built).items():
         gpu = names.board(name).gpu

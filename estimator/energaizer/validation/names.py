@@ -30,6 +30,9 @@ class Names(BaseModel):
     startup_s: dict[str, float] = Field(
         description="seconds near idle that a recorded run begins with, by board (method, 5.2)"
     )
+    warm_share: float = Field(
+        ge=0, le=1, description="as in coefficients, where the fit of a board has none: their mean"
+    )
     prompt_tokens: dict[str, float] = Field(
         description="tokens of a prompt by task, where a table does not say"
     )
