@@ -37,10 +37,11 @@ def lines_of(outcome: Outcome, by: Sequence[str]) -> Lines:
         raise InputError(
             f"--by {', '.join(wrong)}: no such column; known are {', '.join(sorted(known))}"
         )
-    return {
-        table.dataset: metrics.lines(table, [tuple(by)] if by else table.slices)
-        for table in outcome.tables
-    }
+    found = {}
+    for table in outcome.tables:
+        own = [names for names in table.slices if set(names) <= set(table.groups)]
+        found[table.dataset] = metrics.lines(table, [tuple(by)] if by else own)
+    return found
 
 
 def as_json(outcome: Outcome, lines: Lines) -> dict[str, Any]:
@@ -164,9 +165,10 @@ def _beside(dataset: str, lines: Sequence[Line]) -> Table:
     rows = [
         (
             _named(line), line.quantity, name.replace("_", " "), f"{found.mape:.1f}",
-            f"{found.median:.1f}", f"{found.p90:.1f}", f"{line.skill().get(name, 0.0):+.2f}",
+            f"{found.median:.1f}", f"{found.p90:.1f}", f"{skill[name]:+.2f}" if name in skill else "-",
         )
         for line in lines if not line.group
+        for skill in (line.skill(),)
         for name, found in line.baselines.items()
     ]  # fmt: skip
     headings = ("Group", "Quantity", "Baseline", ">MAPE %", ">Median", ">p90", ">Skill")

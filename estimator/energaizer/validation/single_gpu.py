@@ -197,10 +197,10 @@ def _lowered(run: Run) -> Program:
         return vision.resnet(described, run.batch, precision)
     if isinstance(described, vision.VisionTransformer):
         return vision.vision_transformer(described, run.batch, precision)
-    if run.tokens < 1:
-        raise InputError(f"{run.model}: seq is {run.tokens}; a language model needs tokens")
     # The tables time the bare model, whose output is hidden states.
     bare = names.model(run.model, run.size).model_copy(update={"language_head": False})
+    if run.tokens < 1:
+        raise InputError(f"{run.model}: seq is {run.tokens}; a language model needs tokens")
     workload = Workload(
         model=bare, batch=run.batch, input_tokens=run.tokens, precision=precision,
         attention="fused" if run.attention in _FUSED else "eager",
