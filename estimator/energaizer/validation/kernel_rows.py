@@ -200,7 +200,8 @@ def score(table: Table, labels: Labels, progress: Progress) -> Scores:
     groups = _groups(table, answers)
     return Scores(
         dataset=table.dataset, kind=table.kind.name, columns=_columns(table, answers, recorded_w),
-        groups=groups, slices=(("gpu",), ("op",), ("gpu", "op", "dtype")), means="op",
+        groups=groups, means="op",
+        slices=(("gpu",), ("op",), ("gpu", "op", "dtype"), ("power_tier",), ("at_limit",)),
         failed=answers.failed, provenance=answers.provenance, limit_w=answers.limit_w,
         roofline_s=answers.roofline_s, finer_by="gpu_op", per_time={"energy": np.ones(n)},
         boards=answers.boards, notes=table.notes,

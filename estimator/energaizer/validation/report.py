@@ -165,7 +165,8 @@ def _beside(dataset: str, lines: Sequence[Line]) -> Table:
     rows = [
         (
             _named(line), line.quantity, name.replace("_", " "), f"{found.mape:.1f}",
-            f"{found.median:.1f}", f"{found.p90:.1f}", f"{skill[name]:+.2f}" if name in skill else "-",
+            f"{found.median:.1f}", f"{found.p90:.1f}",
+            f"{skill[name]:+.2f}" if name in skill else "-",
         )
         for line in lines if not line.group
         for skill in (line.skill(),)

@@ -90,7 +90,10 @@ def score(table: Table, labels: Labels, progress: Progress) -> Scores:
         dataset=table.dataset, kind=table.kind.name,
         columns=_columns(table, answers, _measured(table, labels, before_w)),
         groups=_groups(table, answers, clock_hz),
-        slices=(("gpu",), ("gpu", "model"), ("gpu", "precision"), ("gpu", "regime")),
+        slices=(
+            ("gpu",), ("gpu", "model"), ("gpu", "precision"), ("gpu", "regime"), ("clock_mhz",),
+            ("provenance",),
+        ),
         means="model", failed=answers.failed, provenance=answers.provenance,
         limit_w=answers.limit_w, roofline_s=answers.roofline_s, constants_by="gpu_clock",
         per_time={"energy": np.ones(n)}, boards=answers.boards, notes=table.notes,
