@@ -96,6 +96,14 @@ class TestSingleGpu:
             assert row["high"] == pytest.approx(expected.high, rel=1e-3)
             assert row["provenance"] == expected.provenance.value
 
+    def test_a_decode_step_is_one_token_of_each_sequence(self, tmp_path):
+        frame = SINGLE.iloc[[1, 5]]
+        prompt = scored(tmp_path, frame).tables[0].column("time").predicted
+        step = scored(tmp_path, frame.assign(mode="decode")).tables[0].column("time").predicted
+        assert (step < prompt).all()
+        failed = scored(tmp_path, SINGLE.iloc[[0]].assign(mode="decode")).tables[0].failed
+        assert "cannot decode" in failed[0]
+
     def test_no_measurement_enters_a_prediction(self, tmp_path):
         before = predictions(scored(tmp_path, SINGLE))
         mixed = SINGLE.copy()

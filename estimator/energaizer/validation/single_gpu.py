@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from pydantic import ValidationError
 
-from energaizer import catalog, machine, power
+from energaizer import catalog, machine, power, serving
 from energaizer.calibration.dataset import (
     SHORTEST_RUN_S,
     startup_energy,
@@ -40,7 +40,8 @@ _IDLE_BEFORE = 1.25  # power before a run starts, over idle at its clock (method
 _EAGER = {"", "eager", "eager_inferred", "model_default"}
 _FUSED = {"fused", "flash", "flash_attention_2", "sdpa"}
 _PRECISIONS = {"bfloat16": "bf16", "float16": "fp16", "half": "fp16", "float32": "fp32"}
-_MODES = {"", "prefill", "forward"}
+_DECODE = "decode"
+_MODES = {"", "prefill", "forward", _DECODE}
 
 
 class Run(NamedTuple):
@@ -186,7 +187,7 @@ def _program(gpu: Gpu, run: Run, clock_hz: float) -> Program:
 @lru_cache(maxsize=4096)
 def _lowered(run: Run) -> Program:
     if run.mode not in _MODES:
-        raise NoEstimateError(f"mode {run.mode}: only forward passes have a method here")
+        raise NoEstimateError(f"mode {run.mode}: known are prefill, forward and decode")
     if run.attention not in _EAGER | _FUSED:
         raise NoEstimateError(f"attention {run.attention}: no method; known are eager and fused")
     if run.batch < 1:
@@ -208,6 +209,8 @@ def _lowered(run: Run) -> Program:
         model=bare, batch=run.batch, input_tokens=run.tokens, precision=precision,
         attention="fused" if run.attention in _FUSED else "eager",
     )  # fmt: skip
+    if run.mode == _DECODE:  # one step that sees `seq` tokens
+        return serving.decode_step(workload, serving.Mix(run.batch, run.tokens, 0.0, 0.0))
     return transformer.lower(workload)
 
 
