@@ -40,6 +40,9 @@ class TimeCoefficients(Record):
     )
     tail_overhead: float = Field(ge=0, description="waves added to every launch [o]")
     split_overhead: float = Field(ge=0, description="extra main-loop work of split-K [sigma]")
+    core_split_overhead: float | None = Field(
+        default=None, ge=0, description="the same on CUDA cores; None: as split_overhead"
+    )
     split_fixed_cycles: float = Field(ge=0, description="cycles of a split-K reduction")
     stream_bytes_per_cycle: float = Field(gt=0, description="through L2, B/cycle/SM [beta]")
     operand_bytes_per_cycle: float | None = Field(

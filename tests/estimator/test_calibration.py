@@ -125,7 +125,7 @@ def synthetic(coefficients, host, gpu):
 @pytest.fixture(scope="module")
 def a100():
     gpu = catalog.gpu("a100-pcie-40gb")
-    return gpu, catalog.coefficients(gpu).with_values(plan.STARTING)
+    return gpu, catalog.coefficients(gpu).with_values(plan.starting(gpu))
 
 
 def test_a_fit_recovers_what_made_its_data(a100):

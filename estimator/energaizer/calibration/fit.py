@@ -166,13 +166,13 @@ def columns(
         * (runs.clock_hz / 1e9)
         * seen.active_s
         / seen.duration_s,
-        "power.l2_pj_per_byte": scale * rate(work.l2_bytes),
+        "power.l2_pj_per_byte": scale * rate(work.l2_bytes * work.toggle),
         "power.special_pj": scale * rate(work.special),
         "power.dram_pj_per_byte": rate(work.dram_bytes),
     }
     for index, key in enumerate(RATE_KEYS):
         if work.flops[:, index].any():
-            found[f"power.flop_pj.{key}"] = scale * rate(work.flops[:, index])
+            found[f"power.flop_pj.{key}"] = scale * rate(work.switched[:, index])
     return found, power.idle_power(board, runs.clock_hz)
 
 

@@ -153,8 +153,7 @@ def joules(
     """Return joules by component of all runs at some clocks, shape (n, components)."""
     board = machine.build(measured.gpu, coefficients)
     work = seen.work
-    moved = np.stack([work.l2_bytes, work.special, work.dram_bytes, work.link_bytes], axis=1)
-    each = power.work_energies(board, work.flops, moved, board.energy[work.family])
+    each = power.work_energies(board, work.switched, work.moved, board.energy[work.family])
     core = np.stack([measured.sums(column) for column in each.core_j.T], axis=1)
     memory = np.stack([measured.sums(column) for column in each.memory_j.T], axis=1)
     found = power.energies(

@@ -149,13 +149,13 @@ def transfer(source: Fitted, start: Coefficients, job: Job, name: str) -> Scored
     before, after = start.values(), source.coefficients.values()
     own = job.setup.coefficients.values()
     carried = {
-        path: own[path] * value / before[path] if path.startswith("power.") else value
+        path: own[path] * value / before[path]
         for path, value in after.items()
         if path in own
         and path in before
         and before[path] > 0
         and not path.startswith(("power.idle", "power.held", "power.dram"))
-        and path.startswith(("time.", "rate_efficiency.", "power."))
+        and path.startswith(("time.", "rate_efficiency.", "power.", "families."))
         and path not in {"power.reference_v", "power.ambient_c", "power.kelvin_per_watt"}
     }
     begin = job.setup.coefficients.with_values(carried)

@@ -17,6 +17,7 @@ from energaizer.precision import Precision
 
 _COPY_LAUNCH = 0.15  # a helper kernel inside one library call, in launches
 _CHANNELS = 3.0
+_RELU_TOGGLE = 0.8  # half of what a ReLU passes on is zero, and zeros draw .6 of random operands
 
 
 class ConvNet(BaseModel):
@@ -93,6 +94,7 @@ def convolution(images: float, layer: Filter, formats: Formats) -> Kernel:
         family=FAMILY["convolution"],
         read_bytes=read + depth * layer.outputs * formats.weight,
         resident_bytes=read + product.write_bytes,
+        toggle=formats.toggle,
     )
 
 
@@ -121,6 +123,7 @@ def resnet(model: ConvNet, images: int, precision: Precision) -> Program:
     stem = Filter(_CHANNELS, float(model.stem_channels), float(model.image_size), 7.0, 2.0)
     out = _convolve(to, batch, stem, 1.0, formats)
     relu(out, 1.0)
+    formats = formats._replace(toggle=_RELU_TOGGLE)
     to.add(kernels.elementwise(out, out * act, out / 4.0 * act), 1.0)
     size /= 2.0
     inputs = float(model.stem_channels)
