@@ -20,6 +20,7 @@ from energaizer.errors import (
     ProfileError,
     one_line,
 )
+from energaizer.validation.command import validate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -167,6 +168,9 @@ def main(context: click.Context) -> None:
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
+
+
+main.add_command(validate)
 
 
 @main.command()
