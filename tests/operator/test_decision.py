@@ -14,6 +14,7 @@ from energaizer_operator.names import LABEL_NAMESPACE_NAME, Reason
 from energaizer_operator.policy import Action
 from energaizer_operator.resources.aiworkload import AIWorkload
 from energaizer_operator.resources.energypolicy import EnergyPolicy
+from energaizer_operator.resources.gpuprofile import GPUProfile
 
 GPUS = ("h100-sxm5-80gb", "l40s-48gb", "a100-sxm4-80gb")
 INPUTS = {
@@ -260,6 +261,20 @@ async def test_the_quick_way_and_the_thorough_way_agree(estimator: Estimator) ->
         assert soon.verdict == thorough.verdict
         assert soon.plan == thorough.plan
         assert soon.digest == thorough.digest
+
+
+def test_a_bound_beside_estimates_is_charged_but_never_chosen(estimator: Estimator) -> None:
+    datasheet = {"vendor": "NVIDIA", "productNames": ["X1"], "thermalDesignPowerWatts": 1}
+    vague = GPUProfile.model_validate({"metadata": {"name": "x1"}, "spec": datasheet})
+    body = job()
+    body["metadata"]["annotations"]["energaizer.io/requests"] = "100000000"
+    limits = {"action": "Deny", "limits": {"maxEnergyJoules": 5000}}
+    seen = World.of([*estimation.catalogue(), vague], world(limits).policies, (*GPUS, "x1"))
+    decided = decide(subject(body), seen, estimator)
+    assert decided.likely is not None
+    assert decided.likely.profile == "a100-sxm4-80gb"
+    assert decided.verdict.alternative is None
+    assert "Nothing fits; the smallest is 1 x a100-sxm4-80gb" in decided.verdict.message
 
 
 CONFIGURED = {
