@@ -20,6 +20,7 @@ from energaizer.errors import (
     ProfileError,
     one_line,
 )
+from energaizer.validation.command import validate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,9 +108,13 @@ _job_options = _options(
     _whole("--input-tokens", "Tokens of one prompt; 1024 by default."),
     _whole("--output-tokens", "Tokens per prompt; 256 by default, 0: prefill only."),
     _whole("--requests", "Requests of the job; one batch by default."),
-    _text(
-        "--duration", "TIME", "Serve for 90s, 15min, 2h; with --requests, hold the GPUs so long."
+    click.option(
+        "--requests-per-second",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="RATE",
+        help="Arrivals at all replicas, for --duration; the GPUs are idle for what is left of it.",
     ),
+    _text("--duration", "TIME", "Hold the GPUs for 90s, 15min, 2h; alone: serve all that time."),
     _format_of(
         "--precision",
         f"Of activations and arithmetic: {', '.join(_PRECISIONS)}.",
@@ -163,6 +168,9 @@ def main(context: click.Context) -> None:
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
+
+
+main.add_command(validate)
 
 
 @main.command()

@@ -202,10 +202,10 @@ def annotated(**changes: str | None) -> dict[str, Any]:
         ([annotated(model="nobody")], ("--gpu", "h100"), 2, 'no model "nobody"'),
         ([annotated(task="Training")], (), 2, "training.sequenceLength is missing"),
         (
-            [annotated(task="Training", sequence_length="4096", steps="10")],
+            [annotated(denoising_steps="30")],
             ("--gpu", "h100"),
             3,
-            "no method for training yet",
+            "diffusion models: there is no method yet",
         ),
         ([job(gpus=0)], (), 2, "accelerator.countPerReplica is missing"),
         ([job()], ("--gpu", "h100-sxn"), 2, 'no GPU "h100-sxn"; try'),

@@ -40,8 +40,10 @@ def estimate(workload: Workload, gpu: Gpu) -> Estimate:
     if workload.power_cap_w is not None:
         power = min(power, workload.power_cap_w * boards)
     rate = gpu.memory_bandwidth / H100_BANDWIDTH * share * workload.parallelism.data
-    duration = workload.duration_s or (workload.requests or workload.batch) / 1000 / rate
-    tokens = workload.output_tokens * duration * 1000 * rate
+    counted = workload.requests or (0 if workload.duration_s else workload.batch)
+    duration = max(workload.duration_s or 0.0, counted / 1000 / rate)
+    completed = counted or duration * 1000 * rate
+    tokens = workload.output_tokens * completed
     energy = power * duration
     return Estimate(
         power=quantity(power, "W"),
@@ -61,6 +63,7 @@ def estimate(workload: Workload, gpu: Gpu) -> Estimate:
             ),
         ),
         components={"memory": quantity(energy, "J")},
+        completed=completed,
         model=workload.model.name,
         gpu=gpu.name,
         gpu_count=boards,
