@@ -1,5 +1,4 @@
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -409,7 +408,3 @@ def test_a_bound_is_no_way_out_of_an_estimate(option: MakeOption, policy: MakePo
     rule = policy("p", action="Deny", limits={"maxEnergyJoules": 100})
     verdict = judge(Question([dear, unknown], [rule]))
     assert (verdict.action, verdict.alternative) == (Action.DENY, None)
-    both = [replace(dear, work=None), unknown]
-    alternative = judge(Question(both, [rule])).alternative
-    assert alternative is not None
-    assert alternative.profile == "unknown"

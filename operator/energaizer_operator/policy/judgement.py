@@ -246,8 +246,7 @@ def _way_out(
 ) -> tuple[Option | None, str]:
     """Return the cheapest option that would be admitted if it were chosen, and the words for it.
 
-    A clock or a cap is offered only where it would be charged, and a GPU of which only a bound is
-    known only where nothing more is known of the charged one. GPUs that the workload's own
+    A clock or a cap is offered only where it would be charged. GPUs that the workload's own
     selectors exclude come after those they allow, fewer replicas last.
     """
     replicas = requested_replicas(question.options)
@@ -260,7 +259,6 @@ def _way_out(
             option
             for option in comparable(question.options)
             if option.feasibility == "Feasible"
-            and (option.work is not None or charged.work is None)
             and (option.plain or in_force.declared_caps == "Trusted")
         ),
         key=lambda option: (
