@@ -13,7 +13,7 @@ class Model(BaseModel):
     Families to come (MoE, vision, diffusion) add fields or siblings of this class.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     name: str
     aliases: tuple[str, ...] = ()
