@@ -24,20 +24,19 @@ _NOISE = 0.1  # log error from which residuals count linearly
 _STARTS = (1.0e-5, 2.5e-5)  # launch times to start from: a single start can diverge
 _MOST_EVALUATIONS = 40
 _PREFIX_HOST = "host."
-_SHARE = "families."
 
 
 @dataclass(frozen=True)
 class Parameter:
     """A log-normal prior: a dotted path of the coefficients (or `host.*`), its mean and log-sd.
 
-    `ties` are further paths that take the same value.
+    `most` is the largest value that has a meaning; a fit that asks for more gets that.
     """
 
     path: str
     mean: float
     log_sd: float
-    ties: tuple[str, ...] = ()
+    most: float = float("inf")
 
 
 @dataclass(frozen=True)
@@ -77,11 +76,11 @@ def apply(
     inner: dict[str, float] = {}
     outer: dict[str, float] = {}
     for parameter, value in zip(parameters, np.asarray(values, dtype=np.float64), strict=True):
-        for path in (parameter.path, *parameter.ties):
-            if path.startswith(_PREFIX_HOST):
-                outer[path.removeprefix(_PREFIX_HOST)] = float(value)
-            else:
-                inner[path] = float(value)
+        path, own = parameter.path, min(float(value), parameter.most)
+        if path.startswith(_PREFIX_HOST):
+            outer[path.removeprefix(_PREFIX_HOST)] = own
+        else:
+            inner[path] = own
     return (
         coefficients.with_values(inner) if inner else coefficients,
         host.model_copy(update=outer) if outer else host,

@@ -5,7 +5,7 @@ of the fit of time: there the limit decides, and it acts through the clock as in
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -20,11 +20,13 @@ from energaizer.host import LaunchCost
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 NO_HOST = LaunchCost(launch_s=0.0, step_s=0.0)
-_LONG_US = 100.0  # quantised products below are bound by kernels around them
 _WARM_SHARES = np.linspace(0.0, 1.0, 21)
 _NEAR_CAP = 0.97
 _NOISE = 0.1
 _ROUNDS = 12
+_CLOCK_SHARES = np.linspace(0.5, 1.0, 26)
+_SENSITIVE = 1.6  # time at half the clock over time at the boost clock: bound by the clock
+_SLOWED = 0.97
 _START_WARM = 0.5
 _ALIKE = 10.0  # single kernels are many, and alike: a hundred count as one
 
@@ -42,12 +44,11 @@ def stages(found: Table) -> tuple[Stage, ...]:
     frame = found.frame
     family = frame["family"].to_numpy(dtype=np.str_)
     wide = (frame["dtype"] == "bfloat16").to_numpy()
-    long = found.column("latency_us") > _LONG_US
     parts = [
         Stage((family == "gemm") & wide, plan.KERNEL_PRODUCTS),
         *(
             Stage(
-                (family == "gemm") & long & frame["dtype"].isin(names).to_numpy(),
+                (family == "gemm") & frame["dtype"].isin(names).to_numpy(),
                 (Parameter(f"rate_efficiency.{key}", 0.8, 0.2),),
             )
             for key, names in (("fp8", ("fp8", "fp8_block")), ("fp4", ("nvfp4",)))
@@ -61,7 +62,7 @@ def stages(found: Table) -> tuple[Stage, ...]:
 def fit_time(found: Table, start: Coefficients, kept: BoolArray) -> Coefficients:
     """Return coefficients that explain latencies of the rows kept."""
     seconds = found.column("latency_us") * 1e-6
-    hot = near_limit(found) & (found.gpu.power_limit_w > 0)
+    hot = near_limit(found)
     own = start
     for stage in stages(found):
         # A format that never runs below the limit is fitted on what there is.
@@ -132,7 +133,12 @@ def fit_power(found: Table, start: Coefficients, kept: BoolArray, floor_w: float
         tables(found)[rows],
     )
     held = start.with_values({"power.held_idle_w": floor_w})
-    sample = Sample(found.runs.select(rows), watts, watts, np.ones(len(watts)))
+    runs = found.runs.select(rows)
+    seconds = found.column("latency_us")[rows] * 1e-6
+    clock, slowed = throttled_clock(runs, held, seconds)
+    slowed &= capped
+    runs = replace(runs, clock_hz=np.where(slowed, clock, runs.clock_hz))
+    sample = Sample(runs, watts, watts, np.ones(len(watts)))
     columns, idle = fit.columns(sample, held, NO_HOST)
     prior, paths = held.values(), sorted(columns)
     before = np.array([prior[path] for path in paths])
@@ -154,13 +160,35 @@ def fit_power(found: Table, start: Coefficients, kept: BoolArray, floor_w: float
         seen = g + (1.0 - g) * share
         # Power of the kernel itself that the reading implies, or the limit, a lower bound.
         target = np.where(capped, limit, floor_w + (watts - floor_w) / seen)
-        told = ~capped | (idle + matrix @ solved < limit)
+        told = ~capped | slowed | (idle + matrix @ solved < limit)
         off = ((idle + matrix @ solved) - target) * seen / watts
         root = np.sqrt(told / np.sqrt(1.0 + (off / _NOISE) ** 2)) * seen / watts
         left = np.vstack([root[:, None] * matrix, np.diag(pull)])
         solved, _ = nnls(left, np.concatenate([root * (target - idle), pull]))
     energies = dict(zip(paths, solved * before, strict=True))
     return PowerFit(held.with_values(energies), floor_w, warm)
+
+
+def throttled_clock(
+    runs: problem.Runs, coefficients: Coefficients, seconds: FloatArray
+) -> tuple[FloatArray, BoolArray]:
+    """Return the clock at which each kernel would take as long as measured, and where that is told.
+
+    A kernel that runs slower than at the boost clock, by a limit, tells at which clock it met it.
+    """
+    highest = float(runs.gpu.max_clock_hz)
+    grid = highest * _CLOCK_SHARES
+    at = np.stack(
+        [
+            problem.evaluate(runs, coefficients, NO_HOST, np.full(len(seconds), clock)).duration_s
+            for clock in grid
+        ]
+    )
+    clock = np.array(
+        [np.interp(-own, -column, grid) for own, column in zip(seconds, at.T, strict=True)]
+    )
+    sensitive = at[0] > _SENSITIVE * at[-1]
+    return clock, sensitive & (clock < _SLOWED * highest)
 
 
 def _soft(error: FloatArray) -> FloatArray:

@@ -21,8 +21,8 @@ PRODUCTS = (
 STREAMS = (
     Parameter("time.stream_bytes_per_cycle", 32.0, 0.5),
     Parameter("time.elements_per_cycle", 4.0, 0.7),
-    Parameter("time.usable_l2_fraction", 0.6, 0.2),
-    Parameter("time.memory_efficiency", 0.72, 0.05),
+    Parameter("time.usable_l2_fraction", 0.6, 0.2, most=1.0),
+    Parameter("time.memory_efficiency", 0.72, 0.05, most=1.0),
 )
 """Everything that moves bytes."""
 LAUNCHES = (
@@ -49,10 +49,10 @@ KERNEL_PRODUCTS = (
     Parameter("time.tail_overhead", 0.1, 0.7),
     Parameter("time.split_overhead", 0.2, 0.7),
     Parameter("time.operand_bytes_per_cycle", 64.0, 0.7),
-    Parameter("time.usable_l2_fraction", 0.6, 0.2),
+    Parameter("time.usable_l2_fraction", 0.6, 0.2, most=1.0),
     Parameter("time.kernel_cycles", 2500.0, 0.6),
     Parameter("time.kernel_s", 1.5e-6, 0.5),
-    Parameter("time.memory_efficiency", 0.85, 0.15),
+    Parameter("time.memory_efficiency", 0.85, 0.15, most=1.0),
     Parameter("rate_efficiency.bf16", 0.95, 0.15),
 )
 """Single products, replayed one by one."""

@@ -12,6 +12,7 @@ from energaizer.calibration import dataset, problem
 from energaizer.coefficients import Coefficients
 from energaizer.gpu import Gpu
 from energaizer.kernels import Heads, Kernel
+from energaizer.precision import Precision
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -20,11 +21,14 @@ OPS = ("gemm", "attn_ctx", "attn_gen", "attn_enc")
 FRAMEWORK = "vllm"
 """Kernels of the engine that the serving model describes; frameworks differ in their kernels."""
 FOLDS = 5
+SHORTEST_US = {"fp8": 100.0, "fp8_block": 300.0, "nvfp4": 100.0}
+"""Latency from which a block-scaled product is bound by itself, not by quantising kernels."""
+_FP4 = Precision.NVFP4.bytes_per_element
 _RATES = {
     "bfloat16": ("bf16", 2.0, 2.0),
     "fp8": ("fp8", 1.0, 1.0),
-    "fp8_block": ("fp8", 1.0, 1.0 + 4.0 / (128 * 128)),
-    "nvfp4": ("fp4", 0.5625, 0.5625),
+    "fp8_block": ("fp8", 1.0, Precision.FP8.bytes_per_element),
+    "nvfp4": ("fp4", _FP4, _FP4),
 }
 _WIDTH = {"bfloat16": 2.0, "fp8": 1.0, "": 2.0}
 
@@ -97,7 +101,12 @@ def table(data: Path, gpu: Gpu, coefficients: Coefficients, chip: str, most: int
     frame = frame[(frame["gpu"] == chip) & (frame["framework"] == FRAMEWORK)]
     known = frame["dtype"].isin(_RATES) & frame["kv_dtype"].isin(_WIDTH)
     usable = frame["dtype"].map(lambda name: _RATES.get(name, ("",))[0] in gpu.peak_flops)
-    frame = frame[known & usable].reset_index(drop=True)
+    frame = frame[known & usable]
+    # One kernel a format, and none that the launches around it bind.
+    if (frame["dtype"] == "fp8").any():
+        frame = frame[frame["dtype"] != "fp8_block"]
+    least = frame["dtype"].map(lambda name: SHORTEST_US.get(name, 0.0))
+    frame = frame[frame["latency_us"] > least].reset_index(drop=True)
     order = frame.groupby(["op", "dtype", "kv_dtype"], sort=True)
     frame = pd.concat(
         [part.sample(min(most, len(part)), random_state=1) for _, part in order]
@@ -123,8 +132,11 @@ def table(data: Path, gpu: Gpu, coefficients: Coefficients, chip: str, most: int
 def near_limit(found: Table, share: float = 0.5) -> BoolArray:
     """Return rows whose FLOP rate is such that the board may have lowered its clock.
 
-    No clock was recorded: a fit of time leaves these rows to the power limit.
+    No clock was recorded: a fit of time leaves these rows to the power limit. Ampere boards with
+    this limit hold their clock under any product.
     """
+    if found.gpu.architecture.lower() == "ampere":
+        return np.zeros(len(found.frame), dtype=np.bool_)
     rows = found.runs.found.rows
     flops = rows[:, kernels.COLUMN["flops"]]
     rate = rows[:, kernels.COLUMN["rate"]].astype(np.intp)

@@ -1,0 +1,106 @@
+"""A GPU by two readings: one launch-bound row sets its host, one compute-bound row its scales (5.1)."""
+
+from pathlib import Path
+
+import numpy as np
+
+from energaizer import catalog
+from energaizer.calibration import boards, dataset, forward, problem
+from energaizer.calibration.forward import Board
+from energaizer.coefficients import Coefficients
+from energaizer.host import LaunchCost
+
+_ENERGIES = (
+    "power.sm_active_w_per_ghz", "power.l2_pj_per_byte", "power.special_pj",
+    "power.dram_pj_per_byte", "power.flop_pj.",
+)  # fmt: skip
+_TYPICAL = LaunchCost(launch_s=1.6e-5, call_s=1.1e-5, step_s=2.1e-4)
+"""Launch cost of an eager host, whose parts keep their proportion on another."""
+_ROUNDS = 4
+_HALVINGS = 30
+_SLOWEST = 0.2
+
+
+def scaled_host(host: LaunchCost, factor: float) -> LaunchCost:
+    """Return a host so many times as slow."""
+    return LaunchCost(
+        launch_s=host.launch_s * factor, call_s=host.call_s * factor, step_s=host.step_s * factor
+    )
+
+
+def anchored(
+    board: Board, coefficients: Coefficients, launch_row: int, compute_row: int,
+    host: LaunchCost = _TYPICAL, *, streams_only: bool = False,
+) -> tuple[Coefficients, LaunchCost]:  # fmt: skip
+    """Return coefficients and host that reproduce two measured rows.
+
+    The host follows from the launch-bound row. Of the compute-bound row, power sets one factor of
+    all dynamic energies, and time one factor of the rates that nothing else has told.
+
+    Args:
+        board: Measured rows of the GPU.
+        coefficients: What is known without them.
+        launch_row: Index of a launch-bound row.
+        compute_row: Index of a compute-bound row.
+        host: A host whose parts have typical proportions.
+        streams_only: Products were measured one by one on this GPU: only the issue rate of
+            streaming kernels is unknown.
+    """
+    seconds = board.sample.time_s
+    runs = board.sample.runs
+
+    def pick(row: int) -> problem.Runs:
+        chosen = np.zeros(len(seconds), dtype=np.bool_)
+        chosen[row] = True
+        return runs.select(chosen)
+
+    launch, compute = pick(launch_row), pick(compute_row)
+    own = coefficients
+    for _ in range(_ROUNDS):
+        low, high = _SLOWEST, 1.0 / _SLOWEST
+        for _ in range(_HALVINGS):
+            middle = (low * high) ** 0.5
+            own = faster(coefficients, middle, streams_only=streams_only)
+            if problem.evaluate(compute, own, host).duration_s[0] > seconds[compute_row]:
+                low = middle
+            else:
+                high = middle
+        seen = problem.evaluate(launch, own, host)
+        host = scaled_host(host, float(seconds[launch_row] / seen.duration_s[0]))
+    coefficients = own
+    seen = problem.evaluate(compute, coefficients, host)
+    parts = problem.joules(compute, coefficients, seen, compute.clock_hz)[0]
+    idle_w = parts[0] / seen.duration_s[0]
+    dynamic_w = parts[1:].sum() / seen.duration_s[0]
+    factor = float((board.sample.power_w[compute_row] - idle_w) / dynamic_w)
+    energies = {
+        path: value * factor
+        for path, value in coefficients.values().items()
+        if path.startswith(_ENERGIES)
+    }
+    return coefficients.with_values(energies), host
+
+
+def faster(
+    coefficients: Coefficients, factor: float, *, streams_only: bool = False
+) -> Coefficients:
+    """Return coefficients with rates of eager passes scaled, within what they may be."""
+    time = coefficients.time
+    values: dict[str, float] = {}
+    if time.elements_per_cycle is not None:
+        values["time.elements_per_cycle"] = time.elements_per_cycle * factor
+    if streams_only:
+        return coefficients.with_values(values)
+    values["time.memory_efficiency"] = min(1.0, time.memory_efficiency * factor)
+    values["time.stream_bytes_per_cycle"] = time.stream_bytes_per_cycle * factor
+    for key in ("bf16", "fp32", "tf32"):
+        values[f"rate_efficiency.{key}"] = coefficients.rate_efficiency.get(key, 1.0) * factor
+    return coefficients.with_values(values)
+
+
+def apply(data: Path, name: str, coefficients: Coefficients) -> tuple[Coefficients, LaunchCost]:
+    """Return coefficients anchored at the two rows of a table board that has no more."""
+    gpu = catalog.gpu(dataset.BOARDS[name])
+    (board,) = forward.boards(data, (name,), gpu, coefficients, boards.idle_labels(data))
+    order = np.argsort(board.sample.time_s)
+    return anchored(board, coefficients, int(order[0]), int(order[-1]), streams_only=True)

@@ -1,0 +1,221 @@
+"""GPUs known by their single kernels: what each fit starts from, and what it becomes as a profile."""
+
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from energaizer import catalog
+from energaizer.calibration import boards, dataset, kernel_fit, residuals, single_kernels
+from energaizer.calibration.boards import rounded
+from energaizer.calibration.kernel_fit import PowerFit
+from energaizer.calibration.single_kernels import FOLDS, Table
+from energaizer.coefficients import Coefficients, FittedOn, Residual
+from energaizer.gpu import Gpu, Source
+from energaizer.priors import from_specification
+from energaizer.result import Provenance
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+FLOOR_W = {"h200_sxm": 128.0, "b200_sxm": 245.0}
+"""Board power of the kernel table with a live context and no work: only these were read."""
+HOLD_OUT = "whole weight shapes, and head layouts with their length, left out (a fifth at a time)"
+_CITATION = (
+    "fit of single kernels: tables of ai-dynamo/aiconfigurator (Apache-2.0, (c) 2025-2026 NVIDIA "
+    "CORPORATION & AFFILIATES); effective numbers, not properties of silicon"
+)
+_KNEE_V = 0.70
+_SUPPLY_POINTS = 12
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Predictions of rows by fits that did not see them; arrays of shape (n,)."""
+
+    duration_s: FloatArray
+    power_w: FloatArray
+    recorded_w: FloatArray
+
+
+@dataclass(frozen=True)
+class Chip:
+    """One GPU with its kernels, the fit on all of them and predictions of rows left out."""
+
+    table: Table
+    coefficients: Coefficients
+    power: PowerFit | None
+    held_out: Outcome
+
+
+def supply_from_idle(data: Path, board: str, units: float) -> tuple[tuple[float, float], ...]:
+    """Return the supply over clock that explains an idle table (4.2).
+
+    The clocked and the leaking term of the A100 are scaled by SM count, and the constant is set so
+    that the lowest clock runs at a typical floor. Another process: a prior, not a reading.
+
+    Args:
+        data: Folder of the tables.
+        board: Board of the idle table.
+        units: SMs of that board.
+    """
+    known = boards.idle_of(data, "a100")
+    table = dataset.idle_table(data)
+    own = table[table["gpu"] == board].sort_values("clock_hz")
+    clock = own["clock_hz"].to_numpy(np.float64)
+    watts = own["idle_w"].to_numpy(np.float64)
+    scale = units / _known_units()
+    p1, p3 = known.per_v2_ghz * scale, known.per_v3 * scale
+    constant = watts[0] - p1 * _KNEE_V**2 * clock[0] / 1e9 - p3 * _KNEE_V**3
+    volts = np.linspace(0.4, 1.4, 2001)
+    model = constant + p1 * volts**2 * clock[:, None] / 1e9 + p3 * volts**3
+    found = volts[np.argmin(np.abs(model - watts[:, None]), axis=1)]
+    found = np.maximum.accumulate(np.maximum(found, np.median(found[: len(found) // 3])))
+    at = np.unique(np.linspace(0, len(clock) - 1, _SUPPLY_POINTS).astype(int))
+    return tuple((float(clock[i]), round(float(found[i]), 4)) for i in at)
+
+
+def _known_units() -> float:
+    """SMs of the chip whose idle terms are known."""
+    return float(catalog.gpu(dataset.BOARDS["a100"]).compute_units)
+
+
+def constant_idle(data: Path, board: str, units: float) -> dict[str, float]:
+    """Return the idle terms that go with `supply_from_idle`."""
+    known = boards.idle_of(data, "a100")
+    table = dataset.idle_table(data)
+    lowest = table[table["gpu"] == board].sort_values("clock_hz").iloc[0]
+    scale = units / _known_units()
+    p1, p3 = known.per_v2_ghz * scale, known.per_v3 * scale
+    floor = float(lowest["idle_w"])
+    clock = float(lowest["clock_hz"]) / 1e9
+    return {
+        "power.idle_w": floor - p1 * _KNEE_V**2 * clock - p3 * _KNEE_V**3,
+        "power.idle_w_per_v2_ghz": p1,
+        "power.idle_w_per_v3": p3,
+    }
+
+
+def start(gpu: Gpu, data: Path, streams: Coefficients) -> Coefficients:
+    """Return what a fit of single kernels starts from.
+
+    Args:
+        gpu: The board.
+        data: Folder of the tables.
+        streams: Coefficients of a board whose streaming kernels were measured: no table of single
+            kernels has any, so that their issue rate is carried over.
+    """
+    found = from_specification(gpu, catalog.prior())
+    found = found.with_values({"time.elements_per_cycle": streams.time.elements_per_cycle or 4.0})
+    if gpu.name.startswith("a100"):
+        tree = {**found.model_dump(), "power": streams.power.model_dump()}
+        found = boards.with_idle(
+            Coefficients.model_validate(tree), boards.idle_of(data, "a100_80gb")
+        )
+    if gpu.architecture.lower() == "hopper":
+        curve = supply_from_idle(data, "h100", float(gpu.compute_units))
+        tree = {**found.model_dump(), "voltage": curve}
+        found = Coefficients.model_validate(tree).with_values(
+            constant_idle(data, "h100", float(gpu.compute_units))
+        )
+    return found
+
+
+def fit(data: Path, name: str, streams: Coefficients) -> Chip:
+    """Return the fit of one GPU of the kernel table, and predictions of rows left out."""
+    gpu = catalog.gpu(dataset.CHIPS[name])
+    begin = start(gpu, data, streams)
+    found = single_kernels.table(data, gpu, begin, name)
+    everything = np.ones(len(found.frame), dtype=np.bool_)
+    whole, power = _once(found, begin, everything, FLOOR_W.get(name))
+    outcome = np.empty((3, len(found.frame)))
+    fold = found.frame["fold"].to_numpy()
+    for index in range(FOLDS):
+        out = fold == index
+        timed, sensed = _once(found, begin, ~out, FLOOR_W.get(name))
+        seen = kernel_fit.predict(found, timed)
+        recorded = seen.power_w if sensed is None else sensed.recorded(found, seen.power_w)
+        outcome[:, out] = np.stack([seen.duration_s, seen.power_w, recorded])[:, out]
+    return Chip(found, whole, power, Outcome(*outcome))
+
+
+def _once(
+    found: Table, begin: Coefficients, kept: BoolArray, floor_w: float | None
+) -> tuple[Coefficients, PowerFit | None]:
+    timed = kernel_fit.fit_time(found, begin, kept)
+    if floor_w is None:
+        return timed, None
+    power = kernel_fit.fit_power(found, timed, kept, floor_w)
+    return power.coefficients, power
+
+
+def residual_rows(chip: Chip) -> tuple[Residual, ...]:
+    """Return spreads of rows left out, by family, one weight a row."""
+    family = chip.table.frame["family"].to_numpy(dtype=np.str_)
+    seconds = chip.table.column("latency_us") * 1e-6
+    duration = np.log(seconds / chip.held_out.duration_s)
+    parts = {"duration": (duration, family)}
+    if chip.power is not None:
+        rows = kernel_fit.scorable(chip.table)
+        power = np.log(chip.table.column("power_w") / chip.held_out.recorded_w)
+        parts["power"] = (power[rows], family[rows])
+        parts["energy"] = ((duration + power)[rows], family[rows])
+    found = []
+    for quantity, (logs, groups) in parts.items():
+        for name, spread in residuals.grouped(logs, groups).items():
+            found.append(
+                Residual.model_validate(
+                    {
+                        "quantity": quantity, "family": name, "log_sd": round(spread.log_sd, 4),
+                        "bias": round(spread.bias, 4), "n": spread.n,
+                    }
+                )
+            )  # fmt: skip
+    if chip.power is None:
+        prior = catalog.prior().residuals
+        found.extend(row for row in prior if row.quantity != "duration" and row.family == "any")
+    return tuple(found)
+
+
+def profile(
+    chip: Chip, data: Path, today: date, carried: Coefficients | None, notes: tuple[str, ...]
+) -> Coefficients:
+    """Return the calibration of a GPU as it ships.
+
+    Args:
+        chip: The fit.
+        data: Folder of the tables.
+        today: Date of the fit.
+        carried: Coefficients of the same die whose energies stand in where no power was read.
+        notes: Shown beside every estimate.
+    """
+    tree = chip.coefficients.model_dump()
+    if carried is not None:
+        own = chip.coefficients.power
+        energies = carried.power.model_dump()
+        idle = {key: getattr(own, key) for key in ("idle_w", "idle_w_per_v2_ghz", "idle_w_per_v3")}
+        tree["power"] = {**energies, **idle, "held_idle_w": own.held_idle_w}
+    measured = set(chip.table.frame["family"])
+    for name, family in tree["families"].items():
+        known = name in measured
+        family["provenance"] = Provenance.CALIBRATED if known else Provenance.ANALYTICAL
+    whole = chip.power is not None
+    tree.update(
+        provenance=Provenance.CALIBRATED if whole else Provenance.ANALYTICAL,
+        residuals=[row.model_dump() for row in residual_rows(chip)],
+        notes=notes,
+        fitted_on=[
+            FittedOn(
+                dataset=f"{dataset.KERNELS} sha256:{dataset.digest(data / dataset.KERNELS)}",
+                date=today.isoformat(),
+                rows=len(chip.table.frame),
+                held_out=HOLD_OUT,
+            ).model_dump()
+        ],
+        source=Source(
+            citation=_CITATION, date=today.isoformat(), licence="Apache-2.0"
+        ).model_dump(),
+    )
+    return rounded(Coefficients.model_validate(tree))
