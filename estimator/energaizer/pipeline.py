@@ -23,6 +23,7 @@ from energaizer import (
 )
 from energaizer.coefficients import Coefficients
 from energaizer.errors import InputError
+from energaizer.families import Network
 from energaizer.gpu import Gpu
 from energaizer.host import Host
 from energaizer.kernels import FloatArray
@@ -134,9 +135,8 @@ def estimate(
 
 
 def host_name(workload: Workload) -> str:
-    """Return the host profile of a workload; training has its own unless one is named."""
-    serving = type(workload).model_fields["host"].default
-    return "training" if workload.training and workload.host == serving else workload.host
+    """Return the host profile of a workload: the one named, else that of its kind."""
+    return workload.host_profile
 
 
 def batches(workload: Workload) -> tuple[tuple[int, float], ...]:
@@ -221,7 +221,7 @@ def _provenance(
     own = board.coefficients.provenance
     total = shares.sum()
     by_family = shares.sum(axis=1)
-    coverage = float(by_family[board.calibrated].sum() / total) if total > 0 else 1.0
+    coverage = min(1.0, float(by_family[board.calibrated].sum() / total)) if total > 0 else 1.0
     if own in {Provenance.SPECIFICATION, Provenance.EXTRAPOLATED, Provenance.BOUND}:
         return Provenance.weakest(own, *([Provenance.EXTRAPOLATED] if hull_notes else [])), (
             0.0 if own == Provenance.SPECIFICATION else coverage
@@ -229,7 +229,7 @@ def _provenance(
     if hull_notes:
         return Provenance.EXTRAPOLATED, coverage
     whole = coverage >= 1.0 - _MINOR
-    return (Provenance.CALIBRATED if whole else Provenance.ANALYTICAL), min(1.0, coverage)
+    return (Provenance.CALIBRATED if whole else Provenance.ANALYTICAL), coverage
 
 
 class Judge:
@@ -287,6 +287,7 @@ def _result(
         energy=judge.of(_ENERGY, energy, "J"),
         duration=judge.of(_DURATION, duration, "s"),
         energy_per_output_token=judge.of(_ENERGY, energy / tokens, "J/token") if tokens else None,
+        energy_per_sample=_of_sample(workload, judge, energy, times),
         phases=phases,
         components={
             name: judge.of(_ENERGY, value, "J") for name, value in components.items() if value
@@ -301,6 +302,14 @@ def _result(
         version=__version__,
         notes=tuple(notes),
     )
+
+
+def _of_sample(workload: Workload, judge: Judge, energy: float, times: float) -> Quantity | None:
+    """Return the energy of one image, sequence or clip of a network; None for other models."""
+    if not isinstance(workload.model, Network):
+        return None
+    samples = workload.requests or workload.batch * workload.parallelism.data * times
+    return judge.of(_ENERGY, energy / samples, f"J/{workload.model.sample}")
 
 
 def _phase(
@@ -326,13 +335,12 @@ def _phase(
 
 
 def _inputs(workload: Workload, setting: Setting) -> dict[str, float]:
-    return {
-        "clock_hz": setting.clock_hz,
-        "batch": float(workload.batch),
-        "input_tokens": float(workload.input_tokens),
-        "context_tokens": float(workload.input_tokens + workload.output_tokens),
-        "tensor": float(workload.parallelism.tensor),
-    }
+    ranks = float(workload.parallelism.tensor)
+    found = {"clock_hz": setting.clock_hz, "batch": float(workload.batch), "tensor": ranks}
+    if workload.has_tokens:
+        found["input_tokens"] = float(workload.input_tokens)
+        found["context_tokens"] = float(workload.input_tokens + workload.output_tokens)
+    return found
 
 
 def output_tokens(workload: Workload, times: float) -> float:

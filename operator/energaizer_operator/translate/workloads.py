@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from energaizer import catalog
 from energaizer.errors import InputError, NoEstimateError, one_line
+from energaizer.families import Network
 from energaizer.huggingface import model_from_config
 from energaizer.model import Model
 from energaizer.parallelism import Parallelism
@@ -46,10 +47,11 @@ def workload(inputs: ResolvedInputs, setting: Setting, config: str | None) -> Wo
         raise NoEstimateError("diffusion models: there is no method yet")
     lasting = inputs.expected_seconds is not None or inputs.requests is None
     clock, cap = setting.clock_megahertz, setting.power_cap_watts
+    model = _model(inputs, config)
     return Workload(
-        model=_model(inputs, config),
+        model=model,
         batch=inputs.batch_size or 1,
-        input_tokens=_stated(inputs.input_tokens, "input-tokens"),
+        input_tokens=_input_tokens(model, inputs.input_tokens),
         output_tokens=inputs.output_tokens or 0,
         requests=None if lasting else inputs.requests,
         duration_s=float(inputs.bound_seconds) if lasting else None,
@@ -62,7 +64,15 @@ def workload(inputs: ResolvedInputs, setting: Setting, config: str | None) -> Wo
     )
 
 
-def _model(inputs: ResolvedInputs, config: str | None) -> Model:
+def _input_tokens(model: Model | Network, stated: int | None) -> int:
+    """Return the tokens of one input; a network of images has none, and counts as one."""
+    if isinstance(model, Network):
+        known = model.default_tokens if model.takes_tokens else 1
+        stated = known if stated is None else stated
+    return _stated(stated, "input-tokens")
+
+
+def _model(inputs: ResolvedInputs, config: str | None) -> Model | Network:
     if inputs.model_source == "Inline":
         return _inline(inputs.model_name or "inline", inputs.architecture)
     if inputs.model_source == "HuggingFaceConfig":
@@ -76,7 +86,7 @@ def _model(inputs: ResolvedInputs, config: str | None) -> Model:
 
 
 @lru_cache(maxsize=256)
-def _from_config(name: str, text: str) -> Model:
+def _from_config(name: str, text: str) -> Model | Network:
     if len(text) > MAX_CONFIG:
         raise InputError("config.json is larger than a configuration ever is")
     try:

@@ -1,0 +1,47 @@
+"""Models under the names that tables of measurements give them: a `model` and a `size`."""
+
+import re
+
+from energaizer import catalog
+from energaizer.errors import UnknownNameError, shorten
+from energaizer.families import Network
+from energaizer.model import Model
+
+
+def spellings(model: str, size: str = "") -> tuple[str, ...]:
+    """Return the names under which the catalogue may hold a model of a size.
+
+    `opt`, `opt-1p3b` -> `opt-1.3b`; `bert`, `large` -> `bert-large`; `gpt2`, `gpt2` -> `gpt2`;
+    `llama2`, `7b` -> `llama2-7b`, `llama-2-7b`; `resnet101`, `101` -> `resnet101`.
+    """
+    family = _plain(model)
+    family = family.removesuffix("model") or family  # a class of a library: `vitmodel`
+    short = re.sub(r"(?<=\d)p(?=\d)", ".", _plain(size))
+    if not short or short == family or (short.isdigit() and family.endswith(short)):
+        found = [family]
+    elif short.startswith(family):
+        found = [short]
+    else:
+        found = [f"{family}-{short}", f"{family}{short}", short]
+    found += [re.sub(r"(?<=[a-z])(?=\d)", "-", name) for name in found]
+    found += [re.sub(r"(?<=[a-z])-(?=\d)", "", name) for name in found]
+    return tuple(dict.fromkeys(found))
+
+
+def model(name: str, size: str = "") -> Model | Network:
+    """Return the catalogue's model of a table's `model` and `size`.
+
+    Raises:
+        UnknownNameError: No spelling of it is in the catalogue.
+    """
+    for spelling in spellings(name, size):
+        try:
+            return catalog.model(spelling)
+        except UnknownNameError:
+            continue
+    told = shorten(name if not size or size == name else f"{name}, {size}")
+    raise UnknownNameError(f'no model "{told}" in the catalogue; `energaizer models` lists them')
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[\s_/]+", "-", text.strip().casefold())
