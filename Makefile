@@ -19,6 +19,21 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[operator,calibration]" --group dev
 	@touch $@
 
+.PHONY: try
+try: install ## The offline half in seconds: an estimate, a clock sweep, a verdict on a manifest
+	@echo '$$ energaizer estimate --model llama-3.1-8b --gpu h100-sxm --batch 16 --input-tokens 1024 --output-tokens 256'
+	@$(BIN)/energaizer estimate --model llama-3.1-8b --gpu h100-sxm --batch 16 --input-tokens 1024 --output-tokens 256
+	@echo
+	@echo '$$ energaizer sweep --model llama-3.1-8b --gpu a100-80gb --batch 16 --clock 510MHz..1410MHz..150MHz'
+	@$(BIN)/energaizer sweep --model llama-3.1-8b --gpu a100-80gb --batch 16 --clock 510MHz..1410MHz..150MHz
+	@echo
+	@echo '$$ kubectl energaizer review -f examples/job-over-limit.yaml --policy examples/energy-policy.yaml'
+	@$(BIN)/kubectl-energaizer review -f examples/namespaces.yaml -f examples/job-over-limit.yaml --policy examples/energy-policy.yaml; test $$? -eq 4 && echo '(exit code 4: refused)'
+
+.PHONY: test
+test: check build-cluster ## Everything: make check, then the end-to-end tests on a real control plane
+	$(BIN)/pytest -q -m cluster --durations=5
+
 .PHONY: build-cluster
 build-cluster: install ## Build the local control plane into the cache: ten minutes the first time, then nothing
 	@$(BIN)/python -m localcluster build
@@ -60,3 +75,13 @@ bench: install ## Time estimates beside a bare numpy reference
 .PHONY: profiles
 profiles: install ## Write charts/kustomize/profiles anew from the estimator's catalogue
 	$(BIN)/python -m energaizer_operator.kubectl profiles --out charts/kustomize/profiles/gpuprofiles.yaml
+
+.PHONY: golden
+golden: install ## Write the frozen answers of tests/golden anew; read the difference before you commit it
+	$(BIN)/pytest -q -m "not cluster" --golden tests/operator
+
+REVIEWS ?= 1000000
+
+.PHONY: fuzz
+fuzz: install ## Try REVIEWS (a million, a quarter of an hour) mutated admission reviews
+	$(BIN)/pytest -q tests/operator/test_fuzz_reviews.py --reviews $(REVIEWS)

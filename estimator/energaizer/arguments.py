@@ -154,6 +154,8 @@ def in_words(workload: Workload, *, settings: bool = True) -> str:
     parts += _sizes(workload)
     if workload.requests is not None:
         parts.append(f"{workload.requests} requests")
+    if workload.requests_per_second is not None:
+        parts.append(f"{workload.requests_per_second:g} requests/s")
     if workload.duration_s is not None:
         parts.append(f"for {format_duration(workload.duration_s)}")
     parts.append(workload.precision.value)

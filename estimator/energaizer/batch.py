@@ -141,8 +141,7 @@ class Batch:
         if self._found is None:
             self._found = timeline.alternatives(self.rows, board)
         work = timeline.compile_work(self._found, board)
-        moved = np.stack([work.l2_bytes, work.special, work.dram_bytes, work.link_bytes], axis=1)
-        each = power.work_energies(board, work.flops, moved, board.energy[work.family])
+        each = power.work_energies(board, work.switched, work.moved, board.energy[work.family])
         step_clock = self.clock_hz[self.steps.case]
         kernel_s = timeline.durations(work, self.clock_hz[self.kernel_case])
         every = np.arange(len(self.steps.case))

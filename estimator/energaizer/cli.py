@@ -109,9 +109,13 @@ _job_options = _options(
     _whole("--output-tokens", "Tokens per prompt; 256 by default, 0: prefill only."),
     _whole("--image-size", "Pixels along an edge; the model's own by default."),
     _whole("--requests", "Requests of the job; one batch by default."),
-    _text(
-        "--duration", "TIME", "Serve for 90s, 15min, 2h; with --requests, hold the GPUs so long."
+    click.option(
+        "--requests-per-second",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="RATE",
+        help="Arrivals at all replicas, for --duration; the GPUs are idle for what is left of it.",
     ),
+    _text("--duration", "TIME", "Hold the GPUs for 90s, 15min, 2h; alone: serve all that time."),
     _format_of(
         "--precision",
         f"Of activations and arithmetic: {', '.join(_PRECISIONS)}.",

@@ -3,7 +3,7 @@
 A file of `profiles/calibrations/` is one `Coefficients`: effective parameters of the timing forms,
 energies per unit of work, idle power, and the residuals from which intervals follow. Names are
 dotted paths (`time.tile_edge`), so that a fit can read and write them as one flat vector.
-Symbols are those of the method's reference (docs/method.md), in brackets.
+Symbols of the method's formulas stand in brackets.
 """
 
 from collections.abc import Mapping
@@ -40,6 +40,9 @@ class TimeCoefficients(Record):
     )
     tail_overhead: float = Field(ge=0, description="waves added to every launch [o]")
     split_overhead: float = Field(ge=0, description="extra main-loop work of split-K [sigma]")
+    core_split_overhead: float | None = Field(
+        default=None, ge=0, description="the same on CUDA cores; None: as split_overhead"
+    )
     split_fixed_cycles: float = Field(ge=0, description="cycles of a split-K reduction")
     stream_bytes_per_cycle: float = Field(gt=0, description="through L2, B/cycle/SM [beta]")
     operand_bytes_per_cycle: float | None = Field(

@@ -36,6 +36,7 @@ class Kernel(NamedTuple):
     on chip. `family` and `rate` index FAMILIES and RATE_KEYS. A collective with `link_hidden`
     runs beside the step's other kernels. `resident_bytes` of a product are
     activations that its neighbours write before or read after it: they may be found in L2.
+    `toggle` is the energy of its operands against random ones: zeros toggle fewer wires.
     """
 
     family: float
@@ -61,6 +62,7 @@ class Kernel(NamedTuple):
     resident_bytes: float = 0.0
     in_flight: float = 0.0
     launches: float = 1.0
+    toggle: float = 1.0
 
 
 COLUMN = {name: index for index, name in enumerate(Kernel._fields)}

@@ -21,11 +21,13 @@ from energaizer.families.operators import (
     Pointwise,
     Pool,
     Tape,
+    Zeros,
 )
 from energaizer.kernels import Heads
 from energaizer.precision import Precision
 
 _COPY_LAUNCH = 0.15  # a helper kernel inside one library call, in launches
+_RELU_TOGGLE = 0.8  # half of what a ReLU passes on is zero, and zeros draw .6 of random operands
 _COSTS = {
     "add": (2.0, 1.0, 0.0),
     "mul": (2.0, 1.0, 0.0),
@@ -77,6 +79,12 @@ def listing(tape: Tape, batch: float, formats: Formats, *, fused: bool) -> Listi
     return to
 
 
+def _toggling(zeros: Zeros, formats: Formats) -> Formats:
+    if zeros == "half":
+        return formats._replace(toggle=_RELU_TOGGLE)
+    return blocks.after("relu", formats) if zeros else formats
+
+
 @singledispatch
 def _add(operator: object, to: Listing, batch: float, count: float, formats: Formats) -> None:
     del to, batch, count, formats
@@ -96,10 +104,8 @@ def _(operator: Convolution, to: Listing, batch: float, count: float, formats: F
         to.add(kernels.depthwise(batch, outputs, (plane, out), taps, sizes), count)
         return
     rate = "tf32" if formats.rate == "fp32" else formats.rate
-    to.add(
-        kernels.convolution(batch, (inputs, outputs, groups), (plane, out), taps, sizes, rate),
-        count,
-    )
+    product = kernels.convolution(batch, (inputs, outputs, groups), (plane, out), taps, sizes, rate)
+    to.add(product._replace(toggle=_toggling(operator.zeros, formats).toggle), count)
     if operator.laid_out and act < kernels.FP32_BYTES:
         for elements in (batch * inputs * plane, batch * outputs * out):
             to.add(kernels.copy(elements, act)._replace(launches=_COPY_LAUNCH), count)
@@ -107,7 +113,7 @@ def _(operator: Convolution, to: Listing, batch: float, count: float, formats: F
 
 @_add.register
 def _(operator: Linear, to: Listing, batch: float, count: float, formats: Formats) -> None:
-    rows = batch * operator.rows
+    rows, formats = batch * operator.rows, _toggling(operator.zeros, formats)
     blocks.linear(to, float(operator.outputs), float(operator.inputs), rows, count, formats)
 
 

@@ -100,8 +100,7 @@ def load(program: Program, machine: Machine, host: Host) -> Loaded:
             for cost in costs
         ]
     ).T  # fmt: skip
-    moved = np.stack([work.l2_bytes, work.special, work.dram_bytes, work.link_bytes], axis=1)
-    each = power.work_energies(machine, work.flops, moved, machine.energy[work.family])
+    each = power.work_energies(machine, work.switched, work.moved, machine.energy[work.family])
     times = program.counts * program.runs[:, None]
     return Loaded(
         program=program,

@@ -161,7 +161,7 @@ def fused(to: Listing, model: Model, shard: Shard, formats: Formats) -> None:
         to.add(kernels.copy(2.0 * tokens * kv_width, formats.activation, formats.cache), layers)
     blocks.linear(to, shard.hidden, width, tokens, layers, formats)
     blocks.exchange(to, shard, layers, formats)
-    blocks.fused_mlp(to, shard, model.gated_mlp, layers, formats)
+    blocks.fused_mlp(to, shard, model.gated_mlp, model.activation, layers, formats)
     blocks.exchange(to, shard, layers, formats)
 
 
@@ -200,7 +200,8 @@ def eager(to: Listing, model: Model, shard: Shard, formats: Formats) -> None:
     blocks.eager_activation(
         to, tokens * shard.inner, model.activation, model.gated_mlp, layers, formats
     )
-    blocks.linear(to, shard.hidden, shard.inner, tokens, layers, formats)
+    down = blocks.after(model.activation, formats)
+    blocks.linear(to, shard.hidden, shard.inner, tokens, layers, down)
     blocks.exchange(to, shard, layers, formats)
 
 

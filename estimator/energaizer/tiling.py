@@ -115,7 +115,9 @@ def choose(plans: Plans, rates: FloatArray, units: float, time: TimeCoefficients
         time: Coefficients of the form.
     """
     width = plans.blocks.shape[1]
-    split_work = np.where(_IS_SPLIT, 1.0 + time.split_overhead, 1.0)
+    own = time.split_overhead if time.core_split_overhead is None else time.core_split_overhead
+    split = np.where(plans.edge < 1.0, own, time.split_overhead)
+    split_work = np.where(_IS_SPLIT, 1.0 + split, 1.0)
     beta = time.stream_bytes_per_cycle * units
     # n_mma + n_red, then n_l2, as in 2.4; in place, for temporaries cost more than arithmetic
     mma = plans.waves + time.tail_overhead

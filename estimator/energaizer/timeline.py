@@ -57,6 +57,7 @@ class Work:
         special: Special-function operations.
         link_bytes: Bytes sent to other boards.
         blocks: Thread blocks.
+        toggle: Energy of tensor and L2 work against random operands.
         family: Family index.
     """
 
@@ -71,7 +72,25 @@ class Work:
     special: FloatArray
     link_bytes: FloatArray
     blocks: FloatArray
+    toggle: FloatArray
     family: npt.NDArray[np.intp]
+
+    @property
+    def switched(self) -> FloatArray:
+        """FLOP as their energy counts, shape (K, R).
+
+        Operands that are mostly zero toggle less in tensor cores; on CUDA cores the instruction
+        costs more than its operands.
+        """
+        found = self.flops * self.toggle[:, None]
+        found[:, _FP32] = self.flops[:, _FP32]
+        return found
+
+    @property
+    def moved(self) -> FloatArray:
+        """Work that costs energy beside FLOP, as `power` wants it, shape (K, 4)."""
+        near = self.l2_bytes * self.toggle
+        return np.stack((near, self.special, self.dram_bytes, self.link_bytes), axis=1)
 
 
 class Timed(NamedTuple):
@@ -277,6 +296,7 @@ def compile_work(found: Alternatives, machine: Machine) -> Work:
         special=column("special"),
         link_bytes=links.sent_bytes(message, ranks),
         blocks=limits.blocks,
+        toggle=column("toggle"),
         family=family,
     )
 

@@ -78,17 +78,31 @@ def preferred(pod: dict[str, Any]) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def serving(
     webhook_process: OperatorProcess, controller_process: OperatorProcess, installed: Cluster
-) -> OperatorProcess:
-    """Admission, once the controller has said which GPUs the nodes have."""
+) -> Iterator[OperatorProcess]:
+    """Admission, once the controller has said which GPUs the nodes have.
+
+    Profiles claim an error of 1 %, so that any difference of GPUs is honest.
+    """
     assert controller_process.running
     deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        said = installed.kubectl("get", "gpuprofile", "h100-sxm5-80gb", "-o", "json").stdout
-        if json.loads(said).get("status", {}).get("nodes"):
-            time.sleep(0.5)  # for the webhook's watch
-            return webhook_process
+    while not nodes_of(installed, "h100-sxm5-80gb"):
+        assert time.monotonic() < deadline, "no node was recognised"
         time.sleep(0.2)
-    raise AssertionError("no node was recognised")
+    claim_error(installed, 10)
+    time.sleep(0.5)  # for the webhook's watch
+    yield webhook_process
+    claim_error(installed, None)
+
+
+def nodes_of(cluster: Cluster, profile: str) -> int:
+    said = cluster.kubectl("get", "gpuprofile", profile, "-o", "json").stdout
+    return int(json.loads(said).get("status", {}).get("nodes") or 0)
+
+
+def claim_error(cluster: Cluster, permille: int | None) -> None:
+    patch = json.dumps({"spec": {"calibration": {"energyErrorPermille": permille}}})
+    for profile in cluster.kubectl("get", "gpuprofiles", "-o", "name").stdout.split():
+        cluster.kubectl("patch", profile, "--type=merge", "-p", patch)
 
 
 @pytest.fixture

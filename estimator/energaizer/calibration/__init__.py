@@ -1,1 +1,1 @@
-"""Offline: measured tables in, profiles and accuracy tables out. Nothing here runs in an estimate."""
+"""Offline: measured tables in, profiles and accuracy tables out; no estimate runs any of it."""

@@ -1,4 +1,4 @@
-"""A GPU by two readings: one launch-bound row sets its host, one compute-bound row its scales (5.1)."""
+"""A GPU by two readings: a launch-bound row sets its host, a compute-bound row its scales."""
 
 from pathlib import Path
 
@@ -16,6 +16,11 @@ _ENERGIES = (
 )  # fmt: skip
 _TYPICAL = LaunchCost(launch_s=1.6e-5, call_s=1.1e-5, step_s=2.1e-4)
 """Launch cost of an eager host, whose parts keep their proportion on another."""
+_STREAM_ENERGIES = tuple(
+    f"families.{name}.energy_factor"
+    for name in ("elementwise", "copy", "gather", "softmax", "norm")
+)
+_LEAST_ENERGY = 0.2
 _ROUNDS = 4
 _HALVINGS = 30
 _SLOWEST = 0.2
@@ -43,8 +48,8 @@ def anchored(
         launch_row: Index of a launch-bound row.
         compute_row: Index of a compute-bound row.
         host: A host whose parts have typical proportions.
-        streams_only: Products were measured one by one on this GPU: only the issue rate of
-            streaming kernels is unknown.
+        streams_only: Products were measured one by one on this GPU: only the issue rate and the
+            energy of streaming kernels are unknown.
     """
     seconds = board.sample.time_s
     runs = board.sample.runs
@@ -68,17 +73,24 @@ def anchored(
         seen = problem.evaluate(launch, own, host)
         host = scaled_host(host, float(seconds[launch_row] / seen.duration_s[0]))
     coefficients = own
-    seen = problem.evaluate(compute, coefficients, host)
-    parts = problem.joules(compute, coefficients, seen, compute.clock_hz)[0]
-    idle_w = parts[0] / seen.duration_s[0]
-    dynamic_w = parts[1:].sum() / seen.duration_s[0]
-    factor = float((board.sample.power_w[compute_row] - idle_w) / dynamic_w)
-    energies = {
-        path: value * factor
+    paths = {
+        path: value
         for path, value in coefficients.values().items()
-        if path.startswith(_ENERGIES)
+        if path.startswith(_STREAM_ENERGIES if streams_only else _ENERGIES)
     }
-    return coefficients.with_values(energies), host
+
+    def watts(factor: float) -> float:
+        own = coefficients.with_values({path: value * factor for path, value in paths.items()})
+        seen = problem.evaluate(compute, own, host)
+        energy = problem.joules(compute, own, seen, compute.clock_hz)[0].sum()
+        return float(energy / seen.duration_s[0])
+
+    # Power is affine in the energies.
+    slope = watts(2.0) - watts(1.0)
+    factor = 1.0 + (float(board.sample.power_w[compute_row]) - watts(1.0)) / slope
+    factor = max(factor, _LEAST_ENERGY)
+    scaled = {path: value * factor for path, value in paths.items()}
+    return coefficients.with_values(scaled), host
 
 
 def faster(

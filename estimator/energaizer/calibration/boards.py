@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from energaizer import catalog
-from energaizer.calibration import dataset, forward, heldout, plan, residuals
+from energaizer.calibration import dataset, forward, plan, residuals
 from energaizer.calibration.forward import Board
 from energaizer.calibration.heldout import Fitted, Outcome, Setup
 from energaizer.coefficients import Coefficients, FittedOn, Residual
@@ -61,7 +61,7 @@ def idle_labels(data: Path) -> dict[str, dataset.Idle | float]:
 
 def start(gpu: Gpu, data: Path) -> Coefficients:
     """Return what a fit of forward passes starts from: datasheet, priors, idle readings."""
-    found = from_specification(gpu, catalog.prior()).with_values(plan.STARTING)
+    found = from_specification(gpu, catalog.prior()).with_values(plan.starting(gpu))
     if gpu.name == dataset.BOARDS["a100"]:
         return with_idle(found, idle_of(data, "a100"))
     if gpu.name == dataset.BOARDS["a10"]:
@@ -80,7 +80,7 @@ def job(data: Path, names: Sequence[str]) -> Job:
     coefficients = start(gpu, data)
     found = forward.boards(data, names, gpu, coefficients, idle_labels(data))
     host = LaunchCost(launch_s=1.5e-5, step_s=2e-4)
-    return Job(gpu, found, Setup(coefficients, host, plan.FORWARD))
+    return Job(gpu, found, Setup(coefficients, host, plan.forward(gpu)))
 
 
 def residual_rows(boards: Sequence[Board], outcomes: Sequence[Outcome]) -> tuple[Residual, ...]:
@@ -152,7 +152,7 @@ def profile(
             ).model_dump()
         ],
         source=Source(
-            citation="fit of measured forward passes, idle power and supply: data of the EnergAIzer "
+            citation="fit of measured forward passes, idle power, supply: data of the EnergAIzer "
             "artifact (ISPASS 2026, MIT, (c) 2026 Kyungmi Lee); effective numbers, not properties "
             "of silicon",
             date=today.isoformat(),

@@ -1,4 +1,4 @@
-"""GPUs known by their single kernels: what each fit starts from, and what it becomes as a profile."""
+"""GPUs known by single kernels: what each fit starts from, and what it becomes as a profile."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -196,7 +196,8 @@ def profile(
         own = chip.coefficients.power
         energies = carried.power.model_dump()
         idle = {key: getattr(own, key) for key in ("idle_w", "idle_w_per_v2_ghz", "idle_w_per_v3")}
-        tree["power"] = {**energies, **idle, "held_idle_w": own.held_idle_w}
+        # An idle table of the board itself replaces the floor of another board's kernels.
+        tree["power"] = {**energies, **idle, "held_idle_w": None}
     measured = set(chip.table.frame["family"])
     for name, family in tree["families"].items():
         known = name in measured

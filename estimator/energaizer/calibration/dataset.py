@@ -28,6 +28,7 @@ _ROWS = {SINGLE_GPU: 331, IDLE: 272, VOLTAGE: 162, KERNELS: 238_862}
 SHORTEST_RUN_S = 5.0
 SHORTEST_LATENCY_US = 1.0
 NOISY_WEIGHT = 0.25
+_UNSETTLED_MHZ = 345  # the first H100 reading was taken before the board settled
 _IDENTITY_TOLERANCE = 1e-6
 _LIMIT_TOLERANCE = 1.03
 _IDLE_BEFORE = 1.25  # power before a run starts, over idle at its clock
@@ -91,7 +92,8 @@ def recorded_power(
 ) -> FloatArray:
     """Return what the sensor records of a kernel's power, W: `(1 - g) P_before + g P_kernel`."""
     share = np.asarray(g, dtype=np.float64)
-    return (1.0 - share) * np.asarray(before_w) + share * np.asarray(kernel_w)
+    found: FloatArray = (1.0 - share) * np.asarray(before_w) + share * np.asarray(kernel_w)
+    return found
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,7 @@ def idle_table(data: Path) -> pd.DataFrame:
     path = _path(data, IDLE)
     frame = pd.read_csv(path)
     _require(len(frame) == _ROWS[IDLE], path, f"expected {_ROWS[IDLE]} rows, found {len(frame)}")
-    unsettled = (frame["gpu"] == "h100") & (frame["sm_mhz"] == 345)
+    unsettled = (frame["gpu"] == "h100") & (frame["sm_mhz"] == _UNSETTLED_MHZ)
     frame = frame[~unsettled].assign(clock_hz=frame["sm_mhz"] * 1e6)
     return frame[["gpu", "clock_hz", "idle_w"]].reset_index(drop=True)
 
@@ -165,18 +167,19 @@ def fit_idle(clock_hz: FloatArray, volt: FloatArray, idle_w: FloatArray) -> Idle
 def supply(curve: pd.DataFrame, gpu: str, clock_hz: npt.ArrayLike) -> FloatArray:
     """Return core supply of a board of the voltage table at some clocks, V."""
     own = curve[curve["gpu"] == gpu]
-    return np.interp(
+    found: FloatArray = np.interp(
         np.asarray(clock_hz, dtype=np.float64),
         own["clock_hz"].to_numpy(np.float64),
         own["volt"].to_numpy(np.float64),
     )
+    return found
 
 
 def single_gpu(data: Path, idle_w: dict[str, Idle | float]) -> pd.DataFrame:
     """Return forward passes with corrected labels and weights; recorded labels stay beside.
 
     Added columns: `profile`, `clock_hz` (requested), `recorded_s|w|j`, corrected `time_s`,
-    `power`, `energy`, and `weight` (repeats of one workload share one, a noisy host has a quarter).
+    `power`, `energy`, `startup_s|j` (what a recorded run begins with), and `weight` (repeats of one workload share one, a noisy host has a quarter).
 
     Args:
         data: Folder of the tables.
@@ -205,10 +208,10 @@ def single_gpu(data: Path, idle_w: dict[str, Idle | float]) -> pd.DataFrame:
             before[own] = idle
     missing = set(frame["gpu"]) - set(idle_w)
     _require(not missing, path, f"no idle power given for {sorted(missing)}")
-    startup = frame["gpu"].map(STARTUP_S).to_numpy(np.float64)
-    iterations = frame["iters"].to_numpy(np.float64)
-    seconds = frame["time_ms"].to_numpy(np.float64) / 1e3
-    joules = frame["energy_j"].to_numpy(np.float64)
+    startup = np.asarray(frame["gpu"].map(STARTUP_S), dtype=np.float64)
+    iterations = np.asarray(frame["iters"], dtype=np.float64)
+    seconds = np.asarray(frame["time_ms"], dtype=np.float64) / 1e3
+    joules = np.asarray(frame["energy_j"], dtype=np.float64)
     time_s = startup_time(seconds, startup, iterations)
     energy = startup_energy(joules, _IDLE_BEFORE * before, startup, iterations)
     key = frame.groupby(["gpu", *WORKLOAD, "sm_mhz_set"])["iters"].transform("size")
@@ -223,6 +226,8 @@ def single_gpu(data: Path, idle_w: dict[str, Idle | float]) -> pd.DataFrame:
         time_s=time_s,
         power=energy / time_s,
         energy=energy,
+        startup_s=startup,
+        startup_j=_IDLE_BEFORE * before * startup,
         weight=weight,
     )
 

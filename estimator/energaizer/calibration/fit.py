@@ -132,7 +132,7 @@ def fit_time(
                 residuals,
                 theta,
                 x_scale=np.maximum(sd, _NOISE),
-                diff_step=1e-3,
+                diff_step=np.full(len(theta), 1e-3),
                 max_nfev=_MOST_EVALUATIONS,
             )
             for theta in starts
@@ -166,13 +166,13 @@ def columns(
         * (runs.clock_hz / 1e9)
         * seen.active_s
         / seen.duration_s,
-        "power.l2_pj_per_byte": scale * rate(work.l2_bytes),
+        "power.l2_pj_per_byte": scale * rate(work.l2_bytes * work.toggle),
         "power.special_pj": scale * rate(work.special),
         "power.dram_pj_per_byte": rate(work.dram_bytes),
     }
     for index, key in enumerate(RATE_KEYS):
         if work.flops[:, index].any():
-            found[f"power.flop_pj.{key}"] = scale * rate(work.flops[:, index])
+            found[f"power.flop_pj.{key}"] = scale * rate(work.switched[:, index])
     return found, power.idle_power(board, runs.clock_hz)
 
 
@@ -223,6 +223,7 @@ def fit_power(
 
 
 def spread_of(spread: Mapping[str, float], path: str) -> float:
+    """Return the relative spread of the prior of a path: that of its longest known prefix."""
     known = [prefix for prefix in spread if path.startswith(prefix)]
     if not known:
         raise KeyError(f"no prior spread for {path}")

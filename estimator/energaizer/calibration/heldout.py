@@ -127,5 +127,6 @@ def leave_out(
             values[:, rows] = seen.duration_s, seen.power_w, seen.host_s, seen.gpu_s
             throttled[rows] = seen.throttled
     return tuple(
-        Outcome(*values, throttled) for values, throttled in zip(columns, capped, strict=True)
+        Outcome(values[0], values[1], values[2], values[3], throttled)
+        for values, throttled in zip(columns, capped, strict=True)
     )

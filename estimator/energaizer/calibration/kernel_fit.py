@@ -127,11 +127,8 @@ def fit_power(found: Table, start: Coefficients, kept: BoolArray, floor_w: float
     """
     rows = kept & scorable(found) & (found.column("power_w") > floor_w)
     watts, g = found.column("power_w")[rows], found.column("obs_weight_g")[rows]
-    limit, capped, table = (
-        found.column("power_limit_w")[rows],
-        at_limit(found)[rows],
-        tables(found)[rows],
-    )
+    limit, capped = found.column("power_limit_w")[rows], at_limit(found)[rows]
+    table = tables(found)[rows]
     held = start.with_values({"power.held_idle_w": floor_w})
     runs = found.runs.select(rows)
     seconds = found.column("latency_us")[rows] * 1e-6

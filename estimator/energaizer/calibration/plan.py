@@ -5,6 +5,7 @@ hosts and streams from the method's reference; a fit moves them only as far as i
 """
 
 from energaizer.calibration.fit import Parameter
+from energaizer.gpu import Gpu
 
 PRODUCTS = (
     Parameter("time.tile_edge", 0.05, 0.5),
@@ -12,6 +13,7 @@ PRODUCTS = (
     Parameter("time.core_prologue", 16.0, 0.7),
     Parameter("time.tail_overhead", 0.035, 0.5),
     Parameter("time.split_overhead", 0.03, 0.5),
+    Parameter("time.core_split_overhead", 0.5, 0.7),
     Parameter("time.operand_bytes_per_cycle", 21.0, 0.3),
     Parameter("time.misaligned_factor", 3.0, 0.5),
     Parameter("rate_efficiency.fp32", 0.9, 0.1),
@@ -23,8 +25,11 @@ STREAMS = (
     Parameter("time.elements_per_cycle", 4.0, 0.7),
     Parameter("time.usable_l2_fraction", 0.6, 0.2, most=1.0),
     Parameter("time.memory_efficiency", 0.72, 0.05, most=1.0),
+    Parameter("families.elementwise.memory_efficiency", 1.15, 0.1),
+    Parameter("families.copy.memory_efficiency", 1.15, 0.1),
+    Parameter("families.softmax.memory_efficiency", 1.15, 0.1),
 )
-"""Everything that moves bytes."""
+"""Everything that moves bytes; long streams reach more of the DRAM peak than panels do."""
 LAUNCHES = (
     Parameter("time.kernel_cycles", 3000.0, 0.3),
     Parameter("time.kernel_s", 1.0e-6, 0.3),
@@ -36,12 +41,26 @@ LAUNCHES = (
 FORWARD = (*PRODUCTS, *STREAMS, *LAUNCHES)
 """Whole forward passes of eager modules on one GPU."""
 
-STARTING = {
-    parameter.path: parameter.mean
-    for parameter in FORWARD
-    if parameter.path.startswith(("time.", "rate_efficiency."))
-}
-"""Coefficients at the means of their priors, from which a fit of forward passes starts."""
+_WIDE_CORE_RATE = 128.0
+_WIDE_CORE = Parameter("rate_efficiency.fp32", 0.72, 0.1)
+
+
+def forward(gpu: Gpu) -> tuple[Parameter, ...]:
+    """Return what is fitted of forward passes on a GPU.
+
+    Where an SM has twice as many fp32 lanes, half of them share their issue with integer work: the
+    library reaches about .7 of that peak (published for boards of that chip), not .9.
+    """
+    per_cycle = gpu.peak_flops["fp32"] / (2.0 * gpu.compute_units * gpu.reference_clock_hz)
+    if per_cycle < _WIDE_CORE_RATE:
+        return FORWARD
+    return tuple(_WIDE_CORE if own.path == _WIDE_CORE.path else own for own in FORWARD)
+
+
+def starting(gpu: Gpu) -> dict[str, float]:
+    """Return coefficients at the means of their priors, from which a fit of passes starts."""
+    return {own.path: own.mean for own in forward(gpu) if not own.path.startswith("host.")}
+
 
 KERNEL_PRODUCTS = (
     Parameter("time.tile_edge", 0.15, 0.7),

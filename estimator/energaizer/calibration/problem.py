@@ -47,11 +47,15 @@ class Runs:
     def launches(self) -> FloatArray:
         """Kernel launches of each program, shape (programs,)."""
         each = self.counts * self.found.rows[:, COLUMN["launches"]]
-        return np.bincount(self.program, each, len(self.calls))
+        return self._summed(each)
 
     def sums(self, amounts: FloatArray) -> FloatArray:
         """Return amounts of kernels, shape (K,), summed over each program, shape (programs,)."""
-        return np.bincount(self.program, amounts * self.counts, len(self.calls))
+        return self._summed(amounts * self.counts)
+
+    def _summed(self, each: FloatArray) -> FloatArray:
+        total = np.bincount(self.program, weights=each, minlength=len(self.calls))
+        return total.astype(np.float64)
 
     def select(self, chosen: npt.NDArray[np.bool_]) -> "Runs":
         """Return only some of the runs."""
@@ -149,8 +153,7 @@ def joules(
     """Return joules by component of all runs at some clocks, shape (n, components)."""
     board = machine.build(measured.gpu, coefficients)
     work = seen.work
-    moved = np.stack([work.l2_bytes, work.special, work.dram_bytes, work.link_bytes], axis=1)
-    each = power.work_energies(board, work.flops, moved, board.energy[work.family])
+    each = power.work_energies(board, work.switched, work.moved, board.energy[work.family])
     core = np.stack([measured.sums(column) for column in each.core_j.T], axis=1)
     memory = np.stack([measured.sums(column) for column in each.memory_j.T], axis=1)
     found = power.energies(
@@ -160,7 +163,8 @@ def joules(
         seen.active_s[None, :],
         power.Activity(core[measured.row], memory[measured.row]),
     )
-    return found[0]
+    first: FloatArray = found[0]
+    return first
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,9 @@
 """Single kernels: rows of the kernel table as runs of one launch each, and how they are split."""
 
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -52,7 +54,7 @@ class Table:
         return self.frame[name].to_numpy(np.float64)
 
 
-def kernel_of(row: "pd.Series[float]") -> Kernel:
+def kernel_of(row: Mapping[Hashable, Any]) -> Kernel:
     """Return the kernel that a row of the table timed."""
     if row["op"] == "gemm":
         rate, a, b = _RATES[str(row["dtype"])]
@@ -118,7 +120,7 @@ def table(data: Path, gpu: Gpu, coefficients: Coefficients, chip: str, most: int
         }
     )  # fmt: skip
     frame = frame.assign(family=family, fold=fold_of(frame))
-    rows = [kernel_of(row) for _, row in frame.iterrows()]
+    rows = [kernel_of(row) for row in frame.to_dict("records")]
     runs = problem.runs(
         gpu,
         coefficients,

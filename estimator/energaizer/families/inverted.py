@@ -11,7 +11,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from energaizer.families.network import Inputs, Network
-from energaizer.families.operators import Convolution, Function, Linear, Tape
+from energaizer.families.operators import Convolution, Function, Linear, Tape, Zeros
 from energaizer.families.pieces import CHANNELS, classify, convolve, squeeze_excite
 
 _MULTIPLE = 8
@@ -114,7 +114,8 @@ def inverted(
         squeeze_excite(to, inner, squeezed, area, count, functions)
     elif stage.squeeze == "expanded":
         squeeze_excite(to, inner, divisible(inner // 4), area, count, _HARD)
-    last = Convolution(inner, stage.outputs, middle.out, (1, 1))
+    zeros: Zeros = "half" if stage.function == "relu" else ""
+    last = Convolution(inner, stage.outputs, middle.out, (1, 1), zeros=zeros)
     convolve(to, last, None, count, _CALLS - 1.0)
     if stride == 1 and channels == stage.outputs:
         to.pointwise(last.results, "add", count)

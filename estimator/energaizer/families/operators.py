@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+Zeros = Literal["", "half", "most"]  # of the input of a product, as a nonlinearity leaves them
 Function = Literal[
     "add", "mul", "scale", "norm", "relu", "gelu", "gelu_new", "silu", "hardswish", "hardsigmoid",
     "sigmoid", "tanh",
@@ -28,6 +29,7 @@ class Convolution(NamedTuple):
         bias: The outputs have a bias.
         padded: Half a window of zeros surrounds the input, else none.
         laid_out: In half precision a channels-first tensor is laid out anew before and after.
+        zeros: How much of the input is zero: products of zeros draw less.
     """
 
     inputs: int
@@ -39,6 +41,7 @@ class Convolution(NamedTuple):
     bias: bool = False
     padded: bool = True
     laid_out: bool = True
+    zeros: Zeros = ""
 
     @property
     def out(self) -> tuple[int, int]:
@@ -89,6 +92,7 @@ class Linear(NamedTuple):
     inputs: int
     outputs: int
     bias: bool = True
+    zeros: Zeros = ""
 
     @property
     def parameters(self) -> int:

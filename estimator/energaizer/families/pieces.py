@@ -11,6 +11,7 @@ from energaizer.families.operators import (
     Pointwise,
     Pool,
     Tape,
+    Zeros,
 )
 
 CHANNELS = 3
@@ -39,11 +40,11 @@ def convolve(
     return convolution
 
 
-def classify(to: Tape, width: int, area: float, classes: int) -> None:
+def classify(to: Tape, width: int, area: float, classes: int, zeros: Zeros = "") -> None:
     """Add the mean over what is left of the image, and a linear classifier if there is one."""
     to.add(Pool(width * area, width))
     if classes:
-        to.add(Linear(1.0, width, classes))
+        to.add(Linear(1.0, width, classes, zeros=zeros))
 
 
 def squeeze_excite(

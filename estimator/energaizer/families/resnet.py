@@ -45,7 +45,7 @@ class ResNet(Network):
             if depth > 1:
                 self._block(to, (outer, width), plane, 1, depth - 1.0)
             entry = outer
-        classify(to, entry, plane[0] * plane[1], self.classes)
+        classify(to, entry, plane[0] * plane[1], self.classes, "half")
         to.module(sum(self.depths))
         to.layers = len(self.depths)
 
@@ -56,15 +56,21 @@ class ResNet(Network):
         entry, inner = channels
         outer = inner * self.expansion
         if self.expansion == 1:
-            first = convolve(to, Convolution(entry, inner, size, (3, 3), stride), "relu", count)
-            last = convolve(to, Convolution(inner, outer, first.out, (3, 3)), None, count)
+            first = convolve(
+                to, Convolution(entry, inner, size, (3, 3), stride, zeros="half"), "relu", count
+            )
+            last = convolve(
+                to, Convolution(inner, outer, first.out, (3, 3), zeros="half"), None, count
+            )
         else:
-            convolve(to, Convolution(entry, inner, size, (1, 1)), "relu", count)
-            middle = Convolution(inner, inner, size, (3, 3), stride)
+            convolve(to, Convolution(entry, inner, size, (1, 1), zeros="half"), "relu", count)
+            middle = Convolution(inner, inner, size, (3, 3), stride, zeros="half")
             convolve(to, middle, "relu", count)
-            last = convolve(to, Convolution(inner, outer, middle.out, (1, 1)), None, count)
+            last = convolve(
+                to, Convolution(inner, outer, middle.out, (1, 1), zeros="half"), None, count
+            )
         if entry != outer or stride > 1:
-            convolve(to, Convolution(entry, outer, size, (1, 1), stride), None, count)
+            convolve(to, Convolution(entry, outer, size, (1, 1), stride, zeros="half"), None, count)
         to.pointwise(last.results, "add", count)
         to.pointwise(last.results, "relu", count)
         return last.out

@@ -5,7 +5,15 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from energaizer.families.network import EncoderDecoder, Inputs
-from energaizer.families.operators import Attention, Linear, Lookup, Norm, Pointwise, Tape
+from energaizer.families.operators import (
+    Attention,
+    Linear,
+    Lookup,
+    Norm,
+    Pointwise,
+    Tape,
+    Zeros,
+)
 
 _ENCODER_CALLS, _DECODER_CALLS, _OUTER_CALLS = 17.0, 26.0, 4.0
 _BUCKETS = 32
@@ -108,5 +116,6 @@ class T5(EncoderDecoder):
         to.add(Pointwise(rows * inner, self.function), layers)
         if self.gated_mlp:
             to.pointwise(rows * inner, "mul", layers)
-        to.add(Linear(rows, inner, width, bias=False), layers)
+        zeros: Zeros = "most" if self.function == "relu" else ""
+        to.add(Linear(rows, inner, width, bias=False, zeros=zeros), layers)
         to.pointwise(rows * width, "add", layers)

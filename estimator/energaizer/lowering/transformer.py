@@ -12,7 +12,7 @@ import numpy as np
 from energaizer import kernels, stacks
 from energaizer.blocks import Formats, Listing, Shard
 from energaizer.errors import InputError
-from energaizer.kernels import FloatArray, Program
+from energaizer.kernels import FloatArray, Kernel, Program
 from energaizer.model import Model
 from energaizer.workload import Workload
 
@@ -45,6 +45,23 @@ def lower(workload: Workload) -> Program:
     )  # fmt: skip
 
 
+class _Table:
+    """Distinct kernels and their counts in each step."""
+
+    def __init__(self, steps: int, stages: int) -> None:
+        self.index: dict[Kernel, int] = {}
+        self.counts: FloatArray = np.zeros((steps, 32))
+        self.stages = stages
+
+    def add(self, listing: Listing, places: slice) -> None:
+        """Add the kernels of a listing to some steps; a stage runs its share of them."""
+        for kernel, count in listing.counts.items():
+            column = self.index.setdefault(kernel, len(self.index))
+            if column == self.counts.shape[1]:
+                self.counts = np.hstack([self.counts, np.zeros_like(self.counts)])
+            self.counts[places, column] += count / self.stages
+
+
 @lru_cache(maxsize=1024)
 def _lower(
     model: Model, batch: int, tokens: tuple[int, int], attention: str, formats: Formats,
@@ -60,35 +77,33 @@ def _lower(
         for context, weight in zip(contexts, weights, strict=True):
             shard = stacks.shard_of(model, sequences, 1.0, float(context), tensor)
             steps.append(Step("decode", float(weight), shard))
-    found: dict[kernels.Kernel, FloatArray] = {}
-    common: dict[float, Listing] = {}
+    table = _Table(len(steps), stages)
     run, attend = (
         (stacks.eager, stacks.eager_attention)
         if attention == "eager"
         else (stacks.fused, stacks.fused_attention)
     )
+    # Decode steps differ in their attention only: what they share is listed once.
+    for first, places in ((0, slice(0, 1)), (1, slice(1, len(steps)))):
+        if first >= len(steps):
+            continue
+        shard, listing = steps[first].shard, Listing()
+        stacks.embed(listing, model, shard, formats)
+        run(listing, model, shard, formats)
+        rows = shard.tokens if output == 0 else shard.sequences
+        stacks.finish(listing, model, shard, rows, formats, sampled=output > 0)
+        if stages > 1:  # hidden states go to the next stage
+            message = shard.tokens * model.hidden_size * formats.activation
+            listing.add(kernels.all_reduce(message, 2.0), stages - 1.0)
+        table.add(listing, places)
     for index, step in enumerate(steps):
-        shard = step.shard
-        if shard.queries not in common:  # decode steps differ in their attention only
-            listing = common[shard.queries] = Listing()
-            stacks.embed(listing, model, shard, formats)
-            run(listing, model, shard, formats)
-            rows = shard.tokens if output == 0 else shard.sequences
-            stacks.finish(listing, model, shard, rows, formats, sampled=output > 0)
-            if stages > 1:  # hidden states go to the next stage
-                message = shard.tokens * model.hidden_size * formats.activation
-                listing.add(kernels.all_reduce(message, 2.0), stages - 1.0)
-        own = Listing()
-        attend(own, model, shard, formats)
-        for kernel, count in (*common[shard.queries].counts.items(), *own.counts.items()):
-            counts = found.get(kernel)
-            if counts is None:
-                counts = found[kernel] = np.zeros(len(steps))
-            counts[index] += count / stages
+        listing = Listing()
+        attend(listing, model, step.shard, formats)
+        table.add(listing, slice(index, index + 1))
     slots = [micro + stages - 1.0 if step.phase == "prefill" else float(stages) for step in steps]
     return Program(
-        rows=kernels.table(list(found)),
-        counts=np.stack(list(found.values()), axis=1),
+        rows=kernels.table(list(table.index)),
+        counts=table.counts[:, : len(table.index)],
         phases=tuple(step.phase for step in steps),
         repetitions=np.array([step.repetitions for step in steps]),
         sequences=np.full(len(steps), sequences),

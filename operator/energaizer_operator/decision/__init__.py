@@ -170,6 +170,7 @@ def _option(case: Case, question: Question, answer: Answer) -> Option:
         power_cap_watts=answer.setting.power_cap_watts,
         feasibility=feasibility,
         reachable=reachable,
+        work=answer.work,
     )
 
 

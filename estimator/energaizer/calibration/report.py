@@ -1,0 +1,280 @@
+"""The accuracy table: aggregates of held-out predictions as Markdown, misses printed like hits."""
+
+from collections.abc import Iterable, Sequence
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from energaizer.calibration import (
+    anchors,
+    baselines,
+    boards,
+    chips,
+    dataset,
+    forward,
+    kernel_fit,
+    problem,
+    scoring,
+)
+from energaizer.calibration.chips import Chip
+from energaizer.calibration.residuals import Errors, coverage, errors, skill, spread
+from energaizer.calibration.scoring import Scored
+
+BoolArray = npt.NDArray[np.bool_]
+_LABELS = (
+    ("corrected", "corrected"),
+    ("recorded", "recorded, as an estimate"),
+    ("law", "recorded, through the start-up law"),
+)
+_GOALS = {
+    "family": "6 / 3.5 / 6",
+    "clock": "7 / 3.5 / 7",
+    "gpu": "7 / 4 / 7",
+}
+_CHIPS = ("a100_sxm", "h100_sxm", "h200_sxm", "b200_sxm", "l40s")
+_TARGET_LOW, _TARGET_HIGH = 0.85, 0.95
+_HEAD = """# Accuracy
+
+Written by `make accuracy` (`python -m energaizer.calibration report DATA`); edit the code, not
+this page. Every number is an error of predictions **of what no fit saw**: whole model families,
+families and clocks, whole kernel shapes, or a whole GPU were left out and the fit repeated without
+them. Power and energy use predicted time. All in percent; bias is the median signed error.
+
+Data: {single} ({single_hash}), {kernels} ({kernel_hash});
+what they are, and their licences, is in the profiles that were fitted on them.
+
+Forward passes are eager PyTorch on one GPU. Their labels begin with one to two seconds near idle
+(recorded time is long by 4 to 6 %, recorded power low by 2 to 3 %). *Corrected* labels have that
+taken out; *recorded* labels are as published, once against the estimate itself and once against
+what a sensor would record of it: the same start-up second, iterations from predicted time.
+Skill is `1 - error / error of a baseline`: time against a roofline scaled by one factor, power
+against the mean of the training rows (for each clock apart), energy against their product; all
+without the scored family.
+"""
+
+
+def markdown(data: Path) -> str:
+    """Return the whole page."""
+    parts = [
+        _HEAD.format(
+            single=dataset.SINGLE_GPU,
+            single_hash=dataset.digest(data / dataset.SINGLE_GPU)[:12],
+            kernels=dataset.KERNELS,
+            kernel_hash=dataset.digest(data / dataset.KERNELS)[:12],
+        )
+    ]
+    a100_job, a100_fit, a100 = scoring.families(data, ("a100", "a100_dvfs"))
+    a10_job, a10_fit, a10 = scoring.families(data, ("a10",))
+    clocks = scoring.clocks(a100_job, a100_fit)
+    one_clock = boards.job(data, ("a100",))
+    to_a10 = scoring.transfer(a100_fit, a100_job.setup.coefficients, a10_job, "A100 to A10")
+    to_a100 = scoring.transfer(a10_fit, a10_job.setup.coefficients, one_clock, "A10 to A100")
+    named = (
+        ("A100 PCIe, 900 MHz: family left out", a100[0], "family"),
+        ("A10, 900 MHz: family left out", a10[0], "family"),
+        ("A100 PCIe, ten clocks: family left out", a100[1], "family"),
+        ("A100 PCIe, seven clocks: family and clock left out", clocks, "clock"),
+        ("A100 to A10: GPU left out but for idle and two rows", to_a10, "gpu"),
+        ("A10 to A100: GPU left out but for idle and two rows", to_a100, "gpu"),
+    )
+    parts.append("## Forward passes\n")
+    parts.append(_headline(named))
+    parts.append(_details(named))
+    parts.append(_slices(named[:4]))
+    parts.append(_intervals(named))
+    fitted = {name: chips.fit(data, name, a100_fit.coefficients) for name in _CHIPS}
+    parts.append(_h100(data, fitted["h200_sxm"], fitted["h100_sxm"]))
+    parts.append(_kernels(list(fitted.values())))
+    parts.append(_NOTES)
+    return "\n".join(parts)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines.extend("| " + " | ".join(row) + " |" for row in rows)
+    return "\n".join(lines) + "\n"
+
+
+def _three(found: tuple[Errors, Errors, Errors], field: str = "mean") -> str:
+    return " / ".join(f"{getattr(each, field):.1f}" for each in found)
+
+
+def _headline(named: Sequence[tuple[str, Scored, str]]) -> str:
+    rows = []
+    for title, scored, goal in named:
+        found = {name: scored.errors(name) for name, _ in _LABELS}
+        own = found["corrected"]
+        base = scored.baseline()
+        skills = " / ".join(
+            f"{skill(each.mean, trivial):.2f}" for each, trivial in zip(own, base, strict=True)
+        )
+        rows.append(
+            (title, str(own[0].n), *(_three(found[name]) for name, _ in _LABELS),
+             _GOALS[goal], " / ".join(f"{each:.0f}" for each in base), skills)
+        )  # fmt: skip
+    head = ("what was left out", "rows", *(f"MAPE, {label}" for _, label in _LABELS),
+            "goal", "baseline", "skill")  # fmt: skip
+    return "Mean absolute error, time / power / energy:\n\n" + _table(head, rows)
+
+
+def _details(named: Sequence[tuple[str, Scored, str]]) -> str:
+    rows = []
+    for title, scored, _ in named:
+        own = scored.errors("corrected")
+        family = scored.board.family[scored.rows]
+        by_family = [scored.errors("corrected", family == name) for name in np.unique(family)]
+        mean = " / ".join(
+            f"{np.mean([each[index].mean for each in by_family]):.1f}" for index in range(3)
+        )
+        rows.append((title, mean, *(_three(own, name) for name in ("median", "p90", "bias"))))
+    head = ("what was left out", "mean over families", "median", "p90", "bias")
+    return "The same, corrected labels:\n\n" + _table(head, rows)
+
+
+def _slices(named: Sequence[tuple[str, Scored, str]]) -> str:
+    rows = []
+    for title, scored, _ in named:
+        frame = scored.board.frame[scored.rows]
+        family = frame["model"].to_numpy(dtype=np.str_)
+        math = frame["precision"].to_numpy(dtype=np.str_)
+        launch = scored.outcome.launch_bound[scored.rows]
+        noisy = frame["host_noise_flag"].to_numpy(dtype=np.bool_)
+        capped = frame["power_capped"].to_numpy(dtype=np.bool_)
+        slices: dict[str, BoolArray] = {
+            f"{name} {kind}": (family == name) & (math == kind)
+            for name in np.unique(family)
+            for kind in np.unique(math)
+        }
+        slices |= {
+            "launch-bound": launch, "not launch-bound": ~launch, "capped": capped,
+            "without host noise": ~noisy,
+        }  # fmt: skip
+        for name, chosen in slices.items():
+            if chosen.any():
+                own = scored.errors("corrected", chosen)
+                rows.append((title, name, str(own[0].n), _three(own), _three(own, "bias")))
+    head = ("what was left out", "slice", "rows", "MAPE", "bias")
+    return "### Slices\n\nCorrected labels, time / power / energy:\n\n" + _table(head, rows)
+
+
+def _intervals(named: Sequence[tuple[str, Scored, str]]) -> str:
+    rows = []
+    for title, scored, _ in named:
+        found = scoring.interval_coverage(scored)
+        verdict = all(_TARGET_LOW <= inside <= _TARGET_HIGH for inside, _ in found)
+        rows.append(
+            (title, " / ".join(f"{100 * inside:.0f}" for inside, _ in found),
+             " / ".join(f"{width:.2f}" for _, width in found), "yes" if verdict else "no")
+        )  # fmt: skip
+    head = ("what was left out", "inside, %", "mean ln(high/low)", "all in 85 to 95 %")
+    return (
+        "### Intervals\n\n90 % intervals of a family from the residuals of the other families, "
+        "time / power / energy:\n\n" + _table(head, rows)
+    )
+
+
+def _h100(data: Path, h200: Chip, h100: Chip) -> str:
+    today = date(1970, 1, 1)  # a profile that is not kept
+    energies = chips.profile(h200, data, today, None, ())
+    carried = chips.profile(h100, data, today, energies, ())
+    _, host = anchors.apply(data, "h100", carried)
+    (board,) = forward.boards(data, ("h100",), h100.table.gpu, carried, boards.idle_labels(data))
+    seen = problem.predict(board.sample.runs, carried, host)
+    time_s, watts = (
+        100.0 * (predicted / measured - 1.0)
+        for predicted, measured in (
+            (seen.duration_s, board.sample.time_s), (seen.power_w, board.sample.power_w),
+        )
+    )  # fmt: skip
+    compute, launch = int(np.argmax(seen.gpu_s)), int(np.argmin(seen.gpu_s))
+    return _H100.format(time=time_s[compute], power=watts[compute], launch=watts[launch])
+
+
+def _kernels(fitted: Sequence[Chip]) -> str:
+    time_rows = [row for chip in fitted for row in _latency(chip)]
+    power_rows = [row for chip in fitted if chip.power is not None for row in _power(chip)]
+    usual = ("rows", "median", "mean", "p90", "bias")
+    return "\n".join(
+        (
+            "## Single kernels, unseen shapes\n",
+            "vLLM kernels; a fifth of the weight shapes, and of head layouts with their length,",
+            "left out at a time. Goal: median latency error at most 10 %. The scaled roofline, and",
+            "the intervals, are in sample.\n",
+            _table(("GPU", "kernels", *usual, "scaled roofline, median", "inside 90 %"), time_rows),
+            "Recorded power, predicted through the one-second window of its sensor with the mean",
+            "warm share of each table. Goal: median at most 8 %.\n",
+            _table(("GPU", "rows", *usual, "constant, median"), power_rows),
+        )
+    )
+
+
+def _cells(found: Errors) -> tuple[str, ...]:
+    return (
+        str(found.n), f"{found.median:.1f}", f"{found.mean:.1f}", f"{found.p90:.0f}",
+        f"{found.bias:.1f}",
+    )  # fmt: skip
+
+
+def _kinds(chip: Chip) -> npt.NDArray[np.str_]:
+    frame = chip.table.frame
+    return (frame["family"] + " " + frame["dtype"]).to_numpy(dtype=np.str_)
+
+
+def _latency(chip: Chip) -> Iterable[tuple[str, ...]]:
+    seconds, predicted = chip.table.column("latency_us") * 1e-6, chip.held_out.duration_s
+    bound, kinds = baselines.roofline(chip.table.runs), _kinds(chip)
+    for kind in np.unique(kinds):
+        own = kinds == kind
+        trivial = errors(baselines.scaled(bound, seconds, own)[own], seconds[own])
+        factor = spread(np.log(seconds[own] / predicted[own])).factor
+        inside = coverage(predicted[own] / factor, predicted[own] * factor, seconds[own])
+        found = errors(predicted[own], seconds[own])
+        yield (
+            chip.table.gpu.name, kind, *_cells(found), f"{trivial.median:.0f}",
+            f"{100 * inside:.0f}",
+        )  # fmt: skip
+
+
+def _power(chip: Chip) -> Iterable[tuple[str, ...]]:
+    watts, predicted, kinds = chip.table.column("power_w"), chip.held_out.recorded_w, _kinds(chip)
+    rows, capped = kernel_fit.scorable(chip.table), kernel_fit.at_limit(chip.table)
+    slices = {
+        "all of tiers A and A+": rows, "below the limit": rows & ~capped,
+        "at the limit": rows & capped,
+    }  # fmt: skip
+    slices |= {f"below, {kind}": rows & ~capped & (kinds == kind) for kind in np.unique(kinds)}
+    for name, own in slices.items():
+        if own.any():
+            found = errors(predicted[own], watts[own])
+            trivial = errors(np.full(int(own.sum()), np.median(watts[own])), watts[own])
+            yield chip.table.gpu.name, name, *_cells(found), f"{trivial.median:.1f}"
+
+
+_H100 = """### H100
+
+The table holds two H100 rows, and both are anchors: one sets the host, one the issue rate of
+streaming kernels and the scale of energy. Nothing is left to score. From single kernels of the
+H100, energies of the H200 and its own idle table, with only the host anchored, the compute-bound
+row comes out at {time:+.1f} % in time and {power:+.1f} % in power, and the power of the
+launch-bound row at {launch:+.1f} %.
+"""
+
+_NOTES = """## How to read this
+
+- **Variants.** About thirty variants of structure and priors were compared on these same rows by
+  leave-family-out error, without an inner loop; the figures above are of the last one and therefore
+  somewhat optimistic. Choices that were kept have a physical reason and help on A100 and A10 alike:
+  panels of a batched product are per product, misaligned half-precision products are slow, SMs are
+  idle while a kernel starts, streaming kernels are limited by elements and not by bytes alone, module
+  calls cost host time besides launches, activations of neighbours are found in L2, and the prologue
+  of a tile is a property of the chip that single kernels measure.
+- **Launch-bound rows** of the A100 host lie on two levels, 1.25 apart, whatever the clock: no GPU
+  model predicts that.
+- **Intervals** of single kernels are in sample of their spread; those of forward passes are not.
+- **Misses** are printed like hits: block-scaled fp8 products below 300 us, fp8 products below
+  100 us and nvfp4 below 100 us are bound by kernels around them and are not modelled; fp8 KV caches
+  in prefill on B200 are far off; power of single kernels below the limit is hardly better than a
+  constant on attention.
+"""
