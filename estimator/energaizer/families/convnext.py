@@ -8,7 +8,7 @@ from typing import Self
 
 from pydantic import Field
 
-from energaizer.families.network import Inputs, Network
+from energaizer.families.network import Count, Inputs, Network
 from energaizer.families.operators import Convolution, Copy, Linear, Norm, Pointwise, Pool, Tape
 from energaizer.families.pieces import CHANNELS
 
@@ -19,8 +19,12 @@ _BLOCK_CALLS, _STAGE_CALLS, _OUTER_CALLS = 10.0, 4.0, 6.0
 class ConvNext(Network):
     """Stages of ConvNeXt blocks."""
 
-    depths: tuple[int, ...] = Field(min_length=1, description="blocks of each stage")
-    widths: tuple[int, ...] = Field(min_length=1, description="channels of each stage")
+    depths: tuple[Count, ...] = Field(
+        min_length=1, max_length=64, description="blocks of each stage"
+    )
+    widths: tuple[Count, ...] = Field(
+        min_length=1, max_length=64, description="channels of each stage"
+    )
     classes: int = Field(default=1000, ge=0, description="0: no classifier")
 
     def bare(self) -> Self:

@@ -148,3 +148,26 @@ def efficientnet(width: float, depth: float) -> dict[str, object]:
         "head_channels": _HEAD_OVER_LAST * divisible(_BASE[-1][3] * width),
         "function": "silu",
     }
+
+
+# ratio, outputs, repeats, stride of MobileNetV2 (Sandler et al., table 2)
+_V2 = (
+    (1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)  # fmt: skip
+_V2_STEM, _V2_HEAD = 32, 1280
+
+
+def mobilenet_v2(width: float, *, whole_head: bool = True) -> dict[str, object]:
+    """Return the shapes of a MobileNetV2 of another width.
+
+    Args:
+        width: Factor on all channels.
+        whole_head: Narrow networks keep the last convolution as wide as it was.
+    """
+    stages = [
+        {"ratio": ratio, "outputs": divisible(out * width), "repeats": repeats, "stride": stride}
+        for ratio, out, repeats, stride in _V2
+    ]
+    head = _V2_HEAD if whole_head and width < 1 else divisible(_V2_HEAD * width)
+    return {"stages": stages, "stem_channels": divisible(_V2_STEM * width), "head_channels": head}

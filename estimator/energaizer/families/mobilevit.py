@@ -10,7 +10,7 @@ from typing import Self
 from pydantic import Field
 
 from energaizer.families.inverted import Stage, inverted
-from energaizer.families.network import Inputs, Network
+from energaizer.families.network import Count, Inputs, Network
 from energaizer.families.operators import Attention, Convolution, Copy, Norm, Tape
 from energaizer.families.pieces import CHANNELS, Layer, classify, convolve, encode
 
@@ -24,10 +24,12 @@ _CALLS, _STAGE_CALLS = 4.0, 6.0
 class MobileVit(Network):
     """A MobileViT of the three published sizes' form."""
 
-    necks: tuple[int, int, int, int, int, int, int] = Field(
+    necks: tuple[Count, Count, Count, Count, Count, Count, Count] = Field(
         description="channels of the stem, the five stages and the last convolution"
     )
-    hidden_sizes: tuple[int, int, int] = Field(description="features of the transformers' tokens")
+    hidden_sizes: tuple[Count, Count, Count] = Field(
+        description="features of the transformers' tokens"
+    )
     ratio: float = Field(default=4.0, gt=0, description="expansion of the inverted residuals")
     classes: int = Field(default=1000, ge=0, description="0: no classifier")
 

@@ -2,11 +2,14 @@
 
 from abc import abstractmethod
 from functools import lru_cache
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from energaizer.families.operators import Tape
+
+Count = Annotated[int, Field(ge=1, le=65536)]
+_ALIKE = ("depths", "widths", "attention_heads")  # one entry a stage, where they are lists
 
 
 class Inputs(NamedTuple):
@@ -33,6 +36,20 @@ class Network(BaseModel):
     image_size: int = Field(default=224, ge=8, le=16384, description="pixels along an edge")
     notes: tuple[str, ...] = Field(default=(), description="what this description leaves out")
     source: str = Field(default="", description="where the architecture was published")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        lists = [getattr(self, name, None) for name in _ALIKE]
+        if len({len(found) for found in lists if isinstance(found, tuple)}) > 1:
+            raise ValueError(f"{', '.join(_ALIKE)} must have one entry for each stage")
+        for prefix in ("", "text_"):
+            width = getattr(self, f"{prefix}hidden_size", None)
+            heads = getattr(self, f"{prefix}attention_heads", None)
+            if not isinstance(width, int) or not isinstance(heads, int):
+                continue
+            if width % heads and not hasattr(self, "head_size"):
+                raise ValueError(f"{prefix}hidden_size must be a multiple of {heads} heads")
+        return self
 
     @abstractmethod
     def forward(self, to: Tape, inputs: Inputs) -> None:

@@ -8,7 +8,7 @@ from typing import Self
 
 from pydantic import Field
 
-from energaizer.families.network import Inputs, Network
+from energaizer.families.network import Count, Inputs, Network
 from energaizer.families.operators import Convolution, Pool, Tape
 from energaizer.families.pieces import CHANNELS, classify, convolve
 
@@ -18,8 +18,12 @@ _STEM, _POOL = 7, 2
 class ResNet(Network):
     """A residual network of basic or bottleneck blocks."""
 
-    depths: tuple[int, ...] = Field(min_length=1, description="blocks of each stage")
-    widths: tuple[int, ...] = Field(min_length=1, description="inner channels of each stage")
+    depths: tuple[Count, ...] = Field(
+        min_length=1, max_length=64, description="blocks of each stage"
+    )
+    widths: tuple[Count, ...] = Field(
+        min_length=1, max_length=64, description="inner channels of each stage"
+    )
     expansion: int = Field(
         default=4, ge=1, description="outer over inner channels; 1: basic blocks of two 3x3"
     )

@@ -5,7 +5,7 @@ from typing import Self
 
 from pydantic import Field
 
-from energaizer.families.network import Inputs, Network
+from energaizer.families.network import Count, Inputs, Network
 from energaizer.families.operators import Attention, Convolution, Copy, Linear, Norm, Tape
 from energaizer.families.pieces import CHANNELS, Layer, classify, perceptron, project
 
@@ -16,8 +16,12 @@ class Swin(Network):
     """A hierarchy of transformer stages, each over half the rows and columns of the last."""
 
     hidden_size: int = Field(ge=1, le=65536, description="features of the first stage")
-    depths: tuple[int, ...] = Field(min_length=1, description="layers of each stage")
-    attention_heads: tuple[int, ...] = Field(min_length=1, description="heads of each stage")
+    depths: tuple[Count, ...] = Field(
+        min_length=1, max_length=64, description="layers of each stage"
+    )
+    attention_heads: tuple[Count, ...] = Field(
+        min_length=1, max_length=64, description="heads of each stage"
+    )
     window_size: int = Field(default=7, ge=1, le=1024, description="tokens along an edge")
     patch_size: int = Field(default=4, ge=1, le=1024)
     mlp_ratio: float = Field(default=4.0, gt=0)

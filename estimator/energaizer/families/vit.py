@@ -19,6 +19,9 @@ class VisionTransformer(Network):
     intermediate_size: int = Field(ge=1, le=1048576)
     attention_heads: int = Field(ge=1, le=4096)
     patch_size: int = Field(default=16, ge=1, le=1024)
+    special_tokens: int = Field(
+        default=1, ge=0, le=64, description="beside patches: of class, of distillation"
+    )
     classes: int = Field(default=1000, ge=0, description="0: no classifier")
     head: Literal["classifier", "pooler"] = "classifier"
 
@@ -27,8 +30,8 @@ class VisionTransformer(Network):
         return self.model_copy(update={"head": "pooler"})
 
     def tokens(self, image_size: int) -> int:
-        """Return patches of an image and the class token."""
-        return (image_size // self.patch_size) ** 2 + 1
+        """Return patches of an image and special tokens."""
+        return (image_size // self.patch_size) ** 2 + self.special_tokens
 
     @property
     def least_image(self) -> int:
@@ -47,7 +50,7 @@ class VisionTransformer(Network):
         to.add(Copy(patches.results), 2.0)
         to.add(Copy(tokens * width))  # the class token in front
         to.pointwise(tokens * width, "add")
-        to.own(width + self.tokens(self.image_size) * width)
+        to.own((self.special_tokens + self.tokens(self.image_size)) * width)
         layer = Layer(width, self.intermediate_size, self.attention_heads)
         size = width // self.attention_heads
         seen = Attention(1.0, tokens, tokens, self.attention_heads, size, wide=True)
