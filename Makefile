@@ -85,3 +85,7 @@ REVIEWS ?= 1000000
 .PHONY: fuzz
 fuzz: install ## Try REVIEWS (a million, a quarter of an hour) mutated admission reviews
 	$(BIN)/pytest -q tests/operator/test_fuzz_reviews.py --reviews $(REVIEWS)
+
+.PHONY: bench-admission
+bench-admission: install ## Time reviews at a steady rate, beside a server with nothing to judge
+	PYTHONPATH=tests/support $(BIN)/python benchmarks/bench_admission.py

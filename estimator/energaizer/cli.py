@@ -20,6 +20,7 @@ from energaizer.errors import (
     ProfileError,
     one_line,
 )
+from energaizer.validation.command import validate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -171,15 +172,15 @@ def main(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
+main.add_command(validate)
+
+
 @main.command()
 @click.option(
     "--model", required=True, metavar="NAME|PATH", help="Hugging Face id, alias, or a config.json."
 )
 @click.option(
-    "--gpu",
-    required=True,
-    metavar="NAME|PATH",
-    help="Name as `energaizer gpus` lists, or a JSON file.",
+    "--gpu", required=True, metavar="NAME|PATH", help="As `energaizer gpus` lists, or a JSON file."
 )
 @click.option(
     "--batch",

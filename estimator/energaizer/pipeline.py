@@ -67,7 +67,7 @@ def setting_of(workload: Workload, gpu: Gpu) -> Setting:
     elif not gpu.min_clock_hz <= clock <= gpu.max_clock_hz:
         raise InputError(
             f"{gpu.name} runs at {gpu.min_clock_hz / 1e6:.0f} to {gpu.max_clock_hz / 1e6:.0f} MHz, "
-            f"not at {clock / 1e6:.0f}; choose a clock in between"
+            f"not at {clock / 1e6:g} MHz; choose a clock in between"
         )
     if limit is None:
         limit = gpu.power_limit_w

@@ -60,7 +60,7 @@ class Demo:
         self._shell("kubectl get nodes -L nvidia.com/gpu.product,amd.com/gpu.product-name")
         self._title("energaizer: its kinds, accounts, webhooks and GPU profiles; two processes")
         operator.install(self._cluster)
-        webhook = operator.start_webhook(self._cluster, leashed=False)
+        webhook = operator.start_webhook(self._cluster, leashed=False, drain_s=0.2)
         self._controller = operator.start_controller(self._cluster, leashed=False)
         webhook.wait_ready()
         self._controller.wait_leading()

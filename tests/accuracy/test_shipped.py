@@ -1,4 +1,4 @@
-"""Shipped coefficients against measurements, where the tables are at hand: nothing is fitted here."""
+"""Shipped coefficients against measurements, where the tables are at hand; nothing is fitted."""
 
 from pathlib import Path
 

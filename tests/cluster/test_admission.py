@@ -286,11 +286,16 @@ def test_a_dead_webhook_stops_nobody_but_our_own_kind_and_keeps_its_certificate(
     serving: OperatorProcess, namespace: Namespace
 ) -> None:
     cluster: Cluster = namespace.cluster
+    enroll = ("label", "namespace", namespace.name)
     secret = ("get", "secret", "-n", "energaizer-system", "energaizer-webhook-certificate")
     before = cluster.kubectl(*secret, "-o", "jsonpath={.data}").stdout
     assert serving.terminate() == 0
     try:
         assert "created" in namespace.apply(job("unjudged"))
+        cluster.kubectl(*enroll, "energaizer.io/admission=strict", "--overwrite")
+        time.sleep(0.5)  # for the API server's own watch
+        assert "failed calling webhook" in namespace.refuse(job("strict"))
+        assert "created" in namespace.apply(job("plain", gpus=0))
         workload = {
             "apiVersion": names.API_VERSION,
             "kind": "AIWorkload",
@@ -302,4 +307,6 @@ def test_a_dead_webhook_stops_nobody_but_our_own_kind_and_keeps_its_certificate(
         vars(serving).update(vars(operator.start_webhook(cluster)))  # for the tests to come
         serving.wait_ready()
     assert "created" in namespace.apply(workload)
+    assert "created" in namespace.apply(job("strict"))
+    assert namespace.get("job", "strict")["metadata"]["labels"][names.LABEL_WORKLOAD]
     assert cluster.kubectl(*secret, "-o", "jsonpath={.data}").stdout == before

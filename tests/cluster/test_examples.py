@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from localcluster import Cluster, instances
+from localcluster import Cluster, instances, processes
 from localcluster.operator import ROOT, OperatorProcess
 
 EXAMPLES = ROOT / "examples"
@@ -87,3 +87,4 @@ def test_demo_holds_and_leaves_nothing_behind() -> None:
         subprocess.run(down, check=True, capture_output=True)
     assert instances.find(DEMO) is None
     assert not record.folder.exists()
+    assert processes.running(record.folder) == ()

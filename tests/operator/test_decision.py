@@ -1,17 +1,20 @@
+import json
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 import steady_physics
-from energaizer_operator import estimation, owners
+from energaizer_operator import estimation, owners, status
 from energaizer_operator.decision import Decision, Subject, World, decide, decide_soon, prepare
 from energaizer_operator.estimation import Estimator, Setting
 from energaizer_operator.names import LABEL_NAMESPACE_NAME, Reason
 from energaizer_operator.policy import Action
 from energaizer_operator.resources.aiworkload import AIWorkload
 from energaizer_operator.resources.energypolicy import EnergyPolicy
+from energaizer_operator.resources.gpuprofile import GPUProfile
 
 GPUS = ("h100-sxm5-80gb", "l40s-48gb", "a100-sxm4-80gb")
 INPUTS = {
@@ -258,3 +261,73 @@ async def test_the_quick_way_and_the_thorough_way_agree(estimator: Estimator) ->
         assert soon.verdict == thorough.verdict
         assert soon.plan == thorough.plan
         assert soon.digest == thorough.digest
+
+
+def test_a_bound_beside_estimates_is_charged_but_never_chosen(estimator: Estimator) -> None:
+    datasheet = {"vendor": "NVIDIA", "productNames": ["X1"], "thermalDesignPowerWatts": 1}
+    vague = GPUProfile.model_validate({"metadata": {"name": "x1"}, "spec": datasheet})
+    body = job()
+    body["metadata"]["annotations"]["energaizer.io/requests"] = "100000000"
+    limits = {"action": "Deny", "limits": {"maxEnergyJoules": 5000}}
+    seen = World.of([*estimation.catalogue(), vague], world(limits).policies, (*GPUS, "x1"))
+    decided = decide(subject(body), seen, estimator)
+    assert decided.likely is not None
+    assert decided.likely.profile == "a100-sxm4-80gb"
+    assert decided.verdict.alternative is None
+    assert "Nothing fits; the smallest is 1 x a100-sxm4-80gb" in decided.verdict.message
+
+
+CONFIGURED = {
+    "model": {"name": "mine", "source": "HuggingFaceConfig", "configMapRef": {"name": "c"}},
+    "accelerator": {"allowedProfiles": ["h100-sxm5-80gb", "l40s-48gb"]},
+}
+CONFIG = {
+    "model_type": "llama",
+    "hidden_size": 2048,
+    "intermediate_size": 8192,
+    "num_attention_heads": 32,
+    "num_hidden_layers": 16,
+    "num_key_value_heads": 8,
+    "vocab_size": 128256,
+    "max_position_embeddings": 131072,
+}
+
+
+def remembering(estimator: Estimator, generation: int = 1) -> Subject:
+    """Return a subject whose configuration is out of reach, and what the controller wrote."""
+    body = job()
+    del body["metadata"]["annotations"]["energaizer.io/model"]
+    made = subject(body, CONFIGURED)
+    seen = replace(made, config=json.dumps(CONFIG))
+    decided = decide(seen, world(), estimator, wide=True)
+    assert made.workload is not None
+    written = status.aiworkload_status(made.workload, decided.finding, datetime.now(UTC))
+    written = written.model_copy(update={"observed_generation": 1})
+    metadata = made.workload.metadata.model_copy(update={"generation": generation})
+    return replace(
+        made, workload=made.workload.model_copy(update={"status": written, "metadata": metadata})
+    )
+
+
+def test_what_the_controller_wrote_stands_in_for_a_configuration(estimator: Estimator) -> None:
+    asked = remembering(estimator)
+    decided = decide(asked, world(), estimator)
+    assert decided.reason is Reason.ESTIMATED
+    assert shown(decided) == ("h100-sxm5-80gb", H100_J)
+    assert decided.verdict.charged is not None
+    assert decided.verdict.charged.profile == "l40s-48gb"
+    assert decided.verdict.charged.estimate.energy_high_joules == pytest.approx(L40S_J * 1.1, 1e-4)
+    assert asked.workload is not None
+    assert decided.digest == asked.workload.status.inputs_digest
+
+
+async def test_what_was_written_of_other_inputs_is_not_used(estimator: Estimator) -> None:
+    later = remembering(estimator, generation=2)
+    assert decide(later, world(), estimator).reason is Reason.TDP_BOUND_USED
+    other = remembering(estimator)
+    assert other.description is not None
+    annotations = {**other.description.annotations, "energaizer.io/requests": "7"}
+    changed = replace(other, description=replace(other.description, annotations=annotations))
+    decided = await decide_soon(changed, world(), estimator)
+    assert decided.reason is Reason.TDP_BOUND_USED
+    assert "ConfigMap c" in decided.message

@@ -142,11 +142,9 @@ async def test_many_who_ask_the_same_wait_for_one_estimate(
 
 
 async def test_a_thread_that_is_far_behind_gets_no_more_work(
-    estimator: Estimator,
-    gate: tuple[threading.Event, list[int]],
-    monkeypatch: pytest.MonkeyPatch,
+    estimator: Estimator, gate: tuple[threading.Event, list[int]]
 ) -> None:
-    monkeypatch.setattr(estimation, "MAX_PENDING", 3)
+    estimator._pace_s = estimator.deadline_s / 2.5
     questions = [replace(QUESTION, inputs=replace(LLAMA, batch_size=n)) for n in range(1, 10)]
     answers = await estimator.answers(questions)
     assert {found[0].reason for found in answers} == {Reason.ESTIMATOR_TIMEOUT}

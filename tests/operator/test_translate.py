@@ -46,7 +46,7 @@ H100 = named("h100-sxm5-80gb")
 @pytest.mark.parametrize("gpu", catalog.gpus(), ids=lambda gpu: gpu.name)
 def test_a_gpu_of_the_catalogue_survives_the_way_there_and_back(gpu: Any) -> None:
     described = board(profile_of(gpu))
-    assert described.gpu is gpu
+    assert described.gpu == gpu
     assert described.missing == ()
     assert described.notes == ()
 
@@ -89,7 +89,7 @@ def test_a_lower_limit_in_the_profile_wins_and_says_so() -> None:
 
 def test_a_rounded_figure_is_no_difference() -> None:
     rounded = named("h100-sxm5-80gb", memoryBandwidthBytesPerSecond=3_350_000_000_000)
-    assert board(rounded).gpu is catalog.gpu("h100-sxm5-80gb")
+    assert board(rounded).gpu == catalog.gpu("h100-sxm5-80gb")
 
 
 def test_a_gpu_of_ones_own_is_estimated_from_its_datasheet() -> None:

@@ -105,8 +105,8 @@ def faster(
         return coefficients.with_values(values)
     values["time.memory_efficiency"] = min(1.0, time.memory_efficiency * factor)
     values["time.stream_bytes_per_cycle"] = time.stream_bytes_per_cycle * factor
-    for key in ("bf16", "fp32", "tf32"):
-        values[f"rate_efficiency.{key}"] = coefficients.rate_efficiency.get(key, 1.0) * factor
+    # The row ran in half precision: it tells nothing about the other rates.
+    values["rate_efficiency.bf16"] = coefficients.rate_efficiency.get("bf16", 1.0) * factor
     return coefficients.with_values(values)
 
 

@@ -267,9 +267,9 @@ _NOTES = """## How to read this
   leave-family-out error, without an inner loop; the figures above are of the last one and therefore
   somewhat optimistic. Choices that were kept have a physical reason and help on A100 and A10 alike:
   panels of a batched product are per product, misaligned half-precision products are slow, SMs are
-  idle while a kernel starts, streaming kernels are limited by elements and not by bytes alone, module
-  calls cost host time besides launches, activations of neighbours are found in L2, and the prologue
-  of a tile is a property of the chip that single kernels measure.
+  idle while a kernel starts, streaming kernels are limited by elements and not by bytes alone,
+  module calls cost host time besides launches, activations of neighbours are found in L2, and the
+  prologue of a tile is a property of the chip that single kernels measure.
 - **Launch-bound rows** of the A100 host lie on two levels, 1.25 apart, whatever the clock: no GPU
   model predicts that.
 - **Intervals** of single kernels are in sample of their spread; those of forward passes are not.

@@ -7,6 +7,7 @@ from energaizer_operator.policy import wording
 from energaizer_operator.policy.charge import (
     Charge,
     charge_of,
+    comparable,
     dearest,
     possible,
     requested_replicas,
@@ -256,7 +257,7 @@ def _way_out(
     offers = sorted(
         (
             option
-            for option in question.options
+            for option in comparable(question.options)
             if option.feasibility == "Feasible"
             and (option.plain or in_force.declared_caps == "Trusted")
         ),
