@@ -60,3 +60,13 @@ bench: install ## Time estimates beside a bare numpy reference
 .PHONY: profiles
 profiles: install ## Write charts/kustomize/profiles anew from the estimator's catalogue
 	$(BIN)/python -m energaizer_operator.kubectl profiles --out charts/kustomize/profiles/gpuprofiles.yaml
+
+DATA ?= ../shared/data
+
+.PHONY: fit
+fit: install ## Fit coefficients to the measured tables in DATA and write the profiles
+	$(BIN)/python -m energaizer.calibration fit $(DATA)
+
+.PHONY: accuracy
+accuracy: install ## Score predictions of what no fit saw on the tables in DATA; writes docs/accuracy.md
+	$(BIN)/python -m energaizer.calibration report $(DATA) --output docs/accuracy.md

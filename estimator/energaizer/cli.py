@@ -14,12 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from energaizer import __version__
-from energaizer.errors import (
-    EnergaizerError,
-    NoEstimateError,
-    ProfileError,
-    one_line,
-)
+from energaizer.errors import EnergaizerError, NoEstimateError, ProfileError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -323,6 +318,17 @@ def models(pattern: str, **options: Any) -> None:
     full = {"models": [model.model_dump(mode="json") for model in found]}
     records = [listing.model_record(model) for model in found]
     _print(options, full, records, listing.models_document(found))
+
+
+@main.command()
+@click.argument("path", type=click.Path(exists=True, path_type=Path))
+@click.option("--labels", type=click.Choice(["raw", "corrected"]), default="raw")
+@click.option("--rows", type=click.Path(path_type=Path), help="CSV of every row to write.")
+def validate(path: Path, labels: Any, rows: Path | None) -> None:
+    """Score the shipped coefficients on a measured table of forward passes (CSV or its folder)."""
+    from energaizer import validation
+
+    click.echo(validation.run(path, labels, rows))
 
 
 @main.command()

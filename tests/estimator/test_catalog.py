@@ -200,7 +200,7 @@ def test_hosts_by_name():
     assert catalog.host("serving").name == "serving"
     with pytest.raises(UnknownNameError, match=r'no host "servng"; try "serving"'):
         catalog.host("servng")
-    with pytest.raises(UnknownNameError, match="known are .*serving"):
+    with pytest.raises(UnknownNameError, match=r"known are .*serving"):
         catalog.host("zzz")
 
 

@@ -25,13 +25,22 @@ HOST = "pytorch-eager"
 MULTI_CLOCK_WEIGHT = 0.25
 """Ten clocks of one workload are not ten workloads."""
 _TRANSFORMERS = {"bert": "bert-large", "gpt2": "gpt2", "opt": "opt-1.3b"}
-_VIT = vision.VisionTransformer(
-    name="vit-large-patch16-224", layers=24, hidden_size=1024, intermediate_size=4096,
-    attention_heads=16,
-)  # fmt: skip
-_RESNET = vision.ConvNet(
-    name="resnet101", depths=(3, 4, 23, 3), widths=(64, 128, 256, 512),
-)  # fmt: skip
+_VITS = {"base": (12, 768, 12, 16), "large": (24, 1024, 16, 16), "huge": (32, 1280, 16, 14)}
+"""Layers, width, heads and patch of the published vision transformers."""
+_RESNETS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3), "resnet152": (3, 8, 36, 3)}
+"""Blocks of the four stages of the published residual networks."""
+_STAGES = (64, 128, 256, 512)
+
+
+def name_of(model: str, size: str) -> str:
+    """Return the name under which `program` knows a model and size of the table."""
+    if model == "vit":
+        return f"vit-{size}" if size in _VITS else "vit"
+    own = f"{model}-{size}"
+    known = {"bert-large": "bert", "gpt2-gpt2": "gpt2", "opt-opt-1p3b": "opt"}
+    if own in known or size in {"", "nan"} or model in _RESNETS:
+        return known.get(own, model)
+    return size.replace("1p3b", "1.3b") if size.startswith(model) else own
 
 
 @lru_cache(maxsize=1024)
@@ -39,17 +48,25 @@ def program(model: str, precision: str, batch: int, tokens: int) -> Program:
     """Return the kernels of one forward pass, generated from the architecture.
 
     Args:
-        model: Family as the table names it; language models run without their head.
+        model: Family as the table names it, or a catalogue name; language models run without
+            their head.
         precision: `bf16` or `fp32`.
         batch: Sequences or images.
         tokens: Tokens of a sequence; 0 for images.
     """
     math = Precision(precision)
-    if model == "vit":
-        return vision.vision_transformer(_VIT, batch, math)
-    if model == "resnet101":
-        return vision.resnet(_RESNET, batch, math)
-    headless = catalog.model(_TRANSFORMERS[model]).model_copy(update={"language_head": False})
+    if model.partition("-")[0] == "vit":
+        layers, width, heads, patch = _VITS[model.partition("-")[2] or "large"]
+        described = vision.VisionTransformer(
+            name=model, layers=layers, hidden_size=width, intermediate_size=4 * width,
+            attention_heads=heads, patch_size=patch,
+        )  # fmt: skip
+        return vision.vision_transformer(described, batch, math)
+    if model in _RESNETS:
+        network = vision.ConvNet(name=model, depths=_RESNETS[model], widths=_STAGES)
+        return vision.resnet(network, batch, math)
+    name = _TRANSFORMERS.get(model, model)
+    headless = catalog.model(name).model_copy(update={"language_head": False})
     return transformer.lower(
         Workload(
             model=headless, batch=batch, input_tokens=tokens, precision=math, attention="eager",
