@@ -205,7 +205,7 @@ def _kernels(fitted: Sequence[Chip]) -> str:
             _table(("GPU", "kernels", *usual, "scaled roofline, median", "inside 90 %"), time_rows),
             "Recorded power, predicted through the one-second window of its sensor with the mean",
             "warm share of each table. Goal: median at most 8 %.\n",
-            _table(("GPU", "rows", *usual, "constant, median"), power_rows),
+            _table(("GPU", "which", *usual, "constant, median"), power_rows),
         )
     )
 
