@@ -211,6 +211,8 @@ def fit_power(
         matrix = np.column_stack([matrix, np.ones(len(watts))])
         target = target + prior["power.idle_w"]
     kept = weight > 0
+    told = np.any(matrix[kept] > 0, axis=0)
+    matrix, paths = matrix[:, told], [path for path, seen in zip(paths, told, strict=True) if seen]
     root = np.sqrt(weight[kept])[:, None]
     relative = matrix[kept] / watts[kept, None]
     before = np.array([prior.get(path, 0.0) for path in paths])

@@ -141,7 +141,9 @@ def fit_power(found: Table, start: Coefficients, kept: BoolArray, floor_w: float
     prior, paths = held.values(), sorted(columns)
     before = np.array([prior[path] for path in paths])
     matrix = np.stack([columns[path] for path in paths], axis=1) * before
-    pull = fit.POWER_NOISE / np.array([fit.spread_of(plan.POWER_SPREAD, path) for path in paths])
+    pull = fit.POWER_NOISE / np.array(
+        [fit.spread_of(plan.KERNEL_POWER_SPREAD, path) for path in paths]
+    )
     pull = pull * np.sqrt(len(idle)) / _ALIKE
     solved, share = np.ones(len(paths)), np.full(len(watts), _START_WARM)
     warm: dict[str, float] = {}
