@@ -19,6 +19,21 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[operator,calibration]" --group dev
 	@touch $@
 
+.PHONY: try
+try: install ## The offline half in seconds: an estimate, a clock sweep, a verdict on a manifest
+	@echo '$$ energaizer estimate --model llama-3.1-8b --gpu h100-sxm --batch 16 --input-tokens 1024 --output-tokens 256'
+	@$(BIN)/energaizer estimate --model llama-3.1-8b --gpu h100-sxm --batch 16 --input-tokens 1024 --output-tokens 256
+	@echo
+	@echo '$$ energaizer sweep --model llama-3.1-8b --gpu a100-80gb --batch 16 --clock 510MHz..1410MHz..150MHz'
+	@$(BIN)/energaizer sweep --model llama-3.1-8b --gpu a100-80gb --batch 16 --clock 510MHz..1410MHz..150MHz
+	@echo
+	@echo '$$ kubectl energaizer review -f examples/job-over-limit.yaml --policy examples/energy-policy.yaml'
+	@$(BIN)/kubectl-energaizer review -f examples/namespaces.yaml -f examples/job-over-limit.yaml --policy examples/energy-policy.yaml; test $$? -eq 4 && echo '(exit code 4: refused)'
+
+.PHONY: test
+test: check build-cluster ## Everything: make check, then the end-to-end tests on a real control plane
+	$(BIN)/pytest -q -m cluster --durations=5
+
 .PHONY: build-cluster
 build-cluster: install ## Build the local control plane into the cache: ten minutes the first time, then nothing
 	@$(BIN)/python -m localcluster build
@@ -70,3 +85,17 @@ fit: install ## Fit coefficients to the measured tables in DATA and write the pr
 .PHONY: accuracy
 accuracy: install ## Score predictions of what no fit saw on the tables in DATA; writes docs/accuracy.md
 	$(BIN)/python -m energaizer.calibration report $(DATA) --output docs/accuracy.md
+
+.PHONY: golden
+golden: install ## Write the frozen answers of tests/golden anew; read the difference before you commit it
+	$(BIN)/pytest -q -m "not cluster" --golden tests/operator
+
+REVIEWS ?= 1000000
+
+.PHONY: fuzz
+fuzz: install ## Try REVIEWS (a million, a quarter of an hour) mutated admission reviews
+	$(BIN)/pytest -q tests/operator/test_fuzz_reviews.py --reviews $(REVIEWS)
+
+.PHONY: bench-admission
+bench-admission: install ## Time reviews at a steady rate, beside a server with nothing to judge
+	PYTHONPATH=tests/support $(BIN)/python benchmarks/bench_admission.py

@@ -121,6 +121,8 @@ def in_words(workload: Workload, *, settings: bool = True) -> str:
         parts[-1] = f"{workload.input_tokens} input and {workload.output_tokens} output tokens"
     if workload.requests is not None:
         parts.append(f"{workload.requests} requests")
+    if workload.requests_per_second is not None:
+        parts.append(f"{workload.requests_per_second:g} requests/s")
     if workload.duration_s is not None:
         parts.append(f"for {format_duration(workload.duration_s)}")
     parts.append(workload.precision.value)

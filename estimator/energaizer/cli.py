@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from energaizer import __version__
-from energaizer.errors import EnergaizerError, NoEstimateError, ProfileError, one_line
+from energaizer.errors import (
+    EnergaizerError,
+    NoEstimateError,
+    ProfileError,
+    one_line,
+)
+from energaizer.validation.command import validate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,9 +108,13 @@ _job_options = _options(
     _whole("--input-tokens", "Tokens of one prompt; 1024 by default."),
     _whole("--output-tokens", "Tokens per prompt; 256 by default, 0: prefill only."),
     _whole("--requests", "Requests of the job; one batch by default."),
-    _text(
-        "--duration", "TIME", "Serve for 90s, 15min, 2h; with --requests, hold the GPUs so long."
+    click.option(
+        "--requests-per-second",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="RATE",
+        help="Arrivals at all replicas, for --duration; the GPUs are idle for what is left of it.",
     ),
+    _text("--duration", "TIME", "Hold the GPUs for 90s, 15min, 2h; alone: serve all that time."),
     _format_of(
         "--precision",
         f"Of activations and arithmetic: {', '.join(_PRECISIONS)}.",
@@ -158,6 +168,9 @@ def main(context: click.Context) -> None:
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
+
+
+main.add_command(validate)
 
 
 @main.command()
@@ -318,17 +331,6 @@ def models(pattern: str, **options: Any) -> None:
     full = {"models": [model.model_dump(mode="json") for model in found]}
     records = [listing.model_record(model) for model in found]
     _print(options, full, records, listing.models_document(found))
-
-
-@main.command()
-@click.argument("path", type=click.Path(exists=True, path_type=Path))
-@click.option("--labels", type=click.Choice(["raw", "corrected"]), default="raw")
-@click.option("--rows", type=click.Path(path_type=Path), help="CSV of every row to write.")
-def validate(path: Path, labels: Any, rows: Path | None) -> None:
-    """Score the shipped coefficients on a measured table of forward passes (CSV or its folder)."""
-    from energaizer import validation
-
-    click.echo(validation.run(path, labels, rows))
 
 
 @main.command()

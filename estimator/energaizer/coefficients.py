@@ -121,6 +121,13 @@ class PowerCoefficients(Record):
     leakage_reference_c: float = Field(default=60.0)
     ambient_c: float = Field(default=45.0, description="die temperature without power, C")
     kelvin_per_watt: float = Field(default=0.1, ge=0, description="die above ambient")
+    warm_share: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="of a kernel's power above idle that a one-second sensor saw before it, on "
+        "average, in tables of single kernels; None: not fitted",
+    )
 
 
 class Residual(Record):

@@ -17,6 +17,10 @@ class DoesNotFitError(InputError):
     """Weights, cache and activations exceed the memory of the GPUs. Exit code 2."""
 
 
+class TooSlowError(InputError):
+    """The GPUs cannot serve the requests as fast as they arrive. Exit code 2."""
+
+
 class NoEstimateError(EnergaizerError):
     """No honest estimate exists for a valid input (an operator without a method). Exit code 3."""
 

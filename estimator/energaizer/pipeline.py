@@ -6,7 +6,6 @@ Descriptions are checked where they are made; from here on there are only arrays
 """
 
 import math
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -14,10 +13,10 @@ import numpy as np
 from energaizer import (
     __version__,
     catalog,
+    job,
     lowering,
     machine,
     memory,
-    power,
     simulation,
     uncertainty,
 )
@@ -25,15 +24,15 @@ from energaizer.coefficients import Coefficients
 from energaizer.errors import InputError
 from energaizer.gpu import Gpu
 from energaizer.host import Host
+from energaizer.job import Total
 from energaizer.kernels import FloatArray
 from energaizer.machine import Machine
 from energaizer.power import COMPONENTS
 from energaizer.result import Estimate, Memory, PhaseEstimate, Provenance, Quantity
-from energaizer.simulation import Loaded, Settled
 from energaizer.workload import Workload
 
 _DURATION, _POWER, _ENERGY = range(3)
-_IDLE = COMPONENTS.index("idle")
+_ROUNDING = 1e-9
 _MINOR = 0.01  # parts below this share of energy do not weaken a provenance
 
 
@@ -45,21 +44,7 @@ class Setting(NamedTuple):
     notes: tuple[str, ...]
 
 
-@dataclass
-class Total:
-    """Sums of one phase over all boards of the deployment."""
-
-    name: str
-    count: float = 0.0
-    duration_s: float = 0.0
-    clock_s: float = 0.0
-    throttled: bool = False
-    over: bool = False
-    energy_j: FloatArray = field(default_factory=lambda: np.zeros(len(COMPONENTS)))
-    shares: FloatArray = field(default_factory=lambda: np.zeros(uncertainty.SHAPE))
-
-
-class Job(NamedTuple):
+class Done(NamedTuple):
     """The sums of all phases, what a reader must know, and how often the batches ran."""
 
     totals: list[Total]
@@ -81,7 +66,7 @@ def setting_of(workload: Workload, gpu: Gpu) -> Setting:
     elif not gpu.min_clock_hz <= clock <= gpu.max_clock_hz:
         raise InputError(
             f"{gpu.name} runs at {gpu.min_clock_hz / 1e6:.0f} to {gpu.max_clock_hz / 1e6:.0f} MHz, "
-            f"not at {clock / 1e6:.0f}; choose a clock in between"
+            f"not at {clock / 1e6:g} MHz; choose a clock in between"
         )
     if limit is None:
         limit = gpu.power_limit_w
@@ -110,6 +95,7 @@ def estimate(
 
     Raises:
         InputError: The workload contradicts itself, or the board cannot be set that way.
+        TooSlowError: Requests arrive faster than they are served.
         DoesNotFitError: It needs more memory than the GPUs have.
         NoEstimateError: There is no method for it; the message says what is missing.
     """
@@ -119,99 +105,23 @@ def estimate(
     need = memory.need(workload, gpu)
     memory.check(need, workload, gpu)
     beside = host or catalog.host(host_name(workload))
-    rounds = batches(workload)
     totals: dict[str, Total] = {}
     notes = list(setting.notes)
-    for batch, times in rounds:
+    for batch, times in job.batches(workload):
         part = workload if batch == workload.batch else workload.model_copy(update={"batch": batch})
         program = lowering.lower(part)
         loaded = simulation.load(program, board, beside)
         settled = simulation.settle(loaded, setting.clock_hz, setting.limit_w)
-        add(totals, loaded, settled, times)
+        job.add(totals, loaded, settled, times)
         notes.extend(note for note in program.notes if note not in notes)
-    times = fill_duration(totals, workload, board, setting)
-    return _result(workload, board, setting, Job(list(totals.values()), notes, times), need)
+    times = job.fill_duration(totals, workload, board, setting.clock_hz)
+    return _result(workload, board, setting, Done(list(totals.values()), notes, times), need)
 
 
 def host_name(workload: Workload) -> str:
     """Return the host profile of a workload; training has its own unless one is named."""
     serving = type(workload).model_fields["host"].default
     return "training" if workload.training and workload.host == serving else workload.host
-
-
-def batches(workload: Workload) -> tuple[tuple[int, float], ...]:
-    """Return (sequences per replica, how often) of the job's batches.
-
-    Replicas share the requests; the last batch holds what is left.
-    """
-    if workload.requests is None or workload.training is not None:
-        return ((workload.batch, 1.0),)
-    together = workload.batch * workload.parallelism.data
-    full, rest = divmod(workload.requests, together)
-    found = [(workload.batch, float(full))] if full else []
-    if rest:
-        found.append((math.ceil(rest / workload.parallelism.data), 1.0))
-    return tuple(found)
-
-
-def add(totals: dict[str, Total], loaded: Loaded, settled: Settled, times: float) -> None:
-    """Add the steps of one batch, run so many times on each board, to the phases."""
-    program, work = loaded.program, loaded.work
-    repeated = program.repetitions * times
-    duration = settled.duration_s * repeated
-    for index, name in enumerate(program.phases):
-        total = totals.get(name)
-        if total is None:
-            total = totals[name] = Total(name)
-        total.count += repeated[index]
-        total.duration_s += duration[index]
-        total.clock_s += duration[index] * settled.clock_hz[index]
-        total.energy_j += settled.energy_j[index] * repeated[index]
-        total.throttled |= bool(settled.throttled[index])
-        total.over |= bool(settled.over[index])
-    seconds = program.counts * settled.kernel_s * (repeated * program.runs)[:, None]
-    clocked = work.cycles / settled.clock_hz[0]
-    fixed = work.fixed_cycles / settled.clock_hz[0] + work.fixed_s
-    regime = np.where(clocked > work.unclocked_s, uncertainty.COMPUTE, uncertainty.MEMORY)
-    regime = np.where(fixed > np.maximum(clocked, work.unclocked_s), uncertainty.LAUNCH, regime)
-    for name in dict.fromkeys(program.phases):
-        steps = np.array([phase == name for phase in program.phases])
-        here = regime
-        if settled.host_bound[steps].any():
-            here = np.full_like(regime, uncertainty.LAUNCH)
-        elif settled.throttled[steps].any():
-            here = np.full_like(regime, uncertainty.CAPPED)
-        total = totals[name]
-        weight = seconds[steps].sum(axis=0)
-        total.shares += uncertainty.shares_of(work.family, here, weight) * duration[steps].sum()
-
-
-def fill_duration(
-    totals: dict[str, Total], workload: Workload, board: Machine, setting: Setting
-) -> float:
-    """Stretch the job to the duration it is to run for, and return how often its batches run.
-
-    Without requests, steady serving repeats the batch for that long; with requests, the boards are
-    held, idle, until the time is over.
-    """
-    if workload.duration_s is None:
-        return 1.0
-    busy = sum(total.duration_s for total in totals.values())
-    if workload.requests is None:
-        times = workload.duration_s / busy
-        for total in totals.values():
-            total.count *= times
-            total.duration_s *= times
-            total.clock_s *= times
-            total.energy_j *= times
-            total.shares *= times
-        return times
-    gap = workload.duration_s - busy
-    if gap > 0:
-        idle = totals["idle"] = Total("idle", 1.0, gap, gap * setting.clock_hz)
-        watts = power.idle_power(board, np.array([setting.clock_hz]))[0]
-        idle.energy_j[_IDLE] = watts * gap
-    return 1.0
 
 
 def _provenance(
@@ -244,6 +154,12 @@ class Judge:
         widths = uncertainty.combined(spread, weights, self.provenance)
         self.factors = [math.exp(min(width, 20.0)) for width in widths]
 
+    def hold(self, *, steady: bool) -> None:
+        """Take the duration as given; what runs steadily errs in energy as it does in power."""
+        self.factors[_DURATION] = 1.0
+        if steady:
+            self.factors[_ENERGY] = self.factors[_POWER]
+
     def of(self, quantity: int, value: float, unit: str, most: float = math.inf) -> Quantity:
         """Return a value with its interval; `most` bounds the upper end, never below the value."""
         factor = self.factors[quantity]
@@ -258,9 +174,9 @@ class Judge:
 
 
 def _result(
-    workload: Workload, board: Machine, setting: Setting, job: Job, need: Memory
+    workload: Workload, board: Machine, setting: Setting, done: Done, need: Memory
 ) -> Estimate:
-    totals, notes, times = job
+    totals, notes, times = done
     boards = workload.parallelism.gpus
     most = setting.limit_w * boards
     hull_notes = uncertainty.outside_hull(board, _inputs(workload, setting))
@@ -273,7 +189,9 @@ def _result(
     energy = sum(phase.energy.value for phase in phases)
     judge = Judge(board, sum((total.shares for total in totals), np.zeros_like(totals[0].shares)),
                   hull_notes)  # fmt: skip
-    tokens = output_tokens(workload, times)
+    if workload.duration_s is not None and duration <= workload.duration_s * (1 + _ROUNDING):
+        judge.hold(steady=job.steady(workload))
+    tokens = job.output_tokens(workload, times)
     if any(total.over for total in totals):
         notes.append(
             f"even the lowest clock of {board.gpu.name} exceeds the limit of {setting.limit_w:g} W"
@@ -291,6 +209,7 @@ def _result(
         components={
             name: judge.of(_ENERGY, value, "J") for name, value in components.items() if value
         },
+        completed=job.completed(workload, times),
         model=workload.model.name,
         gpu=board.gpu.name,
         gpu_count=boards,
@@ -335,19 +254,6 @@ def _inputs(workload: Workload, setting: Setting) -> dict[str, float]:
     }
 
 
-def output_tokens(workload: Workload, times: float) -> float:
-    """Return tokens of the job, its batches run `times` times: written, or trained on.
-
-    0 where there is neither.
-    """
-    if workload.training is not None:
-        training = workload.training
-        return training.steps * training.global_batch * workload.input_tokens * times
-    if workload.requests is not None:
-        return float(workload.requests * workload.output_tokens)
-    return workload.batch * workload.parallelism.data * workload.output_tokens * times
-
-
 def upper_bound(gpu: Gpu, gpu_count: int, duration_s: float) -> Estimate:
     """Return the most that so many boards can draw in so much time: limit x time, not an estimate.
 
@@ -386,5 +292,6 @@ def upper_bound(gpu: Gpu, gpu_count: int, duration_s: float) -> Estimate:
         memory=None,
         profile_hash=machine.digest(gpu),
         version=__version__,
+        completed=0.0,
         notes=("an upper bound: power limit times time, no estimate",),
     )

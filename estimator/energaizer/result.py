@@ -74,6 +74,9 @@ class Estimate(_Frozen):
     )
     phases: tuple[PhaseEstimate, ...]
     components: dict[str, Quantity] = Field(description="J by component; they sum to `energy`")
+    completed: float = Field(
+        ge=0, description="requests served, or optimiser steps done, in the job; 0 for a bound"
+    )
     model: str
     gpu: str
     gpu_count: int

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-from energaizer import catalog, lowering, machine, memory, pipeline, power, simulation
+from energaizer import catalog, job, lowering, machine, memory, pipeline, power, simulation
 from energaizer.coefficients import Coefficients
-from energaizer.errors import DoesNotFitError, InputError
+from energaizer.errors import DoesNotFitError, InputError, TooSlowError
 from energaizer.gpu import Gpu
 from energaizer.kernels import FloatArray, Program
 from energaizer.machine import Machine
@@ -36,6 +36,7 @@ class Candidate(BaseModel):
     duration_s: float = Field(description="the whole job")
     power_w: float = Field(description="mean over the job, all boards")
     energy_j: float = Field(description="the whole job, all boards")
+    completed: float = Field(description="requests served, or optimiser steps done")
     energy_per_output_token: float | None
     output_tokens_per_s: float | None
     energy_low_j: float
@@ -150,7 +151,7 @@ def _candidates(
         return []
     jobs = [
         (lowering.lower(workload.model_copy(update={"batch": batch})), times)
-        for batch, times in pipeline.batches(workload)
+        for batch, times in job.batches(workload)
     ]
     host = catalog.host(pipeline.host_name(workload))
     parts = [
@@ -161,13 +162,23 @@ def _candidates(
     energy = sum((part.energy_j * times for part, times in parts), np.zeros(1))
     clocked = sum((part.clock_hz * part.duration_s * times for part, times in parts), np.zeros(1))
     throttled = np.any([part.throttled for part, _ in parts], axis=0)
-    tokens = pipeline.output_tokens(workload, 1.0)
+    idle = power.idle_power(board, grid)
     factor, provenance = _energy_spread(workload, jobs[0][0], board)
     boards = workload.parallelism.gpus
     found = []
     for row, limit in enumerate(limits):
         for place in places:
-            seconds, joules = float(duration[row, place]), float(energy[row, place]) * boards
+            seconds, joules, times = float(duration[row, place]), float(energy[row, place]), 1.0
+            mean_clock = float(clocked[row, place]) / seconds
+            try:
+                gap = job.idle_gap(workload, seconds, gpu.name)
+            except TooSlowError:
+                continue
+            if workload.duration_s is not None and job.steady(workload):
+                times = workload.duration_s / seconds
+            joules = (joules * times + gap * float(idle[place])) * boards
+            seconds = seconds * times + gap
+            tokens = job.output_tokens(workload, times)
             found.append(
                 Candidate(
                     gpu=gpu.name,
@@ -175,13 +186,14 @@ def _candidates(
                     batch=workload.batch,
                     clock_hz=float(grid[place]),
                     power_cap_w=limit,
-                    mean_clock_hz=float(clocked[row, place]) / seconds,
+                    mean_clock_hz=mean_clock,
                     throttled=bool(throttled[row, place]),
                     duration_s=seconds,
                     power_w=joules / seconds,
                     energy_j=joules,
                     energy_per_output_token=joules / tokens if tokens else None,
                     output_tokens_per_s=tokens / seconds if tokens else None,
+                    completed=job.completed(workload, times),
                     energy_low_j=joules / factor,
                     energy_high_j=joules * factor,
                     provenance=provenance,
@@ -198,11 +210,12 @@ def _energy_spread(
     setting = pipeline.setting_of(
         workload.model_copy(update={"clock_hz": None, "power_cap_w": None}), board.gpu
     )
-    totals: dict[str, pipeline.Total] = {}
+    totals: dict[str, job.Total] = {}
     settled = simulation.settle(loaded, setting.clock_hz, setting.limit_w)
-    pipeline.add(totals, loaded, settled, 1.0)
+    job.add(totals, loaded, settled, 1.0)
     shares = sum((total.shares for total in totals.values()), np.zeros(1))
     judge = pipeline.Judge(board, shares, ())
+    judge.hold(steady=job.steady(workload))
     return judge.factors[2], judge.provenance
 
 
@@ -215,7 +228,7 @@ def pareto(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
     def costs(one: Candidate) -> tuple[float, float]:
         if one.output_tokens_per_s and one.energy_per_output_token:
             return 1.0 / one.output_tokens_per_s, one.energy_per_output_token
-        return one.duration_s / one.batch, one.energy_j / one.batch
+        return one.duration_s / one.completed, one.energy_j / one.completed
 
     front: list[Candidate] = []
     least = np.inf

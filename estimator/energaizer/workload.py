@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from energaizer.model import Model
 from energaizer.parallelism import Parallelism
@@ -28,8 +28,9 @@ class Training(BaseModel):
 class Workload(BaseModel):
     """A model, its inputs and how it is run; the GPU is the other argument of `estimate`.
 
-    The job is `requests` requests in batches of `batch` (one batch if neither `requests` nor
-    `duration_s` is given), or whatever fits into `duration_s` of steady serving.
+    The job is `requests` requests in batches of `batch`, what `requests_per_second` brings in
+    `duration_s`, or steady running for `duration_s`; one batch if nothing of it is given. Boards
+    that are held longer than the work takes are idle for the rest.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -43,8 +44,11 @@ class Workload(BaseModel):
         default=0, ge=0, le=16777216, description="0: prefill or encoder only"
     )
     requests: int | None = Field(default=None, ge=1, le=2**53 - 1)
+    requests_per_second: float | None = Field(
+        default=None, gt=0, le=1e9, description="arrivals at the whole deployment"
+    )
     duration_s: float | None = Field(
-        default=None, gt=0, le=3.2e9, description="steady serving for that long"
+        default=None, gt=0, le=3.2e9, description="how long the GPUs are held"
     )
     precision: Precision = Precision.BF16
     weight_precision: Precision | None = Field(default=None, description="None: as `precision`")
@@ -59,3 +63,12 @@ class Workload(BaseModel):
     )
     clock_hz: float | None = Field(default=None, gt=0, description="locked clock; None: boost")
     power_cap_w: float | None = Field(default=None, gt=0, description="per board; None: its limit")
+
+    @model_validator(mode="after")
+    def _one_amount_of_work(self) -> "Workload":
+        if self.requests_per_second is not None:
+            if self.requests is not None:
+                raise ValueError("requests and requests_per_second exclude each other; give one")
+            if self.duration_s is None:
+                raise ValueError("requests_per_second needs duration_s: for how long?")
+        return self

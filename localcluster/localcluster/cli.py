@@ -42,7 +42,7 @@ def cli() -> None:
     0.5 GB of programs); each later one takes seconds. The nodes are simulated by KWOK: pods are
     scheduled and run to completion in name only. A Service gets a loopback address, so a process
     of this machine that binds it is what the API server's webhooks reach.
-    """  # noqa: D301 (click's mark of lines that it must not wrap)
+    """
 
 
 @cli.command("build", short_help="Build the programs into the cache, unless they are there.")
@@ -79,7 +79,7 @@ def up(name: str, nodes: Path | None, directory: Path | None, output: str) -> No
     python -m localcluster up                                 # the instance "default"
     python -m localcluster up --name mine --nodes pools.yaml  # another one beside it
     python -m localcluster up -o json | jq -r .kubeconfig
-    """  # noqa: D301
+    """
     began = time.monotonic()
     pools = None if nodes is None else load_pools(nodes)
     _report(instances.sweep())

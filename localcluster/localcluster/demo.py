@@ -33,9 +33,10 @@ MEGA = 1e6
 class Demo:
     """One run."""
 
-    def __init__(self) -> None:
-        """Begin the clock."""
+    def __init__(self, name: str) -> None:
+        """Begin the clock; the instance will have this name."""
         self._began = time.monotonic()
+        self._name = name
         self._cluster: Cluster
         self._controller: OperatorProcess
 
@@ -51,18 +52,19 @@ class Demo:
     def _start(self) -> None:
         self._title("A real control plane with simulated GPU nodes")
         build("kubernetes", sys.stderr)
-        earlier = instances.find(NAME)
+        earlier = instances.find(self._name)
         if earlier is not None:
             self._say("an earlier demo is still up; it makes room")
             instances.remove(earlier)
-        self._cluster = Cluster(NAME, leashed=False, say=self._say).start()
+        self._cluster = Cluster(self._name, leashed=False, say=self._say).start()
         self._shell("kubectl get nodes -L nvidia.com/gpu.product,amd.com/gpu.product-name")
         self._title("energaizer: its kinds, accounts, webhooks and GPU profiles; two processes")
         operator.install(self._cluster)
-        webhook = operator.start_webhook(self._cluster, leashed=False)
+        webhook = operator.start_webhook(self._cluster, leashed=False, drain_s=0.2)
         self._controller = operator.start_controller(self._cluster, leashed=False)
+        webhook.wait_ready()
+        self._controller.wait_leading()
         for process in (webhook, self._controller):
-            process.wait_ready()
             self._say(f"{process.component} ready (process {process.child.pid}, {process.log})")
         self._wait("the profiles know their nodes", self._nodes_by_profile)
         self._shell("kubectl get gpuprofiles | awk 'NR == 1 || $4 > 0'")
@@ -250,20 +252,26 @@ class Demo:
         raise LocalClusterError(reason)
 
 
-def main() -> None:
-    """Run the demo; leave the cluster up for a look, whether it went well or not."""
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--name", default=NAME, show_default=True, help="Which instance.")
+def main(name: str) -> None:
+    """Show the operator at work on a control plane of its own, which stays up for a look.
+
+    An earlier instance of that name makes room. Stop it: python -m localcluster down --name NAME.
+    """
+    down = "make demo-down" if name == NAME else f"python -m localcluster down --name {name}"
     try:
-        Demo().run()
+        Demo(name).run()
     except LocalClusterError as error:
         click.secho(f"\nthe demo failed: {error}", fg="red", err=True)
         click.echo(
-            f"what is left can be looked at: python -m localcluster logs --name {NAME}; "
-            "make demo-down removes it",
+            f"what is left can be looked at: python -m localcluster logs --name {name}; "
+            f"{down} removes it",
             err=True,
         )
         sys.exit(1)
     except KeyboardInterrupt:
-        click.echo("\ninterrupted; make demo-down removes what was started", err=True)
+        click.echo(f"\ninterrupted; {down} removes what was started", err=True)
         sys.exit(130)
 
 

@@ -144,13 +144,17 @@ def reserve(name: str, folder: Path | None, built: Built, *, leashed: bool) -> R
 def remove(record: Record, grace_s: float = GRACE_S) -> None:
     """Stop an instance and delete its folder and record; what is gone already is no error.
 
-    Clients go first, since an API server that still has some drains until the grace is over; etcd
-    goes last, since an API server without it drains for a minute and keeps its port.
+    Clients go first, since an API server that still has some drains until the grace is over: those
+    of ours that carry the folder, then the components. etcd goes last, since an API server without
+    it drains for a minute and keeps its port.
 
     Args:
         record: The instance.
         grace_s: Seconds to let a process end by itself; 0 kills at once.
     """
+    known = {component for stage in STOP_ORDER for component in stage}
+    live = processes.running(record.folder)
+    processes.stop([one for one in live if one.component not in known], grace_s)
     for stage in STOP_ORDER:
         live = processes.running(record.folder)
         processes.stop([one for one in live if one.component in stage], grace_s)

@@ -63,6 +63,17 @@ class OperatorProcess:
             f"{self.component} not ready after {timeout_s:.0f} s: {why.strip()}\n{self.tail()}"
         )
 
+    def wait_leading(self, timeout_s: float = READY_TIMEOUT_S) -> None:
+        """Return once this controller leads; another's lease may have to run out first."""
+        self.wait_ready(timeout_s)
+        deadline = time.monotonic() + timeout_s
+        while not self.series("energaizer_leader").get(""):
+            if time.monotonic() > deadline:
+                raise LocalClusterError(
+                    f"{self.component} does not lead after {timeout_s:.0f} s\n{self.tail()}"
+                )
+            time.sleep(_POLL_S)
+
     def metrics(self) -> str:
         """Return the metrics page."""
         status, text = self.get(self.metrics_port, "/metrics")

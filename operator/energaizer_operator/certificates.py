@@ -101,12 +101,14 @@ def renew(stored: Material | None, names: tuple[str, ...], now: datetime, known:
         now: The time, aware.
         known: The CA bundle that every caller trusts already, PEM; empty if there is none yet.
     """
-    if stored is None or not is_sound(stored, now):
+    if stored is None or not _fits(stored.authority, now):
         fresh = make(names, now)
         old = b"" if stored is None else _valid(stored.trusted, now)
         return Material(fresh.leaf, fresh.authority, fresh.trusted + old)
     authority = stored.authority
-    trusted = _first(authority.certificate, stored.trusted, now)
+    trusted = authority.certificate + _valid(stored.trusted, now, authority.certificate)
+    if not is_sound(stored, now):
+        return Material(make_leaf(authority, names, now), authority, trusted)
     if needs_rotation(authority.certificate, now):
         authority = make_authority(_authority_name(names), now)
         return Material(stored.leaf, authority, authority.certificate + trusted)
@@ -129,15 +131,11 @@ def needs_rotation(certificate: bytes, now: datetime, names: tuple[str, ...] = (
 
 def is_sound(material: Material, now: datetime) -> bool:
     """Say whether `material` can serve at `now`: readable, keys that fit, valid, issuer trusted."""
+    if not (_fits(material.leaf, now) and _fits(material.authority, now)):
+        return False
     try:
-        for pair in (material.leaf, material.authority):
-            certificate = x509.load_pem_x509_certificate(pair.certificate)
-            if certificate.public_key() != _private_key(pair.key).public_key():
-                return False
-            if not certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc:
-                return False
         bundle = split(material.trusted)
-    except (ValueError, TypeError):
+    except ValueError:
         return False
     return any(is_issued_by(material.leaf.certificate, authority) for authority in bundle)
 
@@ -240,15 +238,20 @@ def _private_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
     return key
 
 
-def _valid(bundle: bytes, now: datetime) -> bytes:
+def _fits(pair: KeyPair, now: datetime) -> bool:
+    """Say whether a pair is readable, its key is the certificate's, and it is valid at `now`."""
+    try:
+        certificate = x509.load_pem_x509_certificate(pair.certificate)
+        if certificate.public_key() != _private_key(pair.key).public_key():
+            return False
+    except (ValueError, TypeError):
+        return False
+    return certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc
+
+
+def _valid(bundle: bytes, now: datetime, but: bytes = b"") -> bytes:
     """Return the certificates of a bundle that have not expired; nothing of an unreadable one."""
     try:
-        return b"".join(pem for pem in split(bundle) if now < expiry(pem))
+        return b"".join(pem for pem in split(bundle) if now < expiry(pem) and pem != but)
     except ValueError:
         return b""
-
-
-def _first(authority: bytes, bundle: bytes, now: datetime) -> bytes:
-    """Return the bundle with `authority` first and expired certificates left out."""
-    rest = [pem for pem in split(bundle) if pem != authority and now < expiry(pem)]
-    return authority + b"".join(rest)

@@ -113,6 +113,7 @@ class Cluster:
                     client_configuration=configuration
                 )
             else:
+                settings.kubeconfig.stat()  # the library takes an absent file for an empty one
                 await config.load_kube_config(  # type: ignore[no-untyped-call]
                     config_file=str(settings.kubeconfig),
                     context=settings.context,
@@ -198,10 +199,11 @@ class Cluster:
                 "GET", resource.path(namespace), query=query, headers=_accept(accept)
             )
             metadata = answer.get("metadata", {})
-            for item in answer["items"]:
+            items = answer.get("items") or []  # null where a list of metadata is empty
+            for item in items:
                 item.setdefault("apiVersion", resource.api_version)
                 item.setdefault("kind", resource.kind)
-            yield Page(answer["items"], str(metadata.get("resourceVersion", "")))
+            yield Page(items, str(metadata.get("resourceVersion", "")))
             if not metadata.get("continue"):
                 return
             query["continue"] = metadata["continue"]

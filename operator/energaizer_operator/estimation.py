@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 PLAIN = (Setting(),)
-MAX_PENDING = 256  # beyond this the thread is seconds behind: a bound at once is of more use
+FIRST_PACE_S, WEIGHT = 0.002, 0.1  # of the running mean of how long an estimate takes
 catalogue = translate.catalogue
 canonical = translate.canonical
 report = translate.report
@@ -106,6 +106,7 @@ class Estimator:
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="estimator")
         self._pending: dict[tuple[str, tuple[Setting, ...]], Future[Any]] = {}
+        self._pace_s = FIRST_PACE_S / threads
 
     def warm(self) -> None:
         """Load what the first estimate would have to wait for."""
@@ -146,7 +147,10 @@ class Estimator:
         ]
 
     def _start(self, question: Question, digest: str) -> "Future[Any] | None":
-        """Begin what is missing, or join who began it already; None if nothing is to be awaited."""
+        """Begin what is missing, or join who began it already; None if nothing is to be awaited.
+
+        What would come too late anyway is not begun: a bound at once is of more use to everybody.
+        """
         known = self._known(digest, question.settings)
         missing = tuple(setting for setting in question.settings if setting not in known)
         if self.look is not None:
@@ -155,7 +159,7 @@ class Estimator:
             return None
         key = (digest, missing)
         running = self._pending.get(key)
-        if running is None and len(self._pending) < MAX_PENDING:
+        if running is None and len(self._pending) * self._pace_s < self.deadline_s:
             running = self._pool.submit(self._compute, question, digest, missing)
             self._pending[key] = running
             running.add_done_callback(lambda _: self._pending.pop(key, None))
@@ -190,8 +194,9 @@ class Estimator:
             self._cache.move_to_end(digest)
             while len(self._cache) > self._capacity:
                 self._cache.popitem(last=False)
+        seconds = time.perf_counter() - started
+        self._pace_s += WEIGHT * (seconds - self._pace_s)
         if self.observe is not None:
             task, first = question.inputs.task or "Unknown", computed[0]
-            seconds = time.perf_counter() - started
             self.observe(first.summary.method, str(first.reason), task, seconds)
         return fresh

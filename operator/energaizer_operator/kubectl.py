@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 ENVIRONMENT_FAILED, BAD_INPUT, NO_ESTIMATE, REFUSED = 1, 2, 3, 4
 _MINUTES = 120  # up to two minutes in seconds, up to two hours in minutes
+_FEW = 3  # GPUs whose own notes still fit below a table
 _SUFFIXES = (".yaml", ".yml", ".json")
 Row = Sequence[str]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -68,7 +69,7 @@ def estimate(paths: tuple[str, ...], gpus: tuple[str, ...], output: str, out: Pa
 
     The GPU is the one that allowedProfiles, nodeSelector or affinity leave, else --gpu, else a
     GPUProfile of the files; where nobody names one, all GPUs of the catalogue that fit are
-    compared.
+    compared, the one first that takes least energy for the same work.
     """
     contents, items = _load(paths)
     _need(items, contents)
@@ -227,7 +228,11 @@ def _estimates(
         failures = []
     elif choice.compared:
         failures = failures[:1]
-    return case, sorted(found, key=lambda document: float(document["energy"]["value"])), failures
+    return case, sorted(found, key=_joules_for_the_same_work), failures
+
+
+def _joules_for_the_same_work(document: dict[str, Any]) -> float:
+    return float(document["energy"]["value"] / document["completed"])
 
 
 def _estimate_table(item: "Item", case: "Case", found: list[dict[str, Any]]) -> list[str]:
@@ -252,8 +257,18 @@ def _estimate_table(item: "Item", case: "Case", found: list[dict[str, Any]]) -> 
             )
         )
     title = f"{item.place}: {inputs.model_name or 'inline model'}, {inputs.precision}"
-    notes = dict.fromkeys(note for document in found for note in document["notes"])
-    return [title, *_aligned(rows), *(f"note: {note}" for note in notes), ""]
+    return [title, *_aligned(rows), *_notes(found), ""]
+
+
+def _notes(found: list[dict[str, Any]]) -> list[str]:
+    """Return what holds for all GPUs, then, of a few, what holds for each."""
+    shared = [note for note in found[0]["notes"] if all(note in one["notes"] for one in found)]
+    lines = [f"note: {note}" for note in shared]
+    if len(found) <= _FEW:
+        for one in found:
+            own = (note for note in one["notes"] if note not in shared)
+            lines += [f"note on {one['gpu']}: {note}" for note in own]
+    return lines
 
 
 def _verdict_lines(item: "Item", decided: "Decision") -> list[str]:

@@ -264,7 +264,7 @@ class Metrics:
         self._cache.labels("hit" if hit else "miss").inc()
 
     def reconcile(self, controller: str, result: str, seconds: float) -> None:
-        """Count one look at an object: `result` is unchanged, changed, gone or error."""
+        """Count one look at an object: `result` is changed, unchanged, gone, pending or error."""
         self._reconciles.labels(controller, result).inc()
         self._reconcile_time.labels(controller).observe(seconds)
 

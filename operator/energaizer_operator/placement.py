@@ -143,9 +143,9 @@ def _choices(wish: Wish) -> list[Option]:
             chosen.setdefault(option.profile, option)
     options = sorted(chosen.values(), key=lambda option: option.profile)
     if wish.max_slowdown_percent is not None and options:
-        fastest = min(option.estimate.duration_seconds for option in options)
+        fastest = min(option.pace for option in options)
         longest = fastest * (100 + wish.max_slowdown_percent)
-        options = [one for one in options if 100 * one.estimate.duration_seconds <= longest]
+        options = [one for one in options if 100 * one.pace <= longest]
     return sorted(options, key=lambda one: cost(one, wish.objective))[:_MAX_PREFERENCES]
 
 

@@ -348,6 +348,8 @@ class Option:
     feasibility: Feasibility = "Feasible"
     reachable: bool = True
     """Whether the scheduler may still choose it, after nodeSelector, affinity, allowedProfiles."""
+    work: float | None = None
+    """Requests or training steps that it gets done; None if only a bound is known."""
 
     @property
     def name(self) -> str:
@@ -361,12 +363,21 @@ class Option:
         """Return whether neither clock nor cap has to be set for it."""
         return self.clock_megahertz is None and self.power_cap_watts is None
 
+    @property
+    def pace(self) -> float:
+        """Return seconds for a piece of work, so that steady serving compares too."""
+        return self.estimate.duration_seconds / (self.work or 1.0)
 
-def cost(option: Option, objective: Objective) -> int:
-    """Return what an objective minimises: joules, watts, or joule-seconds."""
-    estimate = option.estimate
+
+def cost(option: Option, objective: Objective) -> float:
+    """Return what an objective minimises: joules, watts, or joule-seconds, for the same work.
+
+    Where the time is fixed and the work is not, as in steady serving, a slow GPU takes less energy
+    only because it does less; so energy and time are taken for a piece of work.
+    """
+    estimate, work = option.estimate, option.work or 1.0
     if objective == "Power":
         return estimate.power_watts
     if objective == "EnergyDelayProduct":
-        return estimate.energy_joules * estimate.duration_seconds
-    return estimate.energy_joules
+        return estimate.energy_joules / work * option.pace
+    return estimate.energy_joules / work

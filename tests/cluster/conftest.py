@@ -54,7 +54,7 @@ def webhook_process(installed: Cluster) -> Iterator[OperatorProcess]:
 def controller_process(installed: Cluster) -> Iterator[OperatorProcess]:
     """A leading controller, as a process of its own."""
     process = operator.start_controller(installed)
-    process.wait_ready()
+    process.wait_leading()
     yield process
     process.terminate()
 

@@ -78,17 +78,31 @@ def preferred(pod: dict[str, Any]) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def serving(
     webhook_process: OperatorProcess, controller_process: OperatorProcess, installed: Cluster
-) -> OperatorProcess:
-    """Admission, once the controller has said which GPUs the nodes have."""
+) -> Iterator[OperatorProcess]:
+    """Admission, once the controller has said which GPUs the nodes have.
+
+    Profiles claim an error of 1 %, so that any difference of GPUs is honest.
+    """
     assert controller_process.running
     deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        said = installed.kubectl("get", "gpuprofile", "h100-sxm5-80gb", "-o", "json").stdout
-        if json.loads(said).get("status", {}).get("nodes"):
-            time.sleep(0.5)  # for the webhook's watch
-            return webhook_process
+    while not nodes_of(installed, "h100-sxm5-80gb"):
+        assert time.monotonic() < deadline, "no node was recognised"
         time.sleep(0.2)
-    raise AssertionError("no node was recognised")
+    claim_error(installed, 10)
+    time.sleep(0.5)  # for the webhook's watch
+    yield webhook_process
+    claim_error(installed, None)
+
+
+def nodes_of(cluster: Cluster, profile: str) -> int:
+    said = cluster.kubectl("get", "gpuprofile", profile, "-o", "json").stdout
+    return int(json.loads(said).get("status", {}).get("nodes") or 0)
+
+
+def claim_error(cluster: Cluster, permille: int | None) -> None:
+    patch = json.dumps({"spec": {"calibration": {"energyErrorPermille": permille}}})
+    for profile in cluster.kubectl("get", "gpuprofiles", "-o", "name").stdout.split():
+        cluster.kubectl("patch", profile, "--type=merge", "-p", patch)
 
 
 @pytest.fixture
@@ -272,11 +286,16 @@ def test_a_dead_webhook_stops_nobody_but_our_own_kind_and_keeps_its_certificate(
     serving: OperatorProcess, namespace: Namespace
 ) -> None:
     cluster: Cluster = namespace.cluster
+    enroll = ("label", "namespace", namespace.name)
     secret = ("get", "secret", "-n", "energaizer-system", "energaizer-webhook-certificate")
     before = cluster.kubectl(*secret, "-o", "jsonpath={.data}").stdout
     assert serving.terminate() == 0
     try:
         assert "created" in namespace.apply(job("unjudged"))
+        cluster.kubectl(*enroll, "energaizer.io/admission=strict", "--overwrite")
+        time.sleep(0.5)  # for the API server's own watch
+        assert "failed calling webhook" in namespace.refuse(job("strict"))
+        assert "created" in namespace.apply(job("plain", gpus=0))
         workload = {
             "apiVersion": names.API_VERSION,
             "kind": "AIWorkload",
@@ -288,4 +307,6 @@ def test_a_dead_webhook_stops_nobody_but_our_own_kind_and_keeps_its_certificate(
         vars(serving).update(vars(operator.start_webhook(cluster)))  # for the tests to come
         serving.wait_ready()
     assert "created" in namespace.apply(workload)
+    assert "created" in namespace.apply(job("strict"))
+    assert namespace.get("job", "strict")["metadata"]["labels"][names.LABEL_WORKLOAD]
     assert cluster.kubectl(*secret, "-o", "jsonpath={.data}").stdout == before

@@ -198,7 +198,7 @@ def test_coefficients_exist_for_every_gpu():
 
 def test_hosts_by_name():
     assert catalog.host("serving").name == "serving"
-    with pytest.raises(UnknownNameError, match=r'no host "servng"; try "serving"'):
+    with pytest.raises(UnknownNameError, match='no host "servng"; try "serving"'):
         catalog.host("servng")
     with pytest.raises(UnknownNameError, match=r"known are .*serving"):
         catalog.host("zzz")

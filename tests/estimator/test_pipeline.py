@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from energaizer import batch, catalog, lowering, machine, pipeline, simulation, whatif
+from energaizer import batch, catalog, job, lowering, machine, pipeline, simulation, whatif
 from energaizer.errors import DoesNotFitError, InputError, NoEstimateError
 from energaizer.parallelism import Parallelism
 from energaizer.precision import Precision
@@ -160,8 +160,8 @@ def test_replicas_multiply_energy_not_time():
 
 
 def test_requests_run_in_batches_and_the_last_is_smaller():
-    assert pipeline.batches(workload(requests=20)) == ((8, 2.0), (4, 1.0))
-    assert pipeline.batches(workload(requests=3)) == ((3, 1.0),)
+    assert job.batches(workload(requests=20)) == ((8, 2.0), (4, 1.0))
+    assert job.batches(workload(requests=3)) == ((3, 1.0),)
     found = pipeline.estimate(workload(requests=20), H100)
     conserved(found)
     tokens = found.energy.value / found.energy_per_output_token.value

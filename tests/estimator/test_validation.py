@@ -1,84 +1,429 @@
-"""`energaizer validate` on a table made of its own predictions: every error is then known."""
+import csv
+import json
+import math
+import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from energaizer import catalog, validation
-from energaizer.errors import InputError
+from energaizer import catalog, pipeline
+from energaizer.cli import main
+from energaizer.errors import InputError, UnknownNameError
+from energaizer.validation import baselines, metrics, names, reading, report, run
+from energaizer.validation.scores import Column, Scores, nowhere, texts
+from energaizer.workload import Workload
+
+SINGLE = pd.DataFrame(
+    [
+        ("a100", "bert", "large", "bf16", 8, 128, "eager", 900, 0.0200, 150.0, 1500),
+        ("a100", "opt", "opt-1p3b", "bf16", 4, 512, "eager", 1410, 0.0800, 240.0, 400),
+        ("a10", "gpt2", "gpt2", "fp32", 1, 256, "eager_inferred", 900, 0.0150, 90.0, 2000),
+        ("a10", "vit", "large", "bf16", 16, 0, "model_default", 900, 0.1000, 140.0, 300),
+        ("h100", "resnet101", "101", "fp32", 8, 0, "model_default", 1830, 0.0200, 400.0, 1500),
+        ("a100", "qwen2", "qwen2-7b", "bf16", 1, 512, "eager", 900, 0.1000, 200.0, 300),
+        ("a100", "nobody", "huge", "bf16", 1, 512, "eager", 900, 0.1000, 200.0, 300),
+        ("a100", "bert", "large", "fp8", 1, 512, "eager", 900, 0.1000, 200.0, 300),
+        ("a100", "bert", "large", "bf16", 1, 512, "eager", 2600, 0.1000, 200.0, 300),
+        ("a100", "bert", "large", "bf16", 1, 512, "eager", 900, 0.1000, 200.0, 30),
+    ],
+    columns=["gpu", "model", "size", "precision", "batch", "seq", "attention", "sm_mhz_set",
+             "time_s", "power_w", "iters"],
+).assign(
+    time_ms=lambda frame: 1e3 * frame["time_s"],
+    energy_j=lambda frame: frame["time_s"] * frame["power_w"],
+    run_s=lambda frame: frame["time_s"] * frame["iters"],
+    remark="a column that nobody asked for",
+).drop(columns="time_s")  # fmt: skip
+KERNELS = pd.DataFrame(
+    [
+        ("a100_sxm", "gemm", "bfloat16", 4096, 4096, 4096, 560.0, None, None, "", ""),
+        ("h200_sxm", "gemm", "fp8", 4096, 4096, 4096, 130.0, 600.0, 0.5, "A", ""),
+        ("h200_sxm", "gemm", "fp8", 4096, 4096, 4096, 131.0, 601.0, 0.5, "A", ""),
+        ("h200_sxm", "gemm", "fp8", 64, 4096, 4096, 20.0, 300.0, 0.1, "C", ""),
+        ("h200_sxm", "gemm", "bfloat16", 64, 4096, 4096, 20.0, 300.0, 0.6, "A", "sol_violation"),
+        ("a100_sxm", "gemm", "fp8", 64, 4096, 4096, 20.0, None, None, "", ""),
+        ("a100_sxm", "gemm", "int4_wo", 64, 4096, 4096, 20.0, None, None, "", ""),
+        ("a100_sxm", "moe", "bfloat16", 64, 4096, 4096, 20.0, None, None, "", ""),
+        ("b200_sxm", "gemm", "w4a8", 64, 4096, 4096, 20.0, None, None, "", ""),
+        ("l40s", "quant_scalematrix", "fp8", 4096, 0, 4096, 60.0, None, None, "", ""),
+    ],
+    columns=["gpu", "op", "dtype", "m", "n", "k", "latency_us", "power_w", "obs_weight_g",
+             "power_tier", "phys_flag"],
+)  # fmt: skip
 
 
-def table(tmp_path, **changes):
-    rows = []
-    for model, size, batch, seq in (
-        ("bert", "large", 8, 128), ("gpt2", "gpt2", 8, 512), ("vit", "large", 16, 0),
-    ):  # fmt: skip
-        rows.append(
-            {
-                "gpu": "a100", "model": model, "size": size, "precision": "bf16", "batch": batch,
-                "seq": seq, "sm_mhz_set": 900, "energy_j": 5.0, "time_ms": 40.0,
-                "power_w": 125.0, "iters": 750, "run_s": 30.0,
-            }
-            | changes
-        )  # fmt: skip
-    path = tmp_path / "rows.csv"
-    pd.DataFrame(rows).to_csv(path, index=False)
+def write(tmp_path, frame, name="table.csv"):
+    path = tmp_path / name
+    frame.to_csv(path, index=False)
     return path
 
 
-def test_predictions_scored_against_themselves(tmp_path):
-    found = validation.validate(table(tmp_path)).frame
-    for quantity in ("duration", "power", "energy"):
-        found[f"corrected_{quantity}"] = found[quantity]
-        errors, _, inside = validation.score(found, quantity, "corrected")
-        assert errors.mean == pytest.approx(0.0, abs=1e-9)
-        assert inside == 1.0
-        found[f"corrected_{quantity}"] = found[quantity] / 1.1
-        errors, _, _ = validation.score(found, quantity, "corrected")
-        assert errors.bias == pytest.approx(10.0)
+def scored(tmp_path, frame, **options):
+    return run.validate(write(tmp_path, frame), **options)
 
 
-def test_the_law_of_the_sensor_adds_its_start(tmp_path):
-    found = validation.validate(table(tmp_path)).frame
-    assert (found["law_duration"] > found["duration"]).all()
-    assert (found["law_power"] < found["power"]).all()
-    assert found["corrected_duration"].iloc[0] == pytest.approx(0.040 - 1.67 / 750)
+def predictions(outcome):
+    frame = report.rows_frame(outcome)
+    return frame.set_index(["quantity", "row"])[["predicted", "low", "high", "provenance"]]
 
 
-def test_text_and_rows(tmp_path):
-    rows = tmp_path / "out.csv"
-    said = validation.run(table(tmp_path), "raw", rows)
-    assert "a100, as estimated" in said
-    assert "a100, as a sensor records it" in said
-    assert len(pd.read_csv(rows)) == 3
+def called(arguments, capsys):
+    """Return exit code, stdout and stderr of one command."""
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    out = capsys.readouterr()
+    return ended.value.code, out.out, out.err
 
 
-def test_what_cannot_be_predicted_is_listed(tmp_path):
-    path = table(tmp_path)
-    frame = pd.read_csv(path)
-    frame.loc[0, "gpu"] = "abacus"
-    frame.loc[1, ["model", "size"]] = ["perceptron", "small"]
-    frame.to_csv(path, index=False)
-    report = validation.validate(path)
-    assert len(report.frame) == 1
-    assert any("abacus" in line for line in report.skipped)
-    assert any("perceptron" in line for line in report.skipped)
+class TestSingleGpu:
+    def test_a_row_gets_what_an_estimate_says(self, tmp_path):
+        outcome = scored(tmp_path, SINGLE)
+        said = predictions(outcome)
+        model = catalog.model("opt-1.3b").model_copy(update={"language_head": False})
+        answer = pipeline.estimate(
+            Workload(
+                model=model, batch=4, input_tokens=512, attention="eager", clock_hz=1410e6,
+                host="pytorch-eager",
+            ),
+            catalog.gpu("a100-pcie-40gb"),
+        )  # fmt: skip
+        pairs = (("time", answer.duration), ("power", answer.power), ("energy", answer.energy))
+        for quantity, expected in pairs:
+            row = said.loc[(quantity, 1)]
+            assert row["predicted"] == pytest.approx(expected.value, rel=1e-6)
+            assert row["low"] == pytest.approx(expected.low, rel=1e-3)
+            assert row["high"] == pytest.approx(expected.high, rel=1e-3)
+            assert row["provenance"] == expected.provenance.value
+
+    def test_a_decode_step_is_one_token_of_each_sequence(self, tmp_path):
+        frame = SINGLE.iloc[[1, 5]]
+        prompt = scored(tmp_path, frame).tables[0].column("time").predicted
+        step = scored(tmp_path, frame.assign(mode="decode")).tables[0].column("time").predicted
+        assert (step < prompt).all()
+        failed = scored(tmp_path, SINGLE.iloc[[0]].assign(mode="decode")).tables[0].failed
+        assert "cannot decode" in failed[0]
+
+    def test_no_measurement_enters_a_prediction(self, tmp_path):
+        before = predictions(scored(tmp_path, SINGLE))
+        mixed = SINGLE.copy()
+        for name in ("time_ms", "power_w", "energy_j"):
+            mixed[name] = mixed[name].to_numpy()[::-1] * 3.0
+        after = predictions(scored(tmp_path, mixed.assign(sm_mhz=700, temp_c=20)))
+        pd.testing.assert_frame_equal(before, after)
+
+    def test_order_and_case_of_inputs_do_not_matter(self, tmp_path):
+        before = predictions(scored(tmp_path, SINGLE))
+        turned = SINGLE[SINGLE.columns[::-1]].assign(gpu=SINGLE["gpu"].str.upper())
+        pd.testing.assert_frame_equal(before, predictions(scored(tmp_path, turned)))
+
+    def test_a_profile_name_is_a_gpu(self, tmp_path):
+        named = SINGLE.assign(gpu=SINGLE["gpu"].replace({"a100": "a100-pcie-40gb"}))
+        before = predictions(scored(tmp_path, SINGLE))
+        pd.testing.assert_frame_equal(before, predictions(scored(tmp_path, named)))
+
+    def test_what_cannot_be_estimated_is_named_with_its_reason(self, tmp_path):
+        table = scored(tmp_path, SINGLE).tables[0]
+        assert [row for row, reason in enumerate(table.failed) if reason] == [6, 7, 8]
+        assert 'no model "nobody, huge"' in table.failed[6]
+        assert "fp8 on a100-pcie-40gb: no rate" in table.failed[7]
+        assert "not at 2600" in table.failed[8]
+
+    def test_short_runs_are_predicted_but_do_not_count(self, tmp_path):
+        outcome = scored(tmp_path, SINGLE)
+        frame = report.rows_frame(outcome)
+        row = frame[(frame["row"] == 9) & (frame["quantity"] == "time")].iloc[0]
+        assert row["scored"] == "false"
+        assert "shorter than 5 s" in row["reason"]
+        assert row["predicted"] > 0
+        assert metrics.lines(outcome.tables[0], [])[0].n == 6
+
+    def test_corrected_labels_remove_the_start_up(self, tmp_path):
+        raw = scored(tmp_path, SINGLE).tables[0].column("time")
+        corrected = scored(tmp_path, SINGLE, labels="corrected").tables[0].column("time")
+        assert corrected.measured[0] == pytest.approx(0.02 - 1.67 / 1500)
+        np.testing.assert_array_equal(raw.predicted, corrected.predicted)
+
+    def test_a_missing_optional_column_is_a_note(self, tmp_path):
+        table = scored(tmp_path, SINGLE.drop(columns=["sm_mhz_set", "power_w", "run_s"])).tables[0]
+        assert any("sm_mhz_set" in note for note in table.notes)
+        lines = metrics.lines(table, [])
+        assert {line.quantity for line in lines} == {"time", "energy"}
 
 
-def test_other_sizes_and_boards(tmp_path):
-    path = table(tmp_path, gpu="h100", sm_mhz_set=1830)
-    frame = pd.read_csv(path)
-    frame.loc[0, ["model", "size"]] = ["resnet50", ""]
-    frame.loc[2, "size"] = "base"
-    frame.to_csv(path, index=False)
-    found = validation.validate(path).frame
-    assert list(found["profile"]) == [catalog.gpu("h100-sxm").name] * 3
-    assert found["power"].between(60.0, 700.0).all()
+class TestKernels:
+    def test_only_what_has_a_method_is_predicted(self, tmp_path):
+        table = scored(tmp_path, KERNELS).tables[0]
+        assert [row for row, reason in enumerate(table.failed) if reason] == [5, 7, 8]
+        assert "fp8 on a100-sxm4-80gb: no rate" in table.failed[5]
+        assert "op moe" in table.failed[7]
+        assert "dtype w4a8" in table.failed[8]
+        assert np.isnan(table.column("time").predicted[[5, 7, 8]]).all()
+
+    def test_flags_repeats_and_blind_powers_do_not_count(self, tmp_path):
+        table = scored(tmp_path, KERNELS).tables[0]
+        assert table.column("time").reason.tolist()[1:5] == [
+            "", "repeats the key of an earlier row", "", "phys_flag sol_violation",
+        ]  # fmt: skip
+        assert table.column("power").scored.tolist() == [row == 1 for row in range(10)]
+        assert "tier C" in table.column("power").reason[3]
+
+    def test_recorded_power_follows_the_window(self, tmp_path):
+        clear = scored(tmp_path, KERNELS.assign(obs_weight_g=1.0)).tables[0].column("power")
+        seen = scored(tmp_path, KERNELS).tables[0].column("power")
+        blind = scored(tmp_path, KERNELS.assign(obs_weight_g=0.0)).tables[0].column("power")
+        middle = 0.5 * (clear.predicted[1] + blind.predicted[1])
+        assert seen.predicted[1] == pytest.approx(middle)
+        assert blind.predicted[1] < clear.predicted[1]
+
+    def test_no_measurement_enters_a_prediction(self, tmp_path):
+        before = predictions(scored(tmp_path, KERNELS))
+        mixed = KERNELS.assign(latency_us=KERNELS["latency_us"].to_numpy()[::-1])
+        after = predictions(scored(tmp_path, mixed))
+        pd.testing.assert_frame_equal(before, after)
+
+    def test_weight_only_products_multiply_wide_and_unpack(self, tmp_path):
+        wide = KERNELS.assign(m=1, dtype="bfloat16")
+        narrow = KERNELS.assign(m=1, dtype="int4_wo")
+        row = 0
+        slow = scored(tmp_path, wide).tables[0].column("time").predicted[row]
+        quick = scored(tmp_path, narrow).tables[0].column("time").predicted[row]
+        assert quick < slow
+
+    def test_a_hundred_thousand_rows_are_read_from_parquet(self, tmp_path):
+        path = tmp_path / "kernels.parquet"
+        many = pd.concat([KERNELS] * 200, ignore_index=True).assign(m=np.arange(2000) % 512 + 1)
+        many.to_parquet(path)
+        outcome = run.validate(path)
+        assert len(outcome.tables[0].failed) == 2000
 
 
-def test_a_table_without_its_columns(tmp_path):
-    path = tmp_path / "rows.csv"
-    path.write_text("gpu,model\na100,bert\n")
-    with pytest.raises(InputError, match="no column precision"):
-        validation.validate(path)
-    with pytest.raises(InputError, match="no such table"):
-        validation.validate(tmp_path / "none.csv")
+class TestServing:
+    ROW = pd.DataFrame(
+        {
+            "gpu_model": "H100", "family": "llm", "task": "lm-arena-chat",
+            "model": ["meta-llama/Llama-3.1-8B-Instruct", "nobody/nothing-13b",
+                      "meta-llama/Llama-3.1-8B-Instruct"],
+            "num_gpus": 1, "attn_tp": [1, 1, 3], "weight_precision": "bfloat16",
+            "max_num_seqs": 64, "avg_batch_size": 63.5, "avg_output_len": 500.0,
+            "output_len_hist": json.dumps([10] * 50), "output_len_bin0": 1.0,
+            "output_len_bin1": 1001.0, "avg_power_w": 600.0, "output_tokens_per_s": 5000.0,
+            "energy_per_token_j": 0.12, "median_itl_ms": 12.0,
+        }
+    )  # fmt: skip
+
+    def test_a_dense_model_is_predicted(self, tmp_path):
+        table = scored(tmp_path, self.ROW).tables[0]
+        quantities = {column.quantity: column for column in table.columns}
+        step, watts = quantities["time"].predicted[0], quantities["power"].predicted[0]
+        assert quantities["time"].measured[0] == pytest.approx(63.5 / 5000)
+        assert quantities["energy_per_token"].predicted[0] == pytest.approx(watts * step / 63.5)
+        assert quantities["itl"].predicted[0] <= step
+        assert 4.48e-3 < step < 40e-3  # it reads 15 GB at 3.35 TB/s at least
+
+    def test_what_it_lacks_is_named(self, tmp_path):
+        failed = scored(tmp_path, self.ROW).tables[0].failed
+        assert "nobody/nothing-13b" in failed[1]
+        assert "do not divide" in failed[2]
+
+    def test_prompts_are_assumed_in_words(self, tmp_path):
+        table = scored(tmp_path, self.ROW).tables[0]
+        assert any("prompt lengths" in note for note in table.notes)
+
+
+class TestFigures:
+    def table(self, measured, predicted, groups=None):
+        n = len(measured)
+        measured, predicted = np.array(measured, float), np.array(predicted, float)
+        column = Column("power", "W", measured, predicted, 0.9 * predicted, 1.1 * predicted,
+                        texts([""] * n))  # fmt: skip
+        return Scores(
+            dataset="t", kind="single_gpu", columns=[column],
+            groups={"gpu": texts(groups or ["a"] * n)}, slices=(("gpu",),), means="gpu",
+            failed=texts([""] * n), provenance=texts(["calibrated"] * n),
+            limit_w=np.full(n, 200.0), roofline_s=nowhere(n),
+        )  # fmt: skip
+
+    def test_errors_by_hand(self):
+        found = metrics.figures(np.array([110.0, 80.0, 100.0]), np.full(3, 100.0))
+        assert (found.mape, found.median, found.max) == pytest.approx((10.0, 10.0, 20.0))
+        assert found.p90 == pytest.approx(18.0)
+        assert found.bias == pytest.approx(0.0)
+
+    def test_baselines_skill_and_coverage_by_hand(self):
+        table = self.table([100.0, 50.0], [105.0, 40.0])
+        baselines.apply(table, baselines.constants([table]))
+        line = metrics.lines(table, [])[0]
+        assert line.figures.mape == pytest.approx(12.5)
+        assert line.baselines["constant"].mape == pytest.approx(37.5)  # 75 W for both
+        assert line.baselines["limit"].mape == pytest.approx(200.0)
+        assert line.skill()["constant"] == pytest.approx(1.0 - 12.5 / 37.5)
+        assert line.coverage == 0.5
+        assert line.log_width == pytest.approx(math.log(1.1 / 0.9))
+
+    def test_groups_count_equally_in_the_second_average(self):
+        table = self.table([100.0, 100.0, 100.0], [110.0, 110.0, 140.0], ["a", "a", "b"])
+        rows, mean = metrics.lines(table, [])
+        assert rows.figures.mape == pytest.approx(20.0)
+        assert (mean.aggregate, mean.groups, mean.group) == ("group_mean", 2, {})
+        assert mean.figures.mape == pytest.approx(25.0)
+
+    def test_groups_stand_in_their_natural_order(self):
+        table = self.table([100.0] * 3, [100.0] * 3, ["900", "1410", "a"])
+        told = [group["gpu"] for group, _ in metrics.groups_of(table, ("gpu",))]
+        assert told == ["900", "1410", "a"]
+
+    def test_constants_come_from_another_table(self, tmp_path):
+        other = write(tmp_path, SINGLE.assign(power_w=2 * SINGLE["power_w"]), "other.csv")
+        own = scored(tmp_path, SINGLE).tables[0].column("power").baselines["constant"]
+        theirs = scored(tmp_path, SINGLE, other=other).tables[0].column("power")
+        np.testing.assert_allclose(theirs.baselines["constant"], 2 * own)
+
+    def test_another_kind_of_table_is_no_source_of_constants(self, tmp_path):
+        other = write(tmp_path, KERNELS, "kernels.csv")
+        with pytest.raises(InputError, match="no single_gpu table"):
+            scored(tmp_path, SINGLE, other=other)
+
+
+class TestNames:
+    @pytest.mark.parametrize(
+        ("model", "size", "profile"),
+        [
+            ("opt", "opt-1p3b", "facebook/opt-1.3b"),
+            ("bert", "large", "google-bert/bert-large-uncased"),
+            ("gpt2", "gpt2", "openai-community/gpt2"),
+            ("gpt2", "medium", "openai-community/gpt2-medium"),
+            ("gpt2", "124m", "openai-community/gpt2"),
+            ("roberta", "base", "FacebookAI/roberta-base"),
+            ("qwen2", "qwen2-7b", "Qwen/Qwen2-7B"),
+            ("llama2", "7b", "meta-llama/Llama-2-7b-hf"),
+            ("llama", "llama-3p1-8b", "meta-llama/Llama-3.1-8B"),
+            ("mistral", "7b", "mistralai/Mistral-7B-v0.3"),
+            ("gemma", "gemma-2b", "google/gemma-2b"),
+            ("meta-llama/Llama-3.1-405B-Instruct-FP8", "", "meta-llama/Llama-3.1-405B"),
+        ],
+    )
+    def test_a_size_names_an_entry(self, model, size, profile):
+        assert names.model(model, size).name == profile
+
+    def test_every_name_of_a_gpu_has_a_profile(self):
+        known = names.Names.shipped()
+        for name, profile in known.gpus.items():
+            assert names.board(name).gpu.name == profile
+        for profile in known.hosts.values():
+            assert catalog.host(profile).name == profile
+
+    def test_an_unknown_model_says_how_to_find_one(self):
+        with pytest.raises(UnknownNameError, match="energaizer models"):
+            names.model("nobody", "huge")
+
+
+class TestReading:
+    def test_kinds_follow_from_columns_not_from_names(self, tmp_path):
+        assert reading.read(write(tmp_path, KERNELS, "x.csv"), "x").kind.name == "kernels"
+        assert reading.read(write(tmp_path, SINGLE, "y.csv.gz"), "y").kind.name == "single_gpu"
+
+    def test_node_power_has_no_method_and_says_so(self, tmp_path):
+        node = pd.DataFrame({"system": ["s"], "benchmark": ["b"], "node_power_in_run_w": [7e3]})
+        outcome = scored(tmp_path, node)
+        assert "no method yet" in outcome.tables[0].failed[0]
+
+    def test_a_folder_holds_many_and_passes_over_the_others(self, tmp_path):
+        write(tmp_path, SINGLE, "a.csv")
+        write(tmp_path, KERNELS, "b.csv")
+        (tmp_path / "c.csv").write_text("x,y\n1,2\n")
+        outcome = run.validate(tmp_path)
+        assert [table.dataset for table in outcome.tables] == ["a.csv", "b.csv"]
+        assert "no recognised columns among x, y" in outcome.remarks[0]
+
+
+class TestCommand:
+    def test_json_holds_lines_and_skipped_rows(self, tmp_path, capsys):
+        code, out, _ = called(["validate", write(tmp_path, SINGLE), "-o", "json"], capsys)
+        told = json.loads(out)
+        assert code == 0
+        first = told["tables"][0]
+        assert first["group"] == {}
+        assert first["aggregate"] == "rows"
+        assert set(first) >= {
+            "dataset", "quantity", "unit", "n", "mape", "median", "p90", "max", "bias",
+            "interval_coverage", "baselines", "skill",
+        }  # fmt: skip
+        assert [one["row"] for one in told["skipped"]] == [6, 7, 8]
+        assert told["elapsed_s"] > 0
+        assert told["fitted_on"][0]["gpu"] == "a100-pcie-40gb"
+
+    def test_groups_and_rows(self, tmp_path, capsys):
+        path, rows = write(tmp_path, SINGLE), tmp_path / "rows.csv"
+        code, out, _ = called(
+            ["validate", path, "--by", "gpu,precision", "--rows", rows, "-o", "json"], capsys
+        )
+        assert code == 0
+        groups = [one["group"] for one in json.loads(out)["tables"]]
+        assert {"gpu": "a10", "precision": "fp32"} in groups
+        with rows.open() as file:
+            told = list(csv.DictReader(file))
+        assert list(told[0])[:10] == [
+            "row", "quantity", "unit", "measured", "predicted", "low", "high", "provenance",
+            "scored", "reason",
+        ]  # fmt: skip
+        assert len(told) == 3 * len(SINGLE)
+        assert {one["scored"] for one in told} == {"true", "false"}
+
+    def test_a_person_reads_tables(self, tmp_path, capsys):
+        path = write(tmp_path, SINGLE)
+        code, out, _ = called(["validate", path], capsys)
+        assert code == 0
+        assert "MAPE" in out
+        assert "constant" in out
+        assert "a100-pcie-40gb" in out
+        code, out, _ = called(["validate", path, "-o", "markdown"], capsys)
+        assert (code, out[:3]) == (0, "## ")
+        code, out, _ = called(["validate", path, "--out", tmp_path / "s.json"], capsys)
+        assert (code, out) == (0, "")
+        assert json.loads((tmp_path / "s.json").read_text())["labels"] == "raw"
+
+    @pytest.mark.parametrize(
+        ("content", "code", "told"),
+        [
+            ("x,y\n1,2\n", 2, "no recognised columns"),
+            ("", 2, "empty"),
+            (None, 2, "no such file"),
+            ("system,benchmark,node_power_in_run_w\ns,b,7000\n", 3, ""),
+        ],
+    )
+    def test_exit_codes(self, tmp_path, capsys, content, code, told):
+        path = tmp_path / "table.csv"
+        if content is not None:
+            path.write_text(content)
+        got, _, err = called(["validate", path], capsys)
+        assert got == code
+        assert told in err
+
+    def test_an_unknown_group_lists_the_known(self, tmp_path, capsys):
+        code, _, err = called(["validate", write(tmp_path, SINGLE), "--by", "colour"], capsys)
+        assert code == 2
+        assert "known are" in err
+        assert "precision" in err
+
+    def test_rubbish_is_bad_input(self, tmp_path, capsys):
+        path = tmp_path / "t.parquet"
+        path.write_bytes(b"\x00\x01 no parquet")
+        code, _, err = called(["validate", path], capsys)
+        assert code == 2
+        assert "no table" in err
+
+    def test_without_pandas_it_says_what_to_install(self, tmp_path, capsys, monkeypatch):
+        for name in [*sys.modules]:
+            if name.startswith("energaizer.validation") and not name.endswith(".command"):
+                monkeypatch.delitem(sys.modules, name)
+        monkeypatch.setitem(sys.modules, "pandas", None)
+        code, _, err = called(["validate", write_plain(tmp_path)], capsys)
+        assert code == 1
+        assert "pip install energaizer[calibration]" in err
+
+
+def write_plain(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("gpu,model,batch,time_ms\na100,bert,1,1\n")
+    return path

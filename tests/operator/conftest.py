@@ -26,6 +26,7 @@ def option() -> MakeOption:
             "method": rest.pop("method", "Calibrated"),
             "energy_per_token_microjoules": rest.pop("per_token", None),
         }
+        rest.setdefault("work", None if estimate["method"] == "TDPBound" else 1.0)
         return Option(
             profile=profile,
             estimate=EstimateSummary(

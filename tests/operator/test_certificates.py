@@ -87,6 +87,14 @@ def test_what_cannot_serve_is_replaced_and_keeps_valid_authorities_in_the_bundle
     assert not certificates.is_sound(Material(sound.leaf, sound.authority, b"junk"), NOW)
 
 
+def test_an_expired_leaf_is_replaced_by_the_authority_that_callers_know() -> None:
+    old = make(NAMES, NOW)
+    new = renew(old, NAMES, NOW + 100 * DAY, b"")
+    assert new.authority == old.authority
+    assert new.trusted == old.trusted
+    assert certificates.is_sound(new, NOW + 100 * DAY)
+
+
 def test_an_unreadable_bundle_contains_nothing() -> None:
     authority = make(NAMES, NOW).trusted
     assert not certificates.contains(b"", authority)

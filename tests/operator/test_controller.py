@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from fake_cluster import FakeCluster
 
 from energaizer_operator import kinds
 from energaizer_operator.cluster import Refused, Unreachable
@@ -14,7 +13,7 @@ from energaizer_operator.controller.describing import describing
 from energaizer_operator.controller.loop import Context, Loop, Result
 from energaizer_operator.controller.sources import gather
 from energaizer_operator.controller.survey import gpu_capacity, survey
-from energaizer_operator.controller.workloads import Workloads, audit, needs_one
+from energaizer_operator.controller.workloads import Workloads, audit, needs_one, undescribed
 from energaizer_operator.events import Events
 from energaizer_operator.identity import Identification
 from energaizer_operator.informer import Informer, object_record
@@ -23,6 +22,7 @@ from energaizer_operator.names import Reason
 from energaizer_operator.owners import describe
 from energaizer_operator.resources.aiworkload import AIWorkload
 from energaizer_operator.resources.aiworkload.status import AIWorkloadStatus
+from fake_cluster import FakeCluster
 
 LABEL = "energaizer.io/workload"
 
@@ -147,6 +147,16 @@ async def test_audit_finds_what_has_no_label(cluster: FakeCluster, context: Cont
     cluster.put(kinds.JOBS, job("c", gpus=0))
     found = [key async for key in audit(cluster, context.informer)]  # type: ignore[arg-type]
     assert found == [("Job", "team-a", "a")]
+
+
+async def test_label_without_an_aiworkload_is_found_by_the_next_leader(
+    cluster: FakeCluster, context: Context
+) -> None:
+    cluster.put(kinds.JOBS, job("a", labels={LABEL: "here"}))
+    cluster.put(kinds.JOBS, job("b", labels={LABEL: "gone"}))
+    cluster.put(kinds.AIWORKLOADS, aiworkload("here", {}))
+    await settle()
+    assert undescribed(context.informer) == [("Job", "team-a", "b")]
 
 
 def test_what_we_create_never_blocks_a_deletion() -> None:
@@ -308,6 +318,15 @@ class Scripted:
         if isinstance(step, Exception):
             raise step
         return step
+
+
+async def test_what_is_missing_is_looked_for_again() -> None:
+    reconciler = Scripted(Result.PENDING, Result.CHANGED)
+    loop: Loop[str] = Loop("test", reconciler, Metrics("1"), lambda: ["a"], 1)
+    loop.queue.chance = lambda: 1.0
+    task = asyncio.create_task(loop.run(600))
+    await asyncio.wait_for(reconciler.done.wait(), 2)
+    task.cancel()
 
 
 async def test_no_failure_ends_the_loop() -> None:

@@ -1,7 +1,6 @@
-from fake_cluster import FakeCluster
-
 from energaizer_operator.cluster import Refused
 from energaizer_operator.events import Events, Subject
+from fake_cluster import FakeCluster
 
 SUBJECT = Subject("energaizer.io/v1alpha1", "AIWorkload", "llama", "team-a", "uid-1")
 

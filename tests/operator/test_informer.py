@@ -3,7 +3,6 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
-from fake_cluster import FakeCluster
 
 from energaizer_operator import kinds
 from energaizer_operator.informer import (
@@ -15,6 +14,7 @@ from energaizer_operator.informer import (
     object_record,
     workload_record,
 )
+from fake_cluster import FakeCluster
 
 
 @contextlib.asynccontextmanager

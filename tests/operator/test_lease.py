@@ -2,11 +2,11 @@ import asyncio
 from typing import Any
 
 import pytest
-from fake_cluster import FakeCluster
 
 from energaizer_operator.cluster import Unreachable
 from energaizer_operator.kinds import LEASES
 from energaizer_operator.lease import LeadershipLost, Lease, Times
+from fake_cluster import FakeCluster
 
 QUICK = Times(duration_s=1, renew_deadline_s=0.3, retry_s=0.02)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from energaizer_operator.names import Reason
 from energaizer_operator.placement import Plan, Wish, patch, plan
 from energaizer_operator.resources.gpuprofile import GPUProfile
-from energaizer_operator.schema import Option
+from energaizer_operator.schema import Option, cost
 
 MakeOption = Callable[..., Option]
 MakeProfile = Callable[..., GPUProfile]
@@ -281,3 +281,12 @@ def test_merging_loses_no_term_of_the_user_and_happens_once(
     ours = any(matches(one, labels) for one in BOTH.required)
     assert any(matches(one, labels) for one in terms_of(patched)) == (users and ours)
     assert patch(patched, BOTH) == []
+
+
+def test_steady_serving_prefers_what_takes_least_for_the_same_work(option: MakeOption) -> None:
+    slow = option("slow", energy=100, seconds=3600, work=10.0)
+    fast = option("fast", energy=300, seconds=3600, work=100.0)
+    assert cost(fast, "Energy") == 3
+    assert cost(slow, "Energy") == 10
+    assert cost(slow, "EnergyDelayProduct") == 10 * 360
+    assert cost(slow, "Power") < cost(option("hungry", power=50), "Power")

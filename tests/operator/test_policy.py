@@ -400,3 +400,11 @@ def test_warnings_are_cut_between_words_and_bounded_together() -> None:
     assert all(len(text) <= 256 for text in found)
     assert found[0].endswith("word…")
     assert sum(len(text) for text in found) <= 4096
+
+
+def test_a_bound_is_no_way_out_of_an_estimate(option: MakeOption, policy: MakePolicy) -> None:
+    dear = option("dear", energy=1000)
+    unknown = option("unknown", energy=10, method="TDPBound", reachable=False)
+    rule = policy("p", action="Deny", limits={"maxEnergyJoules": 100})
+    verdict = judge(Question([dear, unknown], [rule]))
+    assert (verdict.action, verdict.alternative) == (Action.DENY, None)

@@ -46,7 +46,7 @@ H100 = named("h100-sxm5-80gb")
 @pytest.mark.parametrize("gpu", catalog.gpus(), ids=lambda gpu: gpu.name)
 def test_a_gpu_of_the_catalogue_survives_the_way_there_and_back(gpu: Any) -> None:
     described = board(profile_of(gpu))
-    assert described.gpu is gpu
+    assert described.gpu == gpu
     assert described.missing == ()
     assert described.notes == ()
 
@@ -89,7 +89,7 @@ def test_a_lower_limit_in_the_profile_wins_and_says_so() -> None:
 
 def test_a_rounded_figure_is_no_difference() -> None:
     rounded = named("h100-sxm5-80gb", memoryBandwidthBytesPerSecond=3_350_000_000_000)
-    assert board(rounded).gpu is catalog.gpu("h100-sxm5-80gb")
+    assert board(rounded).gpu == catalog.gpu("h100-sxm5-80gb")
 
 
 def test_a_gpu_of_ones_own_is_estimated_from_its_datasheet() -> None:
@@ -116,7 +116,7 @@ def test_a_profile_without_a_datasheet_has_a_bound_and_a_reason() -> None:
     [
         ({"model_name": "no-such-model"}, Reason.UNKNOWN_MODEL, "no model"),
         ({"model_name": "meta-llama/Llama-3.1-70B"}, Reason.INFEASIBLE_MEMORY, "GiB"),
-        ({"task": "Training", "steps": 10}, Reason.TDP_BOUND_USED, "training"),
+        ({"task": "Training", "steps": 10}, Reason.TDP_BOUND_USED, "sequence-length is missing"),
         ({"denoising_steps": 30}, Reason.TDP_BOUND_USED, "diffusion"),
         ({"input_tokens": None}, Reason.TDP_BOUND_USED, "input-tokens is missing"),
         ({"model_name": None}, Reason.TDP_BOUND_USED, "model is missing"),
@@ -234,7 +234,7 @@ def test_the_report_is_what_the_command_line_writes() -> None:
 
 @pytest.mark.parametrize(
     ("changes", "code"),
-    [({"model_name": "nobody"}, 2), ({"task": "Training"}, 3), ({"input_tokens": None}, 2)],
+    [({"model_name": "nobody"}, 2), ({"denoising_steps": 30}, 3), ({"input_tokens": None}, 2)],
 )
 def test_a_report_without_an_estimate_knows_its_exit_code(
     changes: dict[str, Any], code: int
@@ -248,3 +248,39 @@ def test_names_and_aliases_of_gpus_are_known() -> None:
     assert translate.canonical("H100") == "h100-sxm5-80gb"
     with pytest.raises(EstimateError, match="try"):
         translate.canonical("h100-sxn")
+
+
+def test_requests_that_arrive_at_a_rate_leave_the_boards_idle_between_them() -> None:
+    hour = replace(LLAMA, requests=None, expected_seconds=3600)
+    busy = ask(hour, H100)
+    calm = ask(replace(hour, requests_per_second_milli=500), H100)
+    assert (calm.work, calm.summary.duration_seconds) == (1800, 3600)
+    assert calm.summary.power_watts < busy.summary.power_watts
+    assert busy.work is not None
+    assert busy.work > 10 * 1800
+    rushed = ask(replace(hour, requests_per_second_milli=10**7), H100)
+    assert (rushed.feasibility, rushed.work) == ("TooSlow", None)
+    assert "requests/s arrive but h100-sxm5-80gb x 1 serves" in rushed.message
+
+
+def test_a_declared_duration_does_not_shorten_counted_work() -> None:
+    job = ask(replace(LLAMA, requests=100_000), H100).summary
+    understated = ask(replace(LLAMA, requests=100_000, expected_seconds=1), H100).summary
+    assert understated.energy_joules == job.energy_joules
+    longer = replace(LLAMA, requests=100_000, expected_seconds=2 * job.duration_seconds)
+    held = ask(longer, H100).summary
+    assert held.duration_seconds == 2 * job.duration_seconds
+    assert job.energy_joules < held.energy_joules < 2 * job.energy_joules
+
+
+def test_training_is_priced_by_steps_or_tokens() -> None:
+    tune = replace(
+        LLAMA, task="FineTuning", batch_size=64, sequence_length=4096, tensor=2, requests=None,
+        micro_batch_size=1, gpus_per_replica=8, input_tokens=None, output_tokens=None,
+    )  # fmt: skip
+    steps = ask(replace(tune, steps=100), named("h200-sxm-141gb"))
+    assert steps.honest, steps.message
+    assert steps.work == 100
+    assert steps.summary.gpu_count == 8
+    tokens = ask(replace(tune, tokens=100 * 64 * 4096), named("h200-sxm-141gb"))
+    assert tokens.summary == steps.summary

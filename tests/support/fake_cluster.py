@@ -7,6 +7,8 @@ import copy
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+import jsonpatch
+
 from energaizer_operator.cluster import Change, ClusterError, Conflict, Expired, Missing, Page
 from energaizer_operator.kinds import ApiResource
 
@@ -84,6 +86,19 @@ class FakeCluster:
         present = await self.get(resource, name, namespace)
         self.writes.append(("status", resource.plural, name))
         return self.put(resource, {**present, "status": status})
+
+    async def patch(
+        self,
+        resource: ApiResource,
+        name: str,
+        namespace: str | None,
+        operations: Sequence[dict[str, Any]],
+        *,
+        sub: str = "",
+    ) -> Body:
+        body = await self.get(resource, name, namespace)
+        self.writes.append(("patch", resource.plural, name))
+        return self.put(resource, jsonpatch.apply_patch(body, list(operations)))
 
     async def pages(
         self,

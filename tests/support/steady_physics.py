@@ -1,6 +1,6 @@
 """An estimator with round numbers, so that frozen answers do not move when physics is refined.
 
-Each board draws half of its limit. The job takes a second a thousand requests, scaled by the
+Each board draws half of its limit. A replica answers a thousand requests a second, scaled by the
 bandwidth of the memory against that of an H100; a lower clock takes longer and draws less.
 """
 
@@ -39,9 +39,11 @@ def estimate(workload: Workload, gpu: Gpu) -> Estimate:
     power = 0.5 * gpu.power_limit_w * share**2 * boards
     if workload.power_cap_w is not None:
         power = min(power, workload.power_cap_w * boards)
-    rate = gpu.memory_bandwidth / H100_BANDWIDTH * share
-    duration = workload.duration_s or (workload.requests or workload.batch) / 1000 / rate
-    tokens = workload.output_tokens * duration * 1000 * rate
+    rate = gpu.memory_bandwidth / H100_BANDWIDTH * share * workload.parallelism.data
+    counted = workload.requests or (0 if workload.duration_s else workload.batch)
+    duration = max(workload.duration_s or 0.0, counted / 1000 / rate)
+    completed = counted or duration * 1000 * rate
+    tokens = workload.output_tokens * completed
     energy = power * duration
     return Estimate(
         power=quantity(power, "W"),
@@ -61,6 +63,7 @@ def estimate(workload: Workload, gpu: Gpu) -> Estimate:
             ),
         ),
         components={"memory": quantity(energy, "J")},
+        completed=completed,
         model=workload.model.name,
         gpu=gpu.name,
         gpu_count=boards,

@@ -165,6 +165,14 @@ def _once(
     return power.coefficients, power
 
 
+def mean_warm_share(found: Table, power: PowerFit) -> float:
+    """Return how like the kernel itself the second before a reading was, mean over scored rows."""
+    shares = np.array(
+        [power.warm_share.get(name, np.nan) for name in kernel_fit.tables(found)]
+    )  # fmt: skip
+    return float(np.nanmean(shares[kernel_fit.scorable(found)]))
+
+
 def residual_rows(chip: Chip) -> tuple[Residual, ...]:
     """Return spreads of rows left out, by family, one weight a row."""
     family = chip.table.frame["family"].to_numpy(dtype=np.str_)
@@ -217,6 +225,8 @@ def profile(
         known = name in measured
         family["provenance"] = Provenance.CALIBRATED if known else Provenance.ANALYTICAL
     whole = chip.power is not None
+    if chip.power is not None:
+        tree["power"]["warm_share"] = mean_warm_share(chip.table, chip.power)
     tree.update(
         provenance=Provenance.CALIBRATED if whole else Provenance.ANALYTICAL,
         residuals=[row.model_dump() for row in residual_rows(chip)],

@@ -32,17 +32,6 @@ _RESNETS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3), "resnet152": (
 _STAGES = (64, 128, 256, 512)
 
 
-def name_of(model: str, size: str) -> str:
-    """Return the name under which `program` knows a model and size of the table."""
-    if model == "vit":
-        return f"vit-{size}" if size in _VITS else "vit"
-    own = f"{model}-{size}"
-    known = {"bert-large": "bert", "gpt2-gpt2": "gpt2", "opt-opt-1p3b": "opt"}
-    if own in known or size in {"", "nan"} or model in _RESNETS:
-        return known.get(own, model)
-    return size.replace("1p3b", "1.3b") if size.startswith(model) else own
-
-
 @lru_cache(maxsize=1024)
 def program(model: str, precision: str, batch: int, tokens: int) -> Program:
     """Return the kernels of one forward pass, generated from the architecture.

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from energaizer_operator import decision, status
 from energaizer_operator.controller.loop import Context, Result
 from energaizer_operator.controller.report import failure, series, summary
-from energaizer_operator.controller.sources import gather
+from energaizer_operator.controller.sources import Sources, gather
 from energaizer_operator.controller.survey import Survey
 from energaizer_operator.controller.writing import write_status
 from energaizer_operator.decision import Subject, World
@@ -54,15 +54,17 @@ class AIWorkloads:
             self._context.metrics.workload(namespace, name, None)
             return Result.GONE
         workload = AIWorkload.model_validate(record.body)
-        wanted = await self._status(workload, record)
+        sources = await gather(self._context, workload, record)
+        wanted = await self._status(workload, record, sources)
         result = await write_status(self._context.cluster, AIWORKLOADS, record, wanted)
         self._context.metrics.workload(namespace, name, series(wanted))
         if result is Result.CHANGED:
             await self._tell(record, wanted)
-        return result
+        return result if sources.problem is None else Result.PENDING
 
-    async def _status(self, workload: AIWorkload, record: ObjectRecord) -> AIWorkloadStatus:
-        sources = await gather(self._context, workload, record)
+    async def _status(
+        self, workload: AIWorkload, record: ObjectRecord, sources: Sources
+    ) -> AIWorkloadStatus:
         place = self._context.informer.namespaces.get(record.namespace)
         subject = Subject(
             description=sources.described,

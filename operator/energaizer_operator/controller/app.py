@@ -33,6 +33,7 @@ from energaizer_operator.settings import Settings
 log = logging.getLogger(__name__)
 
 _DRAIN_S = 10.0
+_KOPF_END_S = 5.0
 _KOPF_QUIET = "kopf._core.reactor.running"  # warns that it gets no signals: we meant it so
 
 Enqueue = Callable[[Key], object]
@@ -117,10 +118,10 @@ class KopfThread:
             raise RuntimeError("kopf ended by itself")
 
     async def stop(self) -> None:
-        """End the watches."""
+        """End the watches; a kopf that hangs is left behind, for its thread keeps nobody alive."""
         self._stop.set()
         if self._thread.is_alive():
-            await asyncio.shield(self._ended)
+            await asyncio.wait({self._ended}, timeout=_KOPF_END_S)
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         error: BaseException | None = None
@@ -196,7 +197,7 @@ async def _lead(settings: Settings, context: Context, version: str, stop: asynci
         identity=settings.identity,
         times=times,
     )
-    await _first(stop.wait(), _sequence(context.informer.wait(), lease.acquire()))
+    await _first(stop.wait(), _sequence(context.informer.wait, lease.acquire))
     if not stop.is_set():
         context.metrics.leader(leads=True)
         wiring = Wiring(context, settings, version)
@@ -209,7 +210,7 @@ async def _lead(settings: Settings, context: Context, version: str, stop: asynci
         watcher.start()
         try:
             await _first(
-                _sequence(stop.wait(), wiring.drain(_DRAIN_S)),
+                _sequence(stop.wait, functools.partial(wiring.drain, _DRAIN_S)),
                 lease.keep(),
                 wiring.run(),
                 watcher.wait(),
@@ -242,10 +243,10 @@ def _state(store: Store[Any]) -> WatchState:
     return WatchState(store.synced, store.last_event)
 
 
-async def _sequence(*work: Awaitable[object]) -> None:
+async def _sequence(*work: Callable[[], Awaitable[object]]) -> None:
     """Await one after the other."""
     for one in work:
-        await one
+        await one()
 
 
 async def _first(*work: Awaitable[object]) -> None:

@@ -28,6 +28,8 @@ class Result(StrEnum):
     CHANGED = "changed"
     UNCHANGED = "unchanged"
     GONE = "gone"
+    PENDING = "pending"
+    """Done, but something that nobody watches was missing: look again, ever more seldom."""
     ERROR = "error"
 
 
@@ -115,7 +117,10 @@ class Loop(Generic[K]):
             log.exception("%s %s: unexpected; again in %.0f s", self.name, _shown(key), pause)
             result = Result.ERROR
         else:
-            self.queue.done(key)
+            if result is Result.PENDING:
+                self.queue.failed(key)
+            else:
+                self.queue.done(key)
         self.metrics.reconcile(self.name, result, time.perf_counter() - started)
 
 

@@ -128,8 +128,8 @@ async def _config(
         return None, (Reason.INVALID_CONFIG_MAP, f"{what} does not exist")
     except Refused:
         message = (
-            f"{what} may not be read; bind ClusterRole energaizer-model-configs to our accounts "
-            f"in {namespace}, see examples"
+            f"{what} may not be read; bind ClusterRole energaizer-model-configs to ServiceAccount "
+            f"energaizer-controller in {namespace}, as examples/model-config.yaml does"
         )
         return None, (Reason.INVALID_CONFIG_MAP, message)
     text = (body.get("data") or {}).get(CONFIG_KEY)

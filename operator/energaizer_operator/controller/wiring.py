@@ -14,7 +14,7 @@ from energaizer_operator.controller.energypolicy import EnergyPolicies
 from energaizer_operator.controller.gpuprofile import GPUProfiles
 from energaizer_operator.controller.loop import Context, Loop
 from energaizer_operator.controller.nodes import Nodes
-from energaizer_operator.controller.workloads import WorkloadKey, Workloads, audit
+from energaizer_operator.controller.workloads import WorkloadKey, Workloads, audit, undescribed
 from energaizer_operator.estimation import Estimator
 from energaizer_operator.informer import Key, ObjectRecord, WorkloadRecord
 from energaizer_operator.kinds import AIWORKLOADS, ENERGYPOLICIES, GPUPROFILES, ApiResource
@@ -60,7 +60,7 @@ class Wiring:
         )
         self.nodes: Loop[str] = Loop("nodes", self._nodes, metrics, lambda: [_ALL_NODES], 1)
         self.workloads: Loop[WorkloadKey] = Loop(
-            "workload", Workloads(context, version), metrics, lambda: [], 2
+            "workload", Workloads(context, version), metrics, lambda: undescribed(informer), 2
         )
         self._audit_now = asyncio.Event()
         self._generations: dict[tuple[str, str], object] = {}

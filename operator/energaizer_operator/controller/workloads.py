@@ -16,7 +16,7 @@ from energaizer_operator.cluster import Cluster, Conflict, Object
 from energaizer_operator.controller.describing import describing
 from energaizer_operator.controller.loop import Context, Result
 from energaizer_operator.informer import Informer
-from energaizer_operator.kinds import AIWORKLOADS, WORKLOADS
+from energaizer_operator.kinds import AIWORKLOADS, PODS, WORKLOADS
 from energaizer_operator.names import LABEL_ADMISSION, LABEL_WORKLOAD, Admission
 
 log = logging.getLogger(__name__)
@@ -98,6 +98,17 @@ def needs_one(described: owners.Description, body: Object) -> bool:
     ):
         return False
     return LABEL_WORKLOAD in described.labels or not _finished(body)
+
+
+def undescribed(informer: Informer) -> list[WorkloadKey]:
+    """Return the labelled workloads whose AIWorkload does not exist, as a dead leader may leave."""
+    return [
+        (record.kind, record.namespace, record.name)
+        for store in informer.workloads
+        for record in store
+        if not (record.controlled and record.kind == PODS.kind)
+        and informer.aiworkloads.get(record.workload, record.namespace) is None
+    ]
 
 
 async def audit(cluster: Cluster, informer: Informer) -> AsyncIterator[WorkloadKey]:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from energaizer_operator import placement, policy
+from energaizer_operator.decision import remembered
 from energaizer_operator.decision.case import Case, Subject, World, prepare, widen
 from energaizer_operator.estimation import Answer, Estimator, Question
 from energaizer_operator.names import Reason
@@ -54,6 +55,8 @@ class Decision:
     def digest(self) -> str | None:
         """Return the digest of the estimate that is shown."""
         shown = self.shown
+        if written := remembered.digest(self.case):
+            return written
         for question in self.case.questions:
             if shown is not None and question.profile.metadata.name == shown.profile:
                 return question.digest
@@ -146,13 +149,16 @@ async def decide_soon(subject: Subject, world: World, estimator: Estimator) -> D
 def _answer(estimator: Estimator, case: Case, question: Question) -> tuple[Answer, ...]:
     if case.ceiling is not None:
         return estimator.bounds(question, *case.ceiling)
-    return estimator.answer(question)
+    return remembered.of(case, question) or estimator.answer(question)
 
 
 async def _answers(estimator: Estimator, case: Case) -> list[tuple[Answer, ...]]:
     if case.ceiling is not None:
         return [estimator.bounds(question, *case.ceiling) for question in case.questions]
-    return await estimator.answers(case.questions)
+    known = [remembered.of(case, question) for question in case.questions]
+    asked = [q for q, answers in zip(case.questions, known, strict=True) if answers is None]
+    fresh = iter(await estimator.answers(asked))
+    return [next(fresh) if answers is None else answers for answers in known]
 
 
 def _option(case: Case, question: Question, answer: Answer) -> Option:
@@ -170,6 +176,7 @@ def _option(case: Case, question: Question, answer: Answer) -> Option:
         power_cap_watts=answer.setting.power_cap_watts,
         feasibility=feasibility,
         reachable=reachable,
+        work=answer.work,
     )
 
 

@@ -77,6 +77,16 @@ def charged(question: Question) -> Option | None:
     )
 
 
+def comparable(options: Sequence[Option]) -> list[Option]:
+    """Return the options that may be compared: a bound says nothing beside an estimate.
+
+    Where one GPU has an estimate and another has none (it lacks a number format, say), the bound
+    of the other is of an assumed time, and may look cheap.
+    """
+    honest = [option for option in options if option.estimate.method != "TDPBound"]
+    return honest or list(options)
+
+
 def likely(question: Question, objective: Objective) -> Option | None:
     """Return the option on which the workload should land; None if none is feasible.
 
@@ -87,4 +97,5 @@ def likely(question: Question, objective: Objective) -> Option | None:
         for option in possible(question, modes(question.policies))
         if option.feasibility == "Feasible"
     ]
+    found = comparable(found)
     return min(found, key=lambda option: (cost(option, objective), option.name), default=None)

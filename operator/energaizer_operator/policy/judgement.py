@@ -7,6 +7,7 @@ from energaizer_operator.policy import wording
 from energaizer_operator.policy.charge import (
     Charge,
     charge_of,
+    comparable,
     dearest,
     possible,
     requested_replicas,
@@ -87,21 +88,21 @@ def judge(question: Question) -> Verdict:
 def within_slowdown(options: Sequence[Option], max_slowdown_percent: int | None) -> list[Option]:
     """Return the options, feasible ones marked `TooSlow` where they pass the slowdown.
 
-    Slowdown is against the fastest feasible option with the same number of replicas.
+    Slowdown is against the fastest feasible option with the same number of replicas, for the same
+    work. Of a bound nobody knows how fast it is.
     """
     if max_slowdown_percent is None:
         return list(options)
-    fastest: dict[int, int] = {}
+    fastest: dict[int, float] = {}
     for option in options:
-        estimate = option.estimate
-        if option.feasibility == "Feasible":
-            known = fastest.get(estimate.replicas, estimate.duration_seconds)
-            fastest[estimate.replicas] = min(known, estimate.duration_seconds)
+        if option.feasibility == "Feasible" and option.work:
+            known = fastest.get(option.estimate.replicas, option.pace)
+            fastest[option.estimate.replicas] = min(known, option.pace)
     return [
         replace(option, feasibility="TooSlow")
         if option.feasibility == "Feasible"
-        and 100 * option.estimate.duration_seconds
-        > fastest[option.estimate.replicas] * (100 + max_slowdown_percent)
+        and option.work
+        and 100 * option.pace > fastest[option.estimate.replicas] * (100 + max_slowdown_percent)
         else option
         for option in options
     ]
@@ -210,12 +211,14 @@ def _of_numbers(
 def _slowdown(question: Question, options: Sequence[Option]) -> str:
     """Return why even the fastest possible option is too slow for the user; '' if it is not."""
     most = question.limits.max_slowdown_percent if question.limits else None
-    runs = [one for one in question.options if one.feasibility in ("Feasible", "TooSlow")]
-    if most is None or not runs or not options:
+    known = ("Feasible", "TooSlow")
+    runs = [one for one in question.options if one.feasibility in known and one.work]
+    judged = [one for one in options if one.work]
+    if most is None or not runs or not judged:
         return ""
-    best = min(runs, key=lambda one: one.estimate.duration_seconds)
-    fastest = min(options, key=lambda one: one.estimate.duration_seconds)
-    slower = 100 * fastest.estimate.duration_seconds / best.estimate.duration_seconds - 100
+    best = min(runs, key=lambda one: one.pace)
+    fastest = min(judged, key=lambda one: one.pace)
+    slower = 100 * fastest.pace / best.pace - 100
     if slower <= most:
         return ""
     return (
@@ -254,7 +257,7 @@ def _way_out(
     offers = sorted(
         (
             option
-            for option in question.options
+            for option in comparable(question.options)
             if option.feasibility == "Feasible"
             and (option.plain or in_force.declared_caps == "Trusted")
         ),

@@ -114,6 +114,9 @@ def _numbers(option: Option, charged: Option) -> str:
     )
     change = round(100 * estimate.duration_seconds / charged.estimate.duration_seconds) - 100
     time = f"{change:+d} % time" if change else "same time"
+    if not change and option.work and charged.work:
+        slower = round(100 * option.pace / charged.pace) - 100
+        time = f"{slower:+d} % time per piece of work" if slower else time
     return (
         f"{run(option)}{replicas}: {human.quantity(estimate.energy_joules, 'J')}"
         f" (up to {high}), {human.power(estimate.power_watts)}, {time}"

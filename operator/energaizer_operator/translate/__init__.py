@@ -21,6 +21,7 @@ from energaizer.errors import (
     DoesNotFitError,
     EnergaizerError,
     NoEstimateError,
+    TooSlowError,
     UnknownNameError,
     one_line,
 )
@@ -72,6 +73,8 @@ class Answer:
     reason: Reason = Reason.ESTIMATED
     message: str = ""
     feasibility: Feasibility = "Feasible"
+    work: float | None = None
+    """Requests or training steps that it gets done; None for a bound."""
 
     @property
     def honest(self) -> bool:
@@ -123,7 +126,6 @@ def _swept(
         )
     except (EnergaizerError, ValidationError, ArithmeticError, ValueError):
         return {}
-    found = tuple(_lasting(one, load.duration_s) for one in found)
     answered: dict[Setting, Answer] = {}
     for setting in settings:
         limit = float(setting.power_cap_watts or gpu.power_limit_w)
@@ -133,24 +135,11 @@ def _swept(
             best = max(below, key=lambda one: one.clock_hz)
             name = profile.metadata.name
             answered[setting] = Answer(
-                setting, summarise_candidate(best, inputs, name, setting, now)
+                setting,
+                summarise_candidate(best, inputs, name, setting, now),
+                work=best.completed,
             )
     return answered
-
-
-def _lasting(found: whatif.Candidate, duration_s: float | None) -> whatif.Candidate:
-    """Return a setting of steady serving for its whole time: a sweep gives one batch of it."""
-    if duration_s is None:
-        return found
-    times = duration_s / found.duration_s
-    return found.model_copy(
-        update={
-            "duration_s": duration_s,
-            "energy_j": found.energy_j * times,
-            "energy_low_j": found.energy_low_j * times,
-            "energy_high_j": found.energy_high_j * times,
-        }
-    )
 
 
 def _clock(gpu: Gpu, setting: Setting) -> float:
@@ -168,7 +157,10 @@ def _answer(
     feasibility: Feasibility = "Feasible"
     try:
         estimate = _estimate(inputs, profile, setting, config)
-        return Answer(setting, summarise(estimate, inputs, profile.metadata.name, setting, now))
+        summary = summarise(estimate, inputs, profile.metadata.name, setting, now)
+        return Answer(setting, summary, work=estimate.completed)
+    except TooSlowError as error:
+        reason, message, feasibility = Reason.TDP_BOUND_USED, str(error), "TooSlow"
     except DoesNotFitError as error:
         reason, message, feasibility = Reason.INFEASIBLE_MEMORY, str(error), "InsufficientMemory"
     except UnknownNameError as error:

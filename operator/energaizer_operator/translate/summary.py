@@ -38,7 +38,7 @@ def summarise(
     return EstimateSummary(
         profile=profile,
         gpu_count=estimate.gpu_count,
-        replicas=max(1, inputs.replicas),
+        replicas=min(max(1, inputs.replicas), MAX),
         clock_megahertz=None if method == "TDPBound" else _up(estimate.clock_hz / MEGA),
         power_cap_watts=setting.power_cap_watts,
         power_watts=_up(power.value, MAX_WATTS),
@@ -68,7 +68,7 @@ def summarise_candidate(
     return EstimateSummary(
         profile=profile,
         gpu_count=found.gpu_count,
-        replicas=max(1, inputs.replicas),
+        replicas=min(max(1, inputs.replicas), MAX),
         clock_megahertz=_up(found.mean_clock_hz / MEGA),
         power_cap_watts=setting.power_cap_watts,
         power_watts=_up(found.power_w, MAX_WATTS),

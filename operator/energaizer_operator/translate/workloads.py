@@ -1,9 +1,10 @@
 """ResolvedInputs -> Workload: model, load, spread and setting as the estimator describes them."""
 
 import json
+import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from energaizer import catalog
 from energaizer.errors import InputError, NoEstimateError, one_line
@@ -11,11 +12,13 @@ from energaizer.huggingface import model_from_config
 from energaizer.model import Model
 from energaizer.parallelism import Parallelism
 from energaizer.precision import Precision
-from energaizer.workload import Workload
+from energaizer.workload import Training, Workload
 from energaizer_operator.inputs import ResolvedInputs
 from energaizer_operator.resources.aiworkload.spec import Architecture
+from energaizer_operator.schema import MAX
 
 T = TypeVar("T")
+MILLI = 1000
 MEGA = 10**6
 MAX_CONFIG = 2**20
 
@@ -30,7 +33,8 @@ class Setting:
 
 def gpu_count(inputs: ResolvedInputs) -> int:
     """Return the boards of a workload: those of its pods, or what the model is spread over."""
-    return inputs.gpu_count or inputs.tensor * inputs.pipeline * inputs.context * inputs.data
+    spread = inputs.tensor * inputs.pipeline * inputs.context * inputs.data
+    return min(inputs.gpu_count or spread, MAX)
 
 
 def workload(inputs: ResolvedInputs, setting: Setting, config: str | None) -> Workload:
@@ -40,19 +44,15 @@ def workload(inputs: ResolvedInputs, setting: Setting, config: str | None) -> Wo
         InputError: An input is missing or impossible.
         NoEstimateError: The estimator has no method for it.
     """
-    if inputs.training:
-        raise NoEstimateError(f"{inputs.task}: there is no method for training yet")
     if inputs.denoising_steps is not None:
         raise NoEstimateError("diffusion models: there is no method yet")
-    lasting = inputs.expected_seconds is not None or inputs.requests is None
     clock, cap = setting.clock_megahertz, setting.power_cap_watts
+    rate = inputs.requests_per_second_milli
     return Workload(
         model=_model(inputs, config),
-        batch=inputs.batch_size or 1,
-        input_tokens=_stated(inputs.input_tokens, "input-tokens"),
-        output_tokens=inputs.output_tokens or 0,
-        requests=None if lasting else inputs.requests,
-        duration_s=float(inputs.bound_seconds) if lasting else None,
+        **(_trained(inputs) if inputs.training else _served(inputs)),
+        requests_per_second=None if rate is None else rate / MILLI,
+        duration_s=_held(inputs),
         precision=_precision(inputs.precision) or Precision.BF16,
         weight_precision=_precision(inputs.weight_precision),
         cache_precision=_precision(inputs.key_value_cache_precision),
@@ -60,6 +60,44 @@ def workload(inputs: ResolvedInputs, setting: Setting, config: str | None) -> Wo
         clock_hz=None if clock is None else float(clock * MEGA),
         power_cap_w=None if cap is None else float(cap),
     )
+
+
+def _served(inputs: ResolvedInputs) -> dict[str, Any]:
+    return {
+        "batch": inputs.batch_size or 1,
+        "input_tokens": _stated(inputs.input_tokens, "input-tokens"),
+        "output_tokens": inputs.output_tokens or 0,
+        "requests": inputs.requests,
+    }
+
+
+def _trained(inputs: ResolvedInputs) -> dict[str, Any]:
+    """Return training of all weights by Adam with sharded states; fine-tuning is priced so too."""
+    batch = _stated(inputs.batch_size, "batch-size")
+    length = _stated(inputs.sequence_length, "sequence-length")
+    steps = inputs.steps or math.ceil((inputs.tokens or 0) / (batch * length)) or 1
+    return {
+        "input_tokens": length,
+        "training": Training(
+            global_batch=batch,
+            micro_batch=inputs.micro_batch_size or 1,
+            steps=steps,
+            sharded_optimizer=True,
+        ),
+    }
+
+
+def _held(inputs: ResolvedInputs) -> float | None:
+    """Return how long the GPUs are held, s; None: until the work is done.
+
+    A declared duration never shortens counted work, so that nobody understates it.
+    """
+    if inputs.training:
+        counted = inputs.steps is not None or inputs.tokens is not None
+        return None if counted else float(inputs.bound_seconds)
+    if inputs.requests is not None:
+        return None if inputs.expected_seconds is None else float(inputs.expected_seconds)
+    return float(inputs.bound_seconds)
 
 
 def _model(inputs: ResolvedInputs, config: str | None) -> Model:

@@ -97,18 +97,32 @@ class Server:
         if self._runner is not None:
             await self._runner.cleanup()
 
+    async def respond(self, route: Route, body: bytes, deadline_s: float) -> tuple[int, object]:
+        """Return status and document for one body, whatever it holds; never raises."""
+        try:
+            request = review.parse(body)
+        except review.MalformedReviewError as error:
+            return 400, {"error": f"{route.name}: {error}"}
+        started = time.perf_counter()
+        answer = await self._answer(route, request, deadline_s)
+        took_s = time.perf_counter() - started
+        with contextlib.suppress(Exception):  # a counter never decides about a pod
+            self._observe(route.name, request, answer, took_s)
+        return 200, review.encode(answer, request.uid)
+
     def _endpoint(self, route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def endpoint(http: web.Request) -> web.StreamResponse:
-            try:
-                request = review.parse(await http.read())
-            except review.MalformedReviewError as error:
-                return self._respond({"error": f"{route.name}: {error}"}, 400)
-            started = time.perf_counter()
-            answer = await self._answer(route, request, _patience(http, route.deadline_s))
-            took_s = time.perf_counter() - started
-            with contextlib.suppress(Exception):  # a counter never decides about a pod
-                self._observe(route.name, request, answer, took_s)
-            return self._respond(review.encode(answer, request.uid), 200)
+            status, document = await self.respond(
+                route, await http.read(), _patience(http, route.deadline_s)
+            )
+            response = web.Response(
+                body=json.dumps(document, separators=(",", ":")).encode(),
+                status=status,
+                content_type="application/json",
+            )
+            if self._draining:
+                response.force_close()
+            return response
 
         return endpoint
 
@@ -128,16 +142,6 @@ class Server:
         except Exception:
             log.exception("%s: cannot judge %s", route.name, _what(request))
             return route.fallback(request, "error")
-
-    def _respond(self, document: object, status: int) -> web.Response:
-        response = web.Response(
-            body=json.dumps(document, separators=(",", ":")).encode(),
-            status=status,
-            content_type="application/json",
-        )
-        if self._draining:
-            response.force_close()
-        return response
 
 
 def _patience(http: web.Request, deadline_s: float) -> float:

@@ -27,7 +27,7 @@ from energaizer_operator.webhook.view import View
 
 ROTATE_EVERY_S = 60.0
 RETRY_EVERY_S = 5.0
-SWITCH_INTERVAL_S = 0.0005  # an estimate in its thread holds up a review no longer than this
+SWITCH_INTERVAL_S = 0.0001  # an estimate in its thread holds up a step of a review this long
 
 log = logging.getLogger(__name__)
 

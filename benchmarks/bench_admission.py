@@ -1,0 +1,120 @@
+"""How long the webhook takes to answer, beside the same server with nothing to judge.
+
+The server is a process of its own, behind TLS, with three kinds of GPU in its cluster; reviews of
+pods come at a steady rate over connections that stay open, as the API server keeps them. Prints
+median, 99th percentile and the worst in milliseconds, over time since each review was due.
+"""
+
+import asyncio
+import json
+import multiprocessing
+import ssl
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from multiprocessing.connection import Connection
+from typing import Any
+
+import aiohttp
+import numpy as np
+
+import reviewing
+from energaizer_operator import certificates, kinds
+from energaizer_operator.webhook import mutate, review, validate
+from energaizer_operator.webhook.app import Route, Server
+from energaizer_operator.webhook.process import SWITCH_INTERVAL_S
+
+PER_SECOND, SECONDS = 200, 10
+CONNECTIONS = 200
+
+
+def serve(told: Connection) -> None:
+    """Serve until the process is ended."""
+    asyncio.run(_serve(told))
+
+
+async def _serve(told: Connection) -> None:
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    material = certificates.make(("localhost",), datetime.now(UTC))
+    async with reviewing.judging((kinds.JOBS, reviewing.job())) as (judge, _):
+        judge.estimator.deadline_s = 0.25
+        judge.estimator.warm()
+
+        async def nothing(_: review.Request) -> review.Answer:
+            return review.allow()
+
+        async def mutating(request: review.Request) -> review.Answer:
+            return await mutate.mutate_pod(judge, request)
+
+        async def validating(request: review.Request) -> review.Answer:
+            return await validate.validate_pod(judge, request)
+
+        handlers: dict[str, Callable[[review.Request], Awaitable[review.Answer]]] = {
+            "nothing": nothing,
+            "mutate": mutating,
+            "validate": validating,
+        }
+        routes = [Route(name, each, validate.refuse, 1.5) for name, each in handlers.items()]
+        server = Server(routes, material.leaf)
+        port = await server.start("127.0.0.1", 0)
+        told.send((port, material.trusted))
+        await asyncio.Event().wait()
+
+
+def pods(number: int, *, fresh: bool) -> bytes:
+    """Return the review of a pod; a fresh one asks what nobody asked before."""
+    pod: dict[str, Any] = reviewing.pod()
+    if fresh:
+        pod["metadata"]["annotations"]["energaizer.io/input-tokens"] = str(1000 + number)
+    return reviewing.body(reviewing.review(pod))
+
+
+async def measure(session: aiohttp.ClientSession, url: str, bodies: list[bytes]) -> np.ndarray:
+    """Return the time from when each review was due to its answer, ms."""
+    started = time.perf_counter() + 0.1
+    bounds = 0
+
+    async def one(number: int, body: bytes) -> float:
+        nonlocal bounds
+        due = started + number / PER_SECOND
+        await asyncio.sleep(max(0.0, due - time.perf_counter()))
+        async with session.post(url, data=body) as response:
+            answer = json.loads(await response.read())
+        if not answer["response"]["allowed"]:
+            raise RuntimeError(f"refused: {answer}")
+        return (time.perf_counter() - due) * 1e3
+
+    return np.array(await asyncio.gather(*(one(n, body) for n, body in enumerate(bodies))))
+
+
+async def main() -> None:
+    """Print the table."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=serve, args=(theirs,), daemon=True)
+    process.start()
+    port, trusted = ours.recv()
+    count = PER_SECOND * SECONDS
+    known, fresh = [pods(0, fresh=False)] * count, [pods(n, fresh=True) for n in range(2 * count)]
+    cases = (
+        ("reference: nothing to judge", "nothing", known),
+        ("validate, answers known", "validate", known),
+        ("mutate, answers known", "mutate", known),
+        ("validate, every estimate new", "validate", fresh[:count]),
+        ("mutate, every estimate new", "mutate", fresh[count:]),
+    )
+    tls = ssl.create_default_context(cadata=trusted.decode())
+    connector = aiohttp.TCPConnector(ssl=tls, limit=CONNECTIONS)
+    print(f"{PER_SECOND} reviews a second for {SECONDS} s  {'p50':>9} {'p99':>9} {'worst':>9}  ms")  # noqa: T201
+    async with aiohttp.ClientSession(connector=connector) as session:
+        await measure(session, f"https://localhost:{port}/mutate", known[:50])
+        for name, path, bodies in cases:
+            took = await measure(session, f"https://localhost:{port}/{path}", bodies)
+            p50, p99 = np.percentile(took, [50, 99])
+            print(f"{name:<36} {p50:9.2f} {p99:9.2f} {took.max():9.2f}")  # noqa: T201
+    process.terminate()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,157 @@
+"""A job: how often the batches of a workload run, and what its phases add up to.
+
+The job is its requests or optimiser steps, what a rate brings in a given time, or steady running
+for that time. Boards that are held longer than they work draw idle power, in a phase of its own.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from energaizer import power, uncertainty
+from energaizer.errors import TooSlowError
+from energaizer.kernels import FloatArray
+from energaizer.machine import Machine
+from energaizer.power import COMPONENTS
+from energaizer.simulation import Loaded, Settled
+from energaizer.workload import Workload
+
+_IDLE = COMPONENTS.index("idle")
+
+
+@dataclass
+class Total:
+    """Sums of one phase over all boards of the deployment."""
+
+    name: str
+    count: float = 0.0
+    duration_s: float = 0.0
+    clock_s: float = 0.0
+    throttled: bool = False
+    over: bool = False
+    energy_j: FloatArray = field(default_factory=lambda: np.zeros(len(COMPONENTS)))
+    shares: FloatArray = field(default_factory=lambda: np.zeros(uncertainty.SHAPE))
+
+
+def batches(workload: Workload) -> tuple[tuple[int, float], ...]:
+    """Return (sequences per replica, how often) of the job's batches.
+
+    Replicas share the requests; the last batch of a counted job holds what is left, while those
+    that arrive at a rate are served in full batches.
+    """
+    if workload.training is not None:
+        return ((workload.batch, 1.0),)
+    together = workload.batch * workload.parallelism.data
+    if workload.requests_per_second is not None and workload.duration_s is not None:
+        return ((workload.batch, workload.requests_per_second * workload.duration_s / together),)
+    if workload.requests is None:
+        return ((workload.batch, 1.0),)
+    full, rest = divmod(workload.requests, together)
+    found = [(workload.batch, float(full))] if full else []
+    if rest:
+        found.append((math.ceil(rest / workload.parallelism.data), 1.0))
+    return tuple(found)
+
+
+def add(totals: dict[str, Total], loaded: Loaded, settled: Settled, times: float) -> None:
+    """Add the steps of one batch, run so many times on each board, to the phases."""
+    program, work = loaded.program, loaded.work
+    repeated = program.repetitions * times
+    duration = settled.duration_s * repeated
+    for index, name in enumerate(program.phases):
+        total = totals.get(name)
+        if total is None:
+            total = totals[name] = Total(name)
+        total.count += repeated[index]
+        total.duration_s += duration[index]
+        total.clock_s += duration[index] * settled.clock_hz[index]
+        total.energy_j += settled.energy_j[index] * repeated[index]
+        total.throttled |= bool(settled.throttled[index])
+        total.over |= bool(settled.over[index])
+    seconds = program.counts * settled.kernel_s * (repeated * program.runs)[:, None]
+    clocked = work.cycles / settled.clock_hz[0]
+    fixed = work.fixed_cycles / settled.clock_hz[0] + work.fixed_s
+    regime = np.where(clocked > work.unclocked_s, uncertainty.COMPUTE, uncertainty.MEMORY)
+    regime = np.where(fixed > np.maximum(clocked, work.unclocked_s), uncertainty.LAUNCH, regime)
+    for name in dict.fromkeys(program.phases):
+        steps = np.array([phase == name for phase in program.phases])
+        here = regime
+        if settled.host_bound[steps].any():
+            here = np.full_like(regime, uncertainty.LAUNCH)
+        elif settled.throttled[steps].any():
+            here = np.full_like(regime, uncertainty.CAPPED)
+        total = totals[name]
+        weight = seconds[steps].sum(axis=0)
+        total.shares += uncertainty.shares_of(work.family, here, weight) * duration[steps].sum()
+
+
+def steady(workload: Workload) -> bool:
+    """Return whether the job is steady running for a time, however much gets done in it."""
+    counted = workload.requests is not None or workload.requests_per_second is not None
+    return workload.duration_s is not None and not counted
+
+
+def idle_gap(workload: Workload, busy_s: float, gpu: str) -> float:
+    """Return how long the boards are held without work, s.
+
+    Raises:
+        TooSlowError: Requests arrive faster than they are served.
+    """
+    if workload.duration_s is None or steady(workload):
+        return 0.0
+    gap = workload.duration_s - busy_s
+    if gap < 0 and workload.requests_per_second is not None:
+        most = workload.requests_per_second * workload.duration_s / busy_s
+        raise TooSlowError(
+            f"{workload.requests_per_second:g} requests/s arrive but {gpu} x "
+            f"{workload.parallelism.gpus} serves {most:.3g} at batch {workload.batch}; add "
+            "replicas, raise the batch or choose a faster GPU"
+        )
+    return max(gap, 0.0)
+
+
+def fill_duration(
+    totals: dict[str, Total], workload: Workload, board: Machine, clock_hz: float
+) -> float:
+    """Stretch the job to the duration it is to run for, and return how often its batches run.
+
+    Raises:
+        TooSlowError: Requests arrive faster than they are served.
+    """
+    if workload.duration_s is None:
+        return 1.0
+    busy = sum(total.duration_s for total in totals.values())
+    if steady(workload):
+        times = workload.duration_s / busy
+        for total in totals.values():
+            total.count *= times
+            total.duration_s *= times
+            total.clock_s *= times
+            total.energy_j *= times
+            total.shares *= times
+        return times
+    gap = idle_gap(workload, busy, board.gpu.name)
+    if gap > 0:
+        idle = totals["idle"] = Total("idle", 1.0, gap, gap * clock_hz)
+        idle.energy_j[_IDLE] = power.idle_power(board, np.array([clock_hz]))[0] * gap
+    return 1.0
+
+
+def completed(workload: Workload, times: float) -> float:
+    """Return requests served, or optimiser steps done, by a job whose batches run `times` times."""
+    if workload.training is not None:
+        return workload.training.steps * times
+    if workload.requests_per_second is not None and workload.duration_s is not None:
+        return workload.requests_per_second * workload.duration_s
+    if workload.requests is not None:
+        return float(workload.requests)
+    return workload.batch * workload.parallelism.data * times
+
+
+def output_tokens(workload: Workload, times: float) -> float:
+    """Return tokens of the job, its batches run `times` times: written, or trained on; 0: none."""
+    done = completed(workload, times)
+    if workload.training is not None:
+        return done * workload.training.global_batch * workload.input_tokens
+    return done * workload.output_tokens

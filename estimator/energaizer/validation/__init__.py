@@ -1,0 +1,1 @@
+"""The shipped model against measured tables: errors, baselines, rows. Nothing is fitted."""

@@ -1,0 +1,238 @@
+"""Forward passes on one GPU: rows of model, size, precision, batch, sequence and set clock."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from pydantic import ValidationError
+
+from energaizer import catalog, machine, power, serving
+from energaizer.calibration.dataset import (
+    SHORTEST_RUN_S,
+    startup_energy,
+    startup_time,
+)
+from energaizer.errors import EnergaizerError, InputError, NoEstimateError, one_line
+from energaizer.gpu import Gpu
+from energaizer.kernels import Program
+from energaizer.lowering import transformer, vision
+from energaizer.precision import Precision
+from energaizer.validation import names, prediction, vision_models
+from energaizer.validation.reading import Table
+from energaizer.validation.scores import (
+    Column,
+    FloatArray,
+    Labels,
+    Progress,
+    Scores,
+    TextArray,
+    both,
+    first_reason,
+    nowhere,
+    texts,
+)
+from energaizer.workload import Workload
+
+_MHZ = 1e6
+_MS = 1e-3
+_IDLE_BEFORE = 1.25  # power before a run starts, over idle at its clock (method, 5.2)
+_EAGER = {"", "eager", "eager_inferred", "model_default"}
+_FUSED = {"fused", "flash", "flash_attention_2", "sdpa"}
+_PRECISIONS = {"bfloat16": "bf16", "float16": "fp16", "half": "fp16", "float32": "fp32"}
+_DECODE = "decode"
+_MODES = {"", "prefill", "forward", _DECODE}
+
+
+class Run(NamedTuple):
+    """What a row says was run; the clock, alone, is no part of the program."""
+
+    model: str
+    size: str
+    precision: str
+    batch: int
+    tokens: int
+    mode: str
+    attention: str
+
+
+def score(table: Table, labels: Labels, progress: Progress) -> Scores:
+    """Return the shipped model's predictions beside the table's measurements."""
+    n = len(table)
+    table.expect("size", instead="model alone names the catalogue entry")
+    table.expect("precision", instead="bf16 assumed")
+    table.expect("seq", instead="no tokens: vision models only")
+    table.expect("sm_mhz_set", instead="boost clock assumed")
+    runs, clock_hz = _runs(table), table.floats("sm_mhz_set") * _MHZ
+    answers, before_w = prediction.Answers(n), nowhere(n)
+    for name, rows in _by_board(table, answers.failed).items():
+        gpu = names.board(name).gpu
+        coefficients = catalog.coefficients(gpu)
+        answers.boards[name] = (gpu, coefficients)
+        answers.limit_w[rows] = table.floats("power_limit_w", gpu.power_limit_w)[rows]
+        before_w[rows] = _IDLE_BEFORE * _idle_w(table, gpu, rows)
+        clock_hz[rows] = np.where(np.isnan(clock_hz[rows]), gpu.max_clock_hz, clock_hz[rows])
+        programs = {}
+        for done, row in enumerate(rows):
+            progress(table.dataset, done, len(rows))
+            try:
+                programs[row] = _program(gpu, runs[row], float(clock_hz[row]))
+            except (EnergaizerError, ValidationError) as error:
+                answers.failed[row] = one_line(error)
+        if programs:
+            usable = np.array(list(programs), dtype=np.intp)
+            cases = prediction.Cases(
+                gpu, coefficients, clock_hz[usable], answers.limit_w[usable],
+                _inputs([runs[row] for row in usable], clock_hz[usable]),
+            )  # fmt: skip
+            said = prediction.programs(cases, list(programs.values()), names.eager_host(gpu))
+            answers.put(usable, said)
+    return Scores(
+        dataset=table.dataset, kind=table.kind.name,
+        columns=_columns(table, answers, _measured(table, labels, before_w)),
+        groups=_groups(table, answers, clock_hz),
+        slices=(
+            ("gpu",), ("gpu", "model"), ("gpu", "precision"), ("gpu", "regime"), ("clock_mhz",),
+            ("provenance",),
+        ),
+        means="model", failed=answers.failed, provenance=answers.provenance,
+        limit_w=answers.limit_w, roofline_s=answers.roofline_s, constants_by="gpu_clock",
+        per_time={"energy": np.ones(n)}, boards=answers.boards, notes=table.notes,
+    )  # fmt: skip
+
+
+def _columns(
+    table: Table, answers: prediction.Answers, measured: dict[str, FloatArray]
+) -> list[Column]:
+    short = table.floats("run_s", np.inf) < SHORTEST_RUN_S
+    excluded = first_reason(len(table), {f"run shorter than {SHORTEST_RUN_S:g} s": short})
+    predicted = {"time": answers.duration_s, "power": answers.power_w, "energy": answers.energy_j}
+    return [
+        answers.column(name, measured[name], predicted[name], excluded) for name in predicted
+    ]  # fmt: skip
+
+
+def _groups(
+    table: Table, answers: prediction.Answers, clock_hz: FloatArray
+) -> dict[str, TextArray]:
+    known = (
+        "gpu", "model", "size", "precision", "batch", "seq", "mode", "attention", "sm_mhz_set",
+        "host_noise_flag", "power_capped",
+    )  # fmt: skip
+    found = {name: texts(table.texts(name)) for name in known if table.has(name)}
+    found["clock_mhz"] = texts([f"{hz / _MHZ:.0f}" for hz in clock_hz])
+    found["gpu_clock"] = both(found["gpu"], found["clock_mhz"])
+    return found | {"regime": answers.regime, "provenance": answers.provenance}
+
+
+def _inputs(runs: Sequence[Run], clock_hz: FloatArray) -> dict[str, FloatArray]:
+    """Return the inputs that a fitted range may name."""
+    tokens = np.array([float(max(1, run.tokens)) for run in runs])
+    batch = np.array([float(run.batch) for run in runs])
+    return {
+        "clock_hz": clock_hz, "batch": batch, "input_tokens": tokens, "context_tokens": tokens,
+    }  # fmt: skip
+
+
+def _runs(table: Table) -> list[Run]:
+    columns = zip(
+        table.texts("model"), table.texts("size"), table.texts("precision", "bf16"),
+        table.floats("batch", 0.0).tolist(), table.floats("seq", 0.0).tolist(),
+        table.texts("mode"), table.texts("attention"), strict=True,
+    )  # fmt: skip
+    return [
+        Run(names.text(model), names.text(size), precision.strip().casefold(), int(count),
+            int(seq), mode.strip().casefold(), attention.strip().casefold())
+        for model, size, precision, count, seq, mode, attention in columns
+    ]  # fmt: skip
+
+
+def _by_board(table: Table, failed: TextArray) -> dict[str, list[int]]:
+    """Return the rows of each board; rows of an unknown one fail."""
+    found: dict[str, list[int]] = {}
+    unknown: dict[str, str] = {}
+    for row, name in enumerate(table.texts("gpu")):
+        if name not in found and name not in unknown:
+            try:
+                names.board(name)
+                found[name] = []
+            except EnergaizerError as error:
+                unknown[name] = one_line(error)
+        if name in unknown:
+            failed[row] = unknown[name]
+        else:
+            found[name].append(row)
+    return found
+
+
+def _program(gpu: Gpu, run: Run, clock_hz: float) -> Program:
+    """Return the kernels of a row's forward pass.
+
+    Raises:
+        EnergaizerError: There is no method for it, no such model, or the board cannot run it so.
+    """
+    if not gpu.min_clock_hz <= clock_hz <= gpu.max_clock_hz:
+        raise InputError(
+            f"{gpu.name} runs at {gpu.min_clock_hz / _MHZ:.0f} to "
+            f"{gpu.max_clock_hz / _MHZ:.0f} MHz, not at {clock_hz / _MHZ:.0f}"
+        )
+    program = _lowered(run)
+    used = program.column("rate")[program.column("flops") > 0]
+    missing = prediction.missing_rates(gpu, used)
+    if missing:
+        raise NoEstimateError(f"{', '.join(missing)} on {gpu.name}: no rate")
+    return program
+
+
+@lru_cache(maxsize=4096)
+def _lowered(run: Run) -> Program:
+    if run.mode not in _MODES:
+        raise NoEstimateError(f"mode {run.mode}: known are prefill, forward and decode")
+    if run.attention not in _EAGER | _FUSED:
+        raise NoEstimateError(f"attention {run.attention}: no method; known are eager and fused")
+    if run.batch < 1:
+        raise InputError(f"batch is {run.batch}; a run needs at least one sequence or image")
+    try:
+        precision = Precision(_PRECISIONS.get(run.precision, run.precision))
+    except ValueError:
+        raise InputError(f"precision {run.precision}: unknown format") from None
+    described = vision_models.find(run.model, run.size)
+    if isinstance(described, vision.ConvNet):
+        return vision.resnet(described, run.batch, precision)
+    if isinstance(described, vision.VisionTransformer):
+        return vision.vision_transformer(described, run.batch, precision)
+    # The tables time the bare model, whose output is hidden states.
+    bare = names.model(run.model, run.size).model_copy(update={"language_head": False})
+    if run.tokens < 1:
+        raise InputError(f"{run.model}: seq is {run.tokens}; a language model needs tokens")
+    workload = Workload(
+        model=bare, batch=run.batch, input_tokens=run.tokens, precision=precision,
+        attention="fused" if run.attention in _FUSED else "eager",
+    )  # fmt: skip
+    if run.mode == _DECODE:  # one step that sees `seq` tokens
+        return serving.decode_step(workload, serving.Mix(run.batch, run.tokens, 0.0, 0.0))
+    return transformer.lower(workload)
+
+
+def _idle_w(table: Table, gpu: Gpu, rows: Sequence[int]) -> FloatArray:
+    """Return idle power at the clock that was reached, for the correction of labels only."""
+    set_mhz = table.floats("sm_mhz_set", gpu.max_clock_hz / _MHZ)
+    reached = table.floats("sm_mhz")
+    clock_hz = _MHZ * np.where(np.isnan(reached), set_mhz, reached)[rows]
+    return power.idle_power(machine.of(gpu, catalog.coefficients(gpu)), clock_hz)
+
+
+def _measured(table: Table, labels: Labels, before_w: FloatArray) -> dict[str, FloatArray]:
+    """Return labels in SI, raw or without the start-up bias of the recording (5.2)."""
+    time_s, energy_j = table.floats("time_ms") * _MS, table.floats("energy_j")
+    power_w = table.floats("power_w")
+    if labels == "raw":
+        return {"time": time_s, "power": power_w, "energy": energy_j}
+    iterations = table.floats("iters")
+    if np.isnan(iterations).any():
+        table.notes.append("rows without iters cannot be corrected and are left out")
+    known = names.Names.shipped().startup_s
+    startup_s = np.array([known.get(name, known["default"]) for name in table.texts("gpu")])
+    corrected_s = startup_time(time_s, startup_s, iterations)
+    corrected_j = startup_energy(energy_j, before_w, startup_s, iterations)
+    return {"time": corrected_s, "power": corrected_j / corrected_s, "energy": corrected_j}

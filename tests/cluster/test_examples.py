@@ -1,0 +1,90 @@
+"""Every manifest of examples/ is applied, and does what its comments say."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from localcluster import Cluster, instances, processes
+from localcluster.operator import ROOT, OperatorProcess
+
+EXAMPLES = ROOT / "examples"
+DEMO = "demo-test"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _processes(controller_process: OperatorProcess, webhook_process: OperatorProcess) -> None:
+    """Both run."""
+
+
+@pytest.fixture(scope="module")
+def teams(installed: Cluster) -> Iterator[Cluster]:
+    installed.kubectl("apply", "-f", str(EXAMPLES / "namespaces.yaml"))
+    yield installed
+    installed.kubectl("delete", "-f", str(EXAMPLES / "namespaces.yaml"), "--wait=false")
+
+
+@pytest.fixture
+def apply(teams: Cluster) -> Any:
+    return lambda name: teams.kubectl("apply", "-f", str(EXAMPLES / name), check=False)
+
+
+def ready(cluster: Cluster, name: str, namespace: str) -> None:
+    cluster.kubectl(
+        *("wait", "--for=create", f"aiworkload/{name}", "-n", namespace, "--timeout=20s")
+    )
+    cluster.kubectl(
+        *("wait", "--for=condition=Ready", f"aiworkload/{name}", "-n", namespace, "--timeout=20s")
+    )
+
+
+@pytest.mark.parametrize(
+    ("example", "workload", "namespace"),
+    [
+        ("serving.yaml", "llama-8b-chat", "team-a"),
+        ("annotated-job.yaml", "job-summarise", "team-a"),
+        ("model-config.yaml", "house-model", "team-a"),
+    ],
+)
+def test_example_is_estimated(
+    apply: Any, teams: Cluster, example: str, workload: str, namespace: str
+) -> None:
+    assert apply(example).returncode == 0
+    ready(teams, workload, namespace)
+
+
+def test_policy_refuses_the_job_that_its_comment_names(apply: Any, teams: Cluster) -> None:
+    assert apply("energy-policy.yaml").returncode == 0
+    teams.kubectl(*("wait", "--for=condition=Ready", "energypolicy/team-b-limit", "--timeout=20s"))
+    done = apply("job-over-limit.yaml")
+    teams.kubectl("delete", "-f", str(EXAMPLES / "energy-policy.yaml"))
+    assert done.returncode == 1
+    assert "energy policy team-b-limit: needs" in done.stderr
+    assert "Fits: " in done.stderr
+
+
+def test_no_example_is_forgotten() -> None:
+    text = Path(__file__).read_text()
+    assert [path.name for path in EXAMPLES.glob("*.yaml") if path.name not in text] == []
+
+
+def test_demo_holds_and_leaves_nothing_behind() -> None:
+    run = [sys.executable, "-m", "localcluster.demo", "--name", DEMO]
+    try:
+        done = subprocess.run(run, capture_output=True, text=True, timeout=240, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "Everything held" in done.stdout
+        record = instances.find(DEMO)
+        assert record is not None
+        assert instances.condition(record) == "running"
+    finally:
+        down = [sys.executable, "-m", "localcluster", "down", "--name", DEMO]
+        subprocess.run(down, check=True, capture_output=True)
+    assert instances.find(DEMO) is None
+    assert not record.folder.exists()
+    assert processes.running(record.folder) == ()

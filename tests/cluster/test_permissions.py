@@ -1,0 +1,143 @@
+"""The roles of our accounts hold against what their processes really call: no less, no more."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+import yaml
+
+from localcluster import Cluster
+from localcluster.operator import NAMESPACE, ROOT, OperatorProcess
+
+BASE = ROOT / "charts/kustomize/base"
+ACCOUNTS = ("energaizer-controller", "energaizer-webhook")
+Call = tuple[str, str, str]
+"""Verb, group, resource with subresource."""
+
+SELDOM = {
+    ("energaizer-webhook", "get", "apps", "statefulsets"),  # owners of pods: same code as Jobs
+    ("energaizer-webhook", "get", "apps", "deployments"),
+    ("energaizer-webhook", "get", "batch", "cronjobs"),
+    ("energaizer-controller", "get", "apps", "statefulsets"),
+    ("energaizer-controller", "get", "apps", "replicasets"),
+}
+"""Granted for what no scenario here does, each with its reason."""
+
+
+def granted(account: str) -> set[Call]:
+    """Return the calls that the roles of an account allow."""
+    calls: set[Call] = set()
+    for document in yaml.safe_load_all((BASE / f"{account[11:]}-account.yaml").read_text()):
+        if document["kind"] in ("ClusterRole", "Role") and document["metadata"]["name"] == account:
+            for rule in document["rules"]:
+                calls |= {
+                    (verb, group, resource)
+                    for verb in rule["verbs"]
+                    for group in rule["apiGroups"]
+                    for resource in rule["resources"]
+                }
+    return calls
+
+
+def audited(cluster: Cluster) -> list[tuple[str, Call, bool]]:
+    """Return each call of our accounts and whether our rights forbade it.
+
+    A write into a namespace that is going away is 403 too, but allowed.
+    """
+    found = []
+    for line in cluster.audit_log.read_text().splitlines():
+        entry = json.loads(line)
+        user = entry["user"]["username"].removeprefix(f"system:serviceaccount:{NAMESPACE}:")
+        reference = entry.get("objectRef") or {}
+        resource = reference.get("resource")
+        if user in ACCOUNTS and resource:
+            sub = reference.get("subresource")
+            call = (
+                entry["verb"],
+                reference.get("apiGroup", ""),
+                f"{resource}/{sub}" if sub else resource,
+            )
+            decision = (entry.get("annotations") or {}).get("authorization.k8s.io/decision")
+            found.append((user, call, decision == "forbid"))
+    return found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _processes(controller_process: OperatorProcess, webhook_process: OperatorProcess) -> None:
+    """Both run."""
+
+
+@pytest.fixture
+def scenario(namespace: Any) -> Cluster:
+    """One workload of each kind, and everything that is read on its behalf."""
+    pod = {
+        "restartPolicy": "Never",
+        "containers": [
+            {
+                "name": "main",
+                "image": "example.com/main:1",
+                "resources": {"limits": {"nvidia.com/gpu": 1}},
+            }
+        ],
+    }
+    app = {"matchLabels": {"app": "a"}}
+    long_lived = {"metadata": {"labels": {"app": "a"}}, "spec": {**pod, "restartPolicy": "Always"}}
+    namespace.apply(
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "bare"}, "spec": pod},
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": "serve"},
+            "spec": {"selector": app, "template": long_lived},
+        },
+        {
+            "apiVersion": "apps/v1",
+            "kind": "StatefulSet",
+            "metadata": {"name": "stateful"},
+            "spec": {"selector": app, "serviceName": "s", "template": long_lived},
+        },
+        {
+            "apiVersion": "batch/v1",
+            "kind": "CronJob",
+            "metadata": {"name": "nightly"},
+            "spec": {
+                "schedule": "0 0 1 1 *",
+                "jobTemplate": {"spec": {"template": {"spec": pod}}},
+            },
+        },
+        {
+            "apiVersion": "energaizer.io/v1alpha1",
+            "kind": "EnergyPolicy",
+            "metadata": {"name": namespace.name},
+            "spec": {},
+        },
+    )
+    namespace.cluster.kubectl(
+        "create", "job", "now", "--from=cronjob/nightly", "-n", namespace.name
+    )
+    for name in ("pod-bare", "deployment-serve", "statefulset-stateful", "job-now"):
+        namespace.wait("aiworkload", name, lambda body: "status" in body)
+    namespace.cluster.kubectl("delete", "energypolicy", namespace.name)
+    found: Cluster = namespace.cluster
+    return found
+
+
+def test_roles_grant_what_is_called_and_nothing_else(scenario: Cluster) -> None:
+    calls = audited(scenario)
+    refused = {(user, *call) for user, call, forbidden in calls if forbidden}
+    configmaps = {("energaizer-controller", "get", "", "configmaps")}  # bound by namespace
+    assert refused - configmaps == set(), "called, but not granted"
+    deadline = time.monotonic() + 10
+    while unused(scenario) and time.monotonic() < deadline:
+        time.sleep(0.5)  # a lease is renewed every two seconds
+    assert unused(scenario) == set(), "granted, but never called"
+
+
+def unused(cluster: Cluster) -> set[tuple[str, ...]]:
+    """Return what is granted to an account that has not called it yet."""
+    made = {(user, *call) for user, call, _ in audited(cluster)}
+    allowed = {(account, *call) for account in ACCOUNTS for call in granted(account)}
+    return allowed - made - SELDOM

@@ -1,0 +1,31 @@
+"""Options and fixtures of all tests: frozen answers, and how long to fuzz."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--golden", action="store_true", help="write frozen answers anew")
+    parser.addoption("--reviews", type=int, default=4000, help="mutated reviews to try")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, Any], None]:
+    """Compare a document with the one that is frozen under a name."""
+
+    def compare(name: str, document: Any) -> None:
+        path = GOLDEN / f"{name}.json"
+        text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+        if request.config.getoption("--golden"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        assert path.exists(), f"{path} is missing; run: make golden"
+        assert text == path.read_text(encoding="utf-8"), f"{path} differs; if meant: make golden"
+
+    return compare

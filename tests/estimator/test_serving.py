@@ -1,0 +1,77 @@
+import math
+
+import numpy as np
+import pytest
+
+from energaizer import catalog, serving
+from energaizer.errors import InputError
+from energaizer.serving import Mix, Step
+from energaizer.workload import Workload
+
+LLAMA = Workload(model=catalog.model("llama-3.1-8b"), input_tokens=1, output_tokens=1)
+
+
+class TestPosition:
+    def test_equal_and_exponential_lengths(self):
+        assert serving.steady_position(400.0, 400.0**2) == 200.0
+        assert serving.steady_position(400.0, 2 * 400.0**2) == 400.0
+
+    def test_a_closed_run_by_hand(self):
+        # Two slots, lengths 2, 4, 4, 6: the window ends when one request (4 - 2 - 1) has, at 2.
+        # Both slots have then been at positions 0 to 2: mean 1; one prompt was started in 2 steps.
+        found = serving.closed_run(np.array([2.0, 4.0, 4.0, 6.0]), 2)
+        assert found.position == pytest.approx(1.0)
+        assert found.prompts_per_step == pytest.approx(0.5)
+
+    def test_a_long_run_comes_near_the_steady_state(self):
+        lengths = np.full(4000, 100.0) + 50.0 * np.sin(np.arange(4000.0))
+        found = serving.closed_run(lengths, 32)
+        steady = serving.steady_position(lengths.mean(), (lengths**2).mean())
+        assert found.position == pytest.approx(steady, rel=0.03)
+        assert found.prompts_per_step == pytest.approx(32 / lengths.mean(), rel=0.03)
+
+    def test_more_slots_than_requests_start_nothing(self):
+        assert serving.closed_run(np.array([10.0, 20.0]), 64).prompts_per_step == 0.0
+
+    def test_nothing_is_refused(self):
+        with pytest.raises(InputError, match="at least one"):
+            serving.closed_run(np.array([]), 4)
+        with pytest.raises(InputError, match="rising edges"):
+            serving.lengths_of(np.array([1.0]), 5.0, 5.0)
+
+    def test_a_histogram_keeps_its_mean(self):
+        counts = np.array([1.0, 2.0, 1.0])
+        lengths = serving.lengths_of(counts, 0.0, 300.0)
+        assert sorted(lengths) == [50.0, 150.0, 150.0, 250.0]
+
+
+class TestSteps:
+    MIX = Mix(batch=16.2, prompt_tokens=100.0, position=200.4, prompts_per_step=0.04)
+
+    def test_a_decode_step_runs_the_mean_batch_at_the_mean_context(self):
+        step = serving.decode_step(LLAMA, self.MIX)
+        assert step.phases == ("decode",)
+        assert step.sequences.tolist() == [16.0]
+        assert self.MIX.context == 300
+
+    def test_prompts_share_a_pass_over_the_weights(self):
+        step, together = serving.prompt_step(LLAMA, self.MIX)
+        assert together == 21  # 2048 tokens of 100 each
+        assert step.phases == ("prefill",)
+        assert step.sequences.tolist() == [21.0]
+
+    def test_four_boards_at_700_w(self):
+        # 4 GPUs at 700 W, 30 ms, B = 64 -> 1.3125 J a token
+        step = serving.mean_step(
+            Step(np.array([0.02]), np.array([14.0])),
+            Step(np.array([0.1]), np.array([70.0])),
+            np.array([0.1]),
+        )
+        assert step.duration_s[0] == pytest.approx(0.03)
+        assert 4 * step.energy_j[0] / 64 == pytest.approx(1.3125)
+
+    def test_the_median_gap_holds_a_prompt_only_if_most_do(self):
+        decode = Step(np.full(2, 0.01), np.zeros(2))
+        mean = Step(np.full(2, 0.03), np.zeros(2))
+        rate = np.array([0.9 * math.log(2.0), 1.1 * math.log(2.0)])
+        assert serving.median_gap(decode, mean, rate).tolist() == [0.01, 0.03]

@@ -1,0 +1,172 @@
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from energaizer_operator import estimation, translate
+from energaizer_operator.estimation import Answer, Estimator, Question, Setting
+from energaizer_operator.inputs import ResolvedInputs
+from energaizer_operator.names import Reason
+
+LLAMA = ResolvedInputs(
+    task="BatchInference",
+    model_name="meta-llama/Llama-3.1-8B",
+    precision="BF16",
+    batch_size=16,
+    input_tokens=512,
+    output_tokens=256,
+    requests=1000,
+    gpus_per_replica=1,
+)
+H100 = next(p for p in estimation.catalogue() if p.metadata.name == "h100-sxm5-80gb")
+QUESTION = Question(LLAMA, H100, estimation.digest_of(H100))
+
+
+@pytest.fixture
+def estimator() -> Iterator[Estimator]:
+    made = Estimator(capacity=8, deadline_s=0.05)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Setting, ...]]:
+    """Record what reaches the bridge, and answer with a bound at once."""
+    seen: list[tuple[Setting, ...]] = []
+
+    def answers(inputs: Any, profile: Any, settings: Any, _: Any, now: Any) -> Any:
+        seen.append(tuple(settings))
+        summary = translate.bound(inputs, profile, now)
+        return tuple(Answer(setting, summary) for setting in settings)
+
+    monkeypatch.setattr(translate, "answers", answers)
+    return seen
+
+
+def test_the_second_question_is_answered_from_memory(
+    estimator: Estimator, asked: list[tuple[Setting, ...]]
+) -> None:
+    first = estimator.answer(QUESTION)
+    assert estimator.answer(QUESTION) == first
+    assert asked == [(Setting(),)]
+
+
+def test_only_new_settings_are_computed(
+    estimator: Estimator, asked: list[tuple[Setting, ...]]
+) -> None:
+    estimator.answer(QUESTION)
+    wider = replace(QUESTION, settings=(Setting(1200), Setting(), Setting(1410)))
+    assert [answer.setting for answer in estimator.answer(wider)] == list(wider.settings)
+    assert asked[1] == (Setting(1200), Setting(1410))
+
+
+def test_inputs_profile_and_configuration_tell_questions_apart() -> None:
+    others = [
+        replace(QUESTION, inputs=replace(LLAMA, batch_size=17)),
+        replace(QUESTION, profile_digest="sha256:other"),
+        replace(QUESTION, config="{}"),
+        replace(QUESTION, config='{"a": "\ud800"}'),
+    ]
+    digests = {question.digest for question in (QUESTION, *others)}
+    assert len(digests) == 5
+    assert all(digest.startswith("sha256:") and len(digest) == 71 for digest in digests)
+    assert replace(QUESTION, settings=(Setting(1200),)).digest == QUESTION.digest
+
+
+def test_the_oldest_is_forgotten(estimator: Estimator, asked: list[tuple[Setting, ...]]) -> None:
+    for size in range(1, 10):
+        estimator.answer(replace(QUESTION, inputs=replace(LLAMA, batch_size=size)))
+    estimator.answer(replace(QUESTION, inputs=replace(LLAMA, batch_size=9)))
+    assert len(asked) == 9
+    estimator.answer(replace(QUESTION, inputs=replace(LLAMA, batch_size=1)))
+    assert len(asked) == 10
+
+
+async def test_questions_together_are_answered_in_order(estimator: Estimator) -> None:
+    estimator.deadline_s = 5.0
+    small = replace(QUESTION, inputs=replace(LLAMA, requests=1))
+    big, little = await estimator.answers([QUESTION, small])
+    assert big[0].summary.energy_joules > little[0].summary.energy_joules
+    assert big[0].reason is Reason.ESTIMATED
+    assert estimator.answer(QUESTION) == big
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[threading.Event, list[int]]]:
+    """Hold every estimate until the event is set; the list counts those begun."""
+    opened, begun = threading.Event(), [0]
+    real = translate.answers
+
+    def answers(*arguments: Any) -> Any:
+        begun[0] += 1
+        opened.wait(5)
+        return real(*arguments)
+
+    monkeypatch.setattr(translate, "answers", answers)
+    yield opened, begun
+    opened.set()
+
+
+async def test_a_late_estimate_is_bounded_now_and_there_the_next_time(
+    estimator: Estimator, gate: tuple[threading.Event, list[int]]
+) -> None:
+    opened, begun = gate
+    started = time.perf_counter()
+    late = (await estimator.answers([QUESTION]))[0][0]
+    assert time.perf_counter() - started < 1.0
+    assert late.reason is Reason.ESTIMATOR_TIMEOUT
+    assert late.summary.method == "TDPBound"
+    assert late.summary.energy_joules == 700 * 3600
+    opened.set()
+    estimator.deadline_s = 5.0
+    honest = (await estimator.answers([QUESTION]))[0][0]
+    assert honest.reason is Reason.ESTIMATED
+    assert begun == [1]
+
+
+async def test_many_who_ask_the_same_wait_for_one_estimate(
+    estimator: Estimator, gate: tuple[threading.Event, list[int]]
+) -> None:
+    opened, begun = gate
+    estimator.deadline_s = 5.0
+    waiting = [asyncio.create_task(estimator.answers([QUESTION])) for _ in range(50)]
+    await asyncio.sleep(0.02)
+    opened.set()
+    found = await asyncio.gather(*waiting)
+    assert begun == [1]
+    assert {answers[0][0].reason for answers in found} == {Reason.ESTIMATED}
+
+
+async def test_a_thread_that_is_far_behind_gets_no_more_work(
+    estimator: Estimator, gate: tuple[threading.Event, list[int]]
+) -> None:
+    estimator._pace_s = estimator.deadline_s / 2.5
+    questions = [replace(QUESTION, inputs=replace(LLAMA, batch_size=n)) for n in range(1, 10)]
+    answers = await estimator.answers(questions)
+    assert {found[0].reason for found in answers} == {Reason.ESTIMATOR_TIMEOUT}
+    assert len(estimator._pending) <= 3
+    gate[0].set()
+
+
+def test_what_is_computed_is_observed(estimator: Estimator) -> None:
+    seen: list[tuple[str, str, str]] = []
+    estimator.observe = lambda method, result, task, _: seen.append((method, result, task))
+    estimator.answer(QUESTION)
+    estimator.answer(QUESTION)
+    estimator.answer(replace(QUESTION, inputs=replace(LLAMA, model_name="nobody")))
+    assert [entry[1:] for entry in seen] == [
+        ("Estimated", "BatchInference"),
+        ("UnknownModel", "BatchInference"),
+    ]
+
+
+def test_a_bound_holds_for_every_setting(estimator: Estimator) -> None:
+    asked = replace(QUESTION, settings=(Setting(), Setting(1200)))
+    found = estimator.bounds(asked, Reason.NO_PROFILE, "who knows")
+    assert [answer.setting for answer in found] == list(asked.settings)
+    assert {answer.summary.method for answer in found} == {"TDPBound"}
+    assert {answer.message for answer in found} == {"who knows"}
