@@ -228,11 +228,8 @@ def _estimates(
         failures = []
     elif choice.compared:
         failures = failures[:1]
-    return case, sorted(found, key=_joules_for_the_same_work), failures
-
-
-def _joules_for_the_same_work(document: dict[str, Any]) -> float:
-    return float(document["energy"]["value"] / document["completed"])
+    found.sort(key=lambda one: float(one["energy"]["value"] / one["completed"]))  # same work
+    return case, found, failures
 
 
 def _estimate_table(item: "Item", case: "Case", found: list[dict[str, Any]]) -> list[str]:

@@ -25,7 +25,6 @@ MULTI_CLOCK_WEIGHT = 0.25
 """Ten clocks of one workload are not ten workloads."""
 _MODELS = {
     "bert": "bert-large", "gpt2": "gpt2", "opt": "opt-1.3b", "vit": "vit-large",
-    "resnet101": "resnet101",
 }  # fmt: skip
 
 
@@ -34,14 +33,16 @@ def program(model: str, precision: str, batch: int, tokens: int) -> Program:
     """Return the kernels of one forward pass, generated from the architecture.
 
     Args:
-        model: Family as the table names it; language models run without their head.
+        model: Family as the table names it, or a catalogue name; language models run without
+            their head.
         precision: `bf16` or `fp32`.
         batch: Sequences or images.
         tokens: Tokens of a sequence; 0 for images.
     """
     return lowering.lower(
         Workload(
-            model=catalog.model(_MODELS[model]).bare(), batch=batch, input_tokens=max(1, tokens),
+            model=catalog.model(_MODELS.get(model, model)).bare(),
+            batch=batch, input_tokens=max(1, tokens),
             precision=Precision(precision), attention="eager", host=HOST,
         )
     )  # fmt: skip
