@@ -14,12 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from energaizer import __version__
-from energaizer.errors import (
-    EnergaizerError,
-    NoEstimateError,
-    ProfileError,
-    one_line,
-)
+from energaizer.errors import EnergaizerError, NoEstimateError, ProfileError, one_line
 from energaizer.validation.command import validate
 
 if TYPE_CHECKING:
@@ -36,6 +31,9 @@ _DONE, _ENVIRONMENT, _USAGE, _NO_ESTIMATE = 0, 1, 2, 3
 # As in `precision`, which a command loads only when it runs; a test compares the two.
 _PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "fp8", "int8", "int4", "nvfp4", "mxfp4")
 _FORMATS: Final = ("table", "json", "csv", "markdown")
+# Read when numpy and pydantic are loaded; what a person sets counts. Threads for our small products
+# cost 20 ms to start; a search for plugins reads the metadata of every installed package.
+_LIGHT: Final = {"OPENBLAS_NUM_THREADS": "1", "PYDANTIC_DISABLE_PLUGINS": "__all__"}
 _SUFFIXES: Final = {".json": "json", ".csv": "csv", ".md": "markdown"}
 
 
@@ -44,6 +42,7 @@ class _Root(click.Group):
 
     def main(self, *args: Any, **options: Any) -> Any:
         options["standalone_mode"] = False
+        os.environ.update(_LIGHT | os.environ)
         try:
             code = super().main(*args, **options)
             sys.stdout.flush()

@@ -13,7 +13,7 @@ class Model(BaseModel):
     Vision, speech and encoder-decoder models are its siblings in `families`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     name: str
     aliases: tuple[str, ...] = ()

@@ -17,7 +17,9 @@ from energaizer.workload import Workload
 
 _FULL = float("inf")
 _EXACT_STEPS = 4
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(3)
+# Three Gauss-Legendre points of [-1, 1], as numpy.polynomial gives them: importing it takes 3 ms.
+_NODES = np.array([-0.7745966692414834, 0.0, 0.7745966692414834])
+_WEIGHTS = np.array([0.5555555555555557, 0.8888888888888888, 0.5555555555555557])
 _WIDE = {Precision.FP32: 4.0, Precision.TF32: 4.0}
 _ATTENTION_RATE = {Precision.FP32: "fp32", Precision.TF32: "tf32", Precision.FP16: "fp16"}
 _STYLES = {

@@ -16,7 +16,7 @@ from energaizer.precision import Precision
 class Training(BaseModel):
     """How a model is trained: mixed-precision Adam on sequences of `input_tokens` tokens."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
 
     global_batch: int = Field(ge=1, le=1048576, description="sequences of a step, all replicas")
     micro_batch: int = Field(default=1, ge=1, le=65536, description="sequences that run together")
@@ -37,7 +37,7 @@ class Workload(BaseModel):
     that are held longer than the work takes are idle for the rest.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
 
     model: SerializeAsAny[Model | Network]
     batch: int = Field(
