@@ -64,11 +64,11 @@ def validate(path: Path, **options: Any) -> int:
         document = report.document(outcome, lines)
         text = tables.as_text(document) if chosen == "table" else tables.as_markdown(document)
     if options["rows"] is not None:
-        _write(options["rows"], report.rows_frame(outcome).to_csv(index=False), "--rows")
+        write(options["rows"], report.rows_frame(outcome).to_csv(index=False), "--rows")
     if out is None:
         click.echo(text, nl=False)
     else:
-        _write(out, text, "--out")
+        write(out, text, "--out")
     estimated = any((table.failed == "").any() for table in outcome.tables)
     asked = any(len(table.failed) for table in outcome.tables)
     return _NO_ESTIMATE if asked and not estimated else 0
@@ -87,7 +87,7 @@ class _Progress:
             click.echo(f"{dataset}: {done} of {total} rows", err=True)
 
 
-def _write(path: Path, text: str, option: str) -> None:
+def write(path: Path, text: str, option: str) -> None:
     """Write a file whole or not at all; a device or pipe is written as it is."""
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
