@@ -14,12 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from energaizer import __version__
-from energaizer.errors import (
-    EnergaizerError,
-    NoEstimateError,
-    ProfileError,
-    one_line,
-)
+from energaizer.collection.command import collect
+from energaizer.errors import EnergaizerError, NoEstimateError, ProfileError, one_line
+from energaizer.tuning.command import calibrate
 from energaizer.validation.command import validate
 
 if TYPE_CHECKING:
@@ -170,7 +167,8 @@ def main(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-main.add_command(validate)
+for _command in (validate, calibrate, collect):
+    main.add_command(_command)
 
 
 @main.command()
