@@ -21,9 +21,10 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from energaizer import huggingface
+from energaizer import families, huggingface
 from energaizer.coefficients import Coefficients
 from energaizer.errors import InputError, ProfileError, UnknownNameError, one_line, shorten
+from energaizer.families import Network
 from energaizer.gpu import Gpu
 from energaizer.host import Host
 from energaizer.model import Model
@@ -61,7 +62,7 @@ def gpu(name: str, profiles: Path | None = None) -> Gpu:
     return _gpu(_find("gpus", name, profiles).name, profiles)
 
 
-def model(name: str, profiles: Path | None = None) -> Model:
+def model(name: str, profiles: Path | None = None) -> Model | Network:
     """Return the model of a Hugging Face id or alias, upper and lower case alike.
 
     Args:
@@ -80,7 +81,7 @@ def gpus(profiles: Path | None = None) -> tuple[Gpu, ...]:
     return tuple(_gpu(name, profiles) for name in sorted(_entries("gpus", profiles)))
 
 
-def models(profiles: Path | None = None) -> tuple[Model, ...]:
+def models(profiles: Path | None = None) -> tuple[Model | Network, ...]:
     """Return every known model, in the order of the profile files."""
     return tuple(_model(name, profiles) for name in _entries("models", profiles))
 
@@ -124,7 +125,7 @@ def load_gpu(path: Path) -> Gpu:
     return _described(Gpu, _read_fields(path), path)
 
 
-def load_model(path: Path) -> Model:
+def load_model(path: Path) -> Model | Network:
     """Return the model that a Hugging Face `config.json`, its folder or a profile file describes.
 
     Raises:
@@ -139,10 +140,10 @@ def load_model(path: Path) -> Model:
         own = path.resolve().parent.name if path.name == "config.json" else path.stem
         name = given if isinstance(given, str) and given else own
         return huggingface.model_from_config(fields, name=name)
-    return _described(Model, fields, path)
+    return _described(_schema(fields), fields, path)
 
 
-def resolve(text: str, profiles: Path | None = None) -> Gpu | Model:
+def resolve(text: str, profiles: Path | None = None) -> Gpu | Model | Network:
     """Return the GPU or the model of a name, or of the path of a file."""
     path = _as_path("gpus", text, profiles)
     if path and path.is_file() and "peak_flops" in _read_fields(path):
@@ -162,7 +163,7 @@ def resolve_gpu(text: str, profiles: Path | None = None) -> Gpu:
     return load_gpu(path) if path else gpu(text, profiles)
 
 
-def resolve_model(text: str, profiles: Path | None = None) -> Model:
+def resolve_model(text: str, profiles: Path | None = None) -> Model | Network:
     """Return a model by name, or else by the path of its configuration or folder."""
     path = _as_path("models", text, profiles)
     return load_model(path) if path else model(text, profiles)
@@ -198,9 +199,15 @@ def _gpu(name: str, profiles: Path | None) -> Gpu:
 
 
 @lru_cache(maxsize=1024)
-def _model(name: str, profiles: Path | None) -> Model:
+def _model(name: str, profiles: Path | None) -> Model | Network:
     entry = _entries("models", profiles)[name]
-    return _validated(Model, entry.fields, entry.where)
+    return _validated(_schema(entry.fields), entry.fields, entry.where)
+
+
+def _schema(fields: dict[str, Any]) -> type[Model] | type[Network]:
+    """Return the class that describes a model, by its family."""
+    family = fields.get("family")
+    return families.schema(family) if family in families.FAMILIES else Model
 
 
 def _find(kind: Kind, name: str, profiles: Path | None) -> _Entry:

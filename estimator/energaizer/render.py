@@ -62,6 +62,8 @@ def estimate_records(estimate: Estimate) -> list[dict[str, Any]]:
     job |= _flat("duration_s", estimate.duration)
     if estimate.energy_per_output_token is not None:
         job |= _flat("energy_per_output_token_j", estimate.energy_per_output_token)
+    if estimate.energy_per_sample is not None:
+        job |= _flat("energy_per_sample_j", estimate.energy_per_sample)
     job |= {"provenance": estimate.energy.provenance.value, "coverage": estimate.energy.coverage}
     records = [job]
     for phase in estimate.phases:
@@ -94,6 +96,9 @@ def _totals(estimate: Estimate) -> Table:
     ]
     if estimate.energy_per_output_token is not None:
         rows.append(_quantity("Energy per output token", estimate.energy_per_output_token))
+    if estimate.energy_per_sample is not None:
+        each = estimate.energy_per_sample
+        rows.append(_quantity(f"Energy per {each.unit.partition('/')[2]}", each))
     return Table(("", ">Value", ">Low", ">High", "Provenance", ">Coverage"), rows, "")
 
 

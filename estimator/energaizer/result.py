@@ -72,6 +72,9 @@ class Estimate(_Frozen):
     energy_per_output_token: Quantity | None = Field(
         description="J/token, prefill + decode energy over output tokens; None without output"
     )
+    energy_per_sample: Quantity | None = Field(
+        default=None, description="J/image, J/sequence, J/clip of a vision, text or speech network"
+    )
     phases: tuple[PhaseEstimate, ...]
     components: dict[str, Quantity] = Field(description="J by component; they sum to `energy`")
     completed: float = Field(

@@ -7,6 +7,7 @@ from energaizer import catalog
 from energaizer.collection.cases import Case, Forward
 from energaizer.collection.measuring import NoRoomError, SensorError
 from energaizer.errors import InputError
+from energaizer.model import Model
 
 _NAMES = {"bert": "bert-large", "gpt2": "gpt2", "opt": "opt-1.3b"}
 _TYPES = {"bf16": "bfloat16", "bfloat16": "bfloat16", "fp32": "float32"}
@@ -86,6 +87,8 @@ class Framework:
             )  # fmt: skip
             return library.ViTModel(sizes)
         model = catalog.model(_NAMES[case.model])
+        if not isinstance(model, Model):
+            raise InputError(f"{case.model} is no language model; collect has no way to build it")
         if case.model == "bert":
             return library.BertModel(
                 library.BertConfig(
