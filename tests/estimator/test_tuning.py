@@ -57,7 +57,6 @@ def run(*arguments):
 
 def test_a_fit_recovers_what_made_the_rows_and_loads_again(tmp_path, capsys):
     out = tmp_path / "mine" / "calibrations" / "a10.json"
-    out.parent.mkdir(parents=True)
     code = run("calibrate", rows(tmp_path), "--gpu", "a10", "--out", out, "-o", "json",
                "--host-out", tmp_path / "host.json")  # fmt: skip
     assert code == 0

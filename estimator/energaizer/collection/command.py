@@ -90,6 +90,8 @@ def _collect(
         f"{outcome.measured} measured, {outcome.known} known already, {outcome.failed} left out; "
         f"{out}, {store.beside(out, 'idle')}"
     )
+    if not models:
+        return 0
     click.echo(
         f"next: energaizer calibrate {out} --idle {store.beside(out, 'idle')} --gpu NAME "
         "--out mine/calibrations/NAME.json"

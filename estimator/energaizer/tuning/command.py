@@ -88,9 +88,12 @@ def calibrate(data: Path, gpu: str, out: Path, **options: Any) -> int:
     result = fitting.fit(used.board, begun, found.idle)
     today = datetime.now(UTC).date()
     done = profile.finished(board, result, used, found, options["labels"], today)
+    out.parent.mkdir(parents=True, exist_ok=True)
     write(out, done.coefficients.dumps(), "--out")
-    if options["host_out"] is not None:
-        write(options["host_out"], done.host.model_dump_json(indent=2) + "\n", "--host-out")
+    host: Path | None = options["host_out"]
+    if host is not None:
+        host.parent.mkdir(parents=True, exist_ok=True)
+        write(host, done.host.model_dump_json(indent=2) + "\n", "--host-out")
     usage = profile.usage(done, out, gpu)
     if options["output"] == "json":
         click.echo(tables.as_json(profile.as_json(done, usage)), nl=False)
