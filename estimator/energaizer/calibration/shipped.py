@@ -5,7 +5,7 @@ from datetime import date
 from pathlib import Path
 
 from energaizer import catalog
-from energaizer.calibration import anchors, boards, chips, dataset, heldout
+from energaizer.calibration import anchors, boards, chips, dataset, heldout, kernel_fit
 from energaizer.calibration.boards import rounded
 from energaizer.coefficients import Coefficients
 from energaizer.gpu import Source
@@ -35,6 +35,8 @@ def write(data: Path, profiles: Path, today: date) -> Iterator[str]:
             yield _save(profiles, _twin(profile, twin))
     h100 = chips.fit(data, "h100_sxm", a100.coefficients)
     carried = chips.profile(h100, data, today, found, (_CARRIED.format("h200-sxm-141gb"),))
+    held = kernel_fit.held_at_limit(h100.table, carried)
+    carried = anchors.energies(data, "h100", carried, held)
     anchored, host = anchors.apply(data, "h100", carried)
     yield _save(profiles, rounded(anchored))
     yield _save_host(profiles, _host("pytorch-eager-h100", host, host, today))

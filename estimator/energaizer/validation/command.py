@@ -1,6 +1,5 @@
 """The command `energaizer validate`: what a person types, progress, files, exit code."""
 
-import secrets
 import time
 from pathlib import Path
 from typing import Any
@@ -89,6 +88,8 @@ class _Progress:
 
 def _write(path: Path, text: str, option: str) -> None:
     """Write a file whole or not at all; a device or pipe is written as it is."""
+    import secrets
+
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         if path.exists() and not path.is_file():

@@ -7,18 +7,18 @@ from typing import NamedTuple
 import numpy as np
 from pydantic import ValidationError
 
-from energaizer import catalog, machine, power, serving
+from energaizer import catalog, lowering, machine, power, serving
 from energaizer.calibration.dataset import (
     SHORTEST_RUN_S,
     startup_energy,
     startup_time,
 )
 from energaizer.errors import EnergaizerError, InputError, NoEstimateError, one_line
+from energaizer.families import Network
 from energaizer.gpu import Gpu
 from energaizer.kernels import Program
-from energaizer.lowering import transformer, vision
 from energaizer.precision import Precision
-from energaizer.validation import names, prediction, vision_models
+from energaizer.validation import names, prediction
 from energaizer.validation.reading import Table
 from energaizer.validation.scores import (
     Column,
@@ -196,22 +196,20 @@ def _lowered(run: Run) -> Program:
         precision = Precision(_PRECISIONS.get(run.precision, run.precision))
     except ValueError:
         raise InputError(f"precision {run.precision}: unknown format") from None
-    described = vision_models.find(run.model, run.size)
-    if isinstance(described, vision.ConvNet):
-        return vision.resnet(described, run.batch, precision)
-    if isinstance(described, vision.VisionTransformer):
-        return vision.vision_transformer(described, run.batch, precision)
     # The tables time the bare model, whose output is hidden states.
-    bare = names.model(run.model, run.size).model_copy(update={"language_head": False})
-    if run.tokens < 1:
+    described = names.model(run.model, run.size).bare()
+    tokens: int | None = run.tokens
+    if isinstance(described, Network):
+        tokens = run.tokens or described.default_tokens if described.takes_tokens else 1
+    if not tokens or tokens < 1:
         raise InputError(f"{run.model}: seq is {run.tokens}; a language model needs tokens")
     workload = Workload(
-        model=bare, batch=run.batch, input_tokens=run.tokens, precision=precision,
+        model=described, batch=run.batch, input_tokens=tokens, precision=precision,
         attention="fused" if run.attention in _FUSED else "eager",
     )  # fmt: skip
     if run.mode == _DECODE:  # one step that sees `seq` tokens
-        return serving.decode_step(workload, serving.Mix(run.batch, run.tokens, 0.0, 0.0))
-    return transformer.lower(workload)
+        return serving.decode_step(workload, serving.Mix(run.batch, tokens, 0.0, 0.0))
+    return lowering.lower(workload)
 
 
 def _idle_w(table: Table, gpu: Gpu, rows: Sequence[int]) -> FloatArray:
