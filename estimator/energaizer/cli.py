@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from energaizer import __version__
+from energaizer.collection.command import collect
 from energaizer.errors import EnergaizerError, NoEstimateError, ProfileError, one_line
+from energaizer.output import write
+from energaizer.tuning.command import calibrate
 from energaizer.validation.command import validate
 
 if TYPE_CHECKING:
@@ -171,7 +174,8 @@ def main(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-main.add_command(validate)
+for _command in (validate, calibrate, collect):
+    main.add_command(_command)
 
 
 @main.command()
@@ -377,23 +381,4 @@ def _print(
     if path is None:
         click.echo(text, nl=False)
     else:
-        _write(path, text)
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all; a device or pipe is written as it is."""
-    if not path.name:
-        raise click.ClickException("cannot write to a file without a name; give --out FILE")
-    if path.exists() and not path.is_file() and not path.is_dir():
-        path.write_text(text, encoding="utf-8")
-        return
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        reason = error.strerror or str(error)
-        raise click.ClickException(
-            f"cannot write {path}: {reason}; choose another --out"
-        ) from error
+        write(path, text)

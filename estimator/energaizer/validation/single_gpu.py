@@ -63,7 +63,7 @@ def score(table: Table, labels: Labels, progress: Progress) -> Scores:
     table.expect("precision", instead="bf16 assumed")
     table.expect("seq", instead="no tokens: vision models only")
     table.expect("sm_mhz_set", instead="boost clock assumed")
-    runs, clock_hz = _runs(table), table.floats("sm_mhz_set") * _MHZ
+    runs, clock_hz = runs_of(table), table.floats("sm_mhz_set") * _MHZ
     answers, before_w = prediction.Answers(n), nowhere(n)
     for name, rows in _by_board(table, answers.failed).items():
         gpu = names.board(name).gpu
@@ -76,7 +76,7 @@ def score(table: Table, labels: Labels, progress: Progress) -> Scores:
         for done, row in enumerate(rows):
             progress(table.dataset, done, len(rows))
             try:
-                programs[row] = _program(gpu, runs[row], float(clock_hz[row]))
+                programs[row] = program_of(gpu, runs[row], float(clock_hz[row]))
             except (EnergaizerError, ValidationError) as error:
                 answers.failed[row] = one_line(error)
         if programs:
@@ -89,7 +89,7 @@ def score(table: Table, labels: Labels, progress: Progress) -> Scores:
             answers.put(usable, said)
     return Scores(
         dataset=table.dataset, kind=table.kind.name,
-        columns=_columns(table, answers, _measured(table, labels, before_w)),
+        columns=_columns(table, answers, measured_labels(table, labels, before_w)),
         groups=_groups(table, answers, clock_hz),
         slices=(
             ("gpu",), ("gpu", "model"), ("gpu", "precision"), ("gpu", "regime"), ("clock_mhz",),
@@ -134,7 +134,8 @@ def _inputs(runs: Sequence[Run], clock_hz: FloatArray) -> dict[str, FloatArray]:
     }  # fmt: skip
 
 
-def _runs(table: Table) -> list[Run]:
+def runs_of(table: Table) -> list[Run]:
+    """Return what each row of a table says was run."""
     columns = zip(
         table.texts("model"), table.texts("size"), table.texts("precision", "bf16"),
         table.floats("batch", 0.0).tolist(), table.floats("seq", 0.0).tolist(),
@@ -165,7 +166,7 @@ def _by_board(table: Table, failed: TextArray) -> dict[str, list[int]]:
     return found
 
 
-def _program(gpu: Gpu, run: Run, clock_hz: float) -> Program:
+def program_of(gpu: Gpu, run: Run, clock_hz: float) -> Program:
     """Return the kernels of a row's forward pass.
 
     Raises:
@@ -220,7 +221,7 @@ def _idle_w(table: Table, gpu: Gpu, rows: Sequence[int]) -> FloatArray:
     return power.idle_power(machine.of(gpu, catalog.coefficients(gpu)), clock_hz)
 
 
-def _measured(table: Table, labels: Labels, before_w: FloatArray) -> dict[str, FloatArray]:
+def measured_labels(table: Table, labels: Labels, before_w: FloatArray) -> dict[str, FloatArray]:
     """Return labels in SI, raw or without the start-up bias of the recording (5.2)."""
     time_s, energy_j = table.floats("time_ms") * _MS, table.floats("energy_j")
     power_w = table.floats("power_w")
