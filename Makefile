@@ -76,6 +76,16 @@ bench: install ## Time estimates beside a bare numpy reference
 profiles: install ## Write charts/kustomize/profiles anew from the estimator's catalogue
 	$(BIN)/python -m energaizer_operator.kubectl profiles --out charts/kustomize/profiles/gpuprofiles.yaml
 
+DATA ?= ../shared/data
+
+.PHONY: fit
+fit: install ## Fit coefficients to the measured tables in DATA and write the profiles
+	$(BIN)/python -m energaizer.calibration fit $(DATA)
+
+.PHONY: accuracy
+accuracy: install ## Score predictions of what no fit saw on the tables in DATA; writes docs/accuracy.md
+	$(BIN)/python -m energaizer.calibration report $(DATA) --output docs/accuracy.md
+
 .PHONY: golden
 golden: install ## Write the frozen answers of tests/golden anew; read the difference before you commit it
 	$(BIN)/pytest -q -m "not cluster" --golden tests/operator

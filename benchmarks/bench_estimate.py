@@ -1,21 +1,54 @@
-"""How long an estimate takes, beside a bare numpy reference in the same process.
+"""How long estimates take, beside references in the same run: one table, no verdict.
 
-The reference is the arithmetic alone: one tile choice of 20 products x 48 plans as in the method's
-closed form, which no estimate can beat. Prints median and 99th percentile in milliseconds.
+Two references. Warm figures stand beside a bare numpy tile choice (20 products x 48 plans, the
+method's closed form), which no estimate can beat. Cold figures stand beside an interpreter that
+imports numpy and pydantic and does nothing; both run from byte code, as an installed package does,
+and take turns, so that a busy machine slows them alike. Targets are those of docs/performance.md.
 """
 
+import itertools
+import os
+import resource
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from energaizer import catalog, lowering, pipeline, simulation, whatif
+from energaizer.coefficients import Coefficients
+from energaizer.gpu import Gpu
 from energaizer.lowering import transformer
 from energaizer.workload import Workload
 
 _ROUNDS = 400
+_COLD_ROUNDS = 15
+_BOARDS = ("h100-sxm", "a100-80gb", "l40s", "h200")
+_REFERENCE = "import numpy, pydantic"
+_LIBRARIES = "import click, numpy; from pydantic import BaseModel, model_validator"
+_SCRIPT = ("-c", "from energaizer.cli import main; main()")  # as the installed command does
+_COMMAND = (*_SCRIPT, "estimate", "--model", "llama-3.1-8b", "--gpu", "h100-sxm")
+_COLD = {
+    "reference: import numpy, pydantic": ("-c", _REFERENCE),
+    "no code of ours: numpy, pydantic models, click": ("-c", _LIBRARIES),
+    "energaizer estimate": (*_COMMAND, "--batch", "16"),
+    "energaizer estimate, GPU without a fit": (*_COMMAND[:-1], "l4", "--precision", "fp16"),
+    "energaizer --help": (*_SCRIPT, "--help"),
+}
+_COLD_TARGETS = {"energaizer estimate": "1.6 x"}
+
+
+class Row(NamedTuple):
+    """One line of the table; times in milliseconds."""
+
+    figure: str
+    median: float
+    p99: float
+    target: str
+    reference: float
 
 
 def timed(call: Callable[[int], object], rounds: int = _ROUNDS) -> tuple[float, float]:
@@ -42,49 +75,115 @@ def reference() -> Callable[[int], object]:
     return call
 
 
-def cold() -> float:
-    """Return seconds of a fresh interpreter that makes one estimate."""
-    program = (
-        "from energaizer import catalog, pipeline; from energaizer.workload import Workload;"
-        "w = Workload(model=catalog.model('llama-3.1-8b'), batch=16, input_tokens=512,"
-        "output_tokens=256); pipeline.estimate(w, catalog.gpu('h100-sxm'))"
+def forget() -> None:
+    """Empty the caches that know a workload; profiles stay."""
+    transformer._lower.cache_clear()
+    simulation.load.cache_clear()
+
+
+def warm() -> list[Row]:
+    """Return the figures of a process that has its profiles."""
+    gpu, model = catalog.gpu("h100-sxm"), catalog.model("llama-3.1-8b")
+    base = Workload(model=model, batch=16, input_tokens=512, output_tokens=256, clock_hz=1.2e9)
+    forward = base.model_copy(update={"output_tokens": 0})
+    boost = base.model_copy(update={"clock_hz": None, "batch": 64})
+
+    def anew(workload: Workload) -> Callable[[int], object]:
+        shapes = [
+            workload.model_copy(update={"batch": 1 + index % 80, "input_tokens": 100 + index})
+            for index in range(_ROUNDS)
+        ]
+        return lambda index: pipeline.estimate(shapes[index], gpu)
+
+    for workload in (base, forward, boost):
+        pipeline.estimate(workload, gpu)
+    forget()
+    calls = (
+        ("serving estimate, new shape each time", anew(base), "1 ms"),
+        ("serving estimate, known shape", lambda _: pipeline.estimate(base, gpu), "1 ms"),
+        ("the same, the limit lowers the clock", lambda _: pipeline.estimate(boost, gpu), "1 ms"),
+        ("forward estimate, new shape each time", anew(forward), "0.5 ms"),
+        ("forward estimate, known shape", lambda _: pipeline.estimate(forward, gpu), "0.5 ms"),
+        ("lower a workload, cached", lambda _: lowering.lower(base), ""),
     )
+    bare = timed(reference())
+    rows = [Row("reference: one tile choice in numpy", *bare, "", bare[0])]
+    return rows + [Row(name, *timed(call), target, bare[0]) for name, call, target in calls]
+
+
+def sweeps() -> tuple[int, float]:
+    """Return how many settings a sweep over clock, limit, batch and GPU has, and seconds of it."""
+    boards: list[Gpu] = [catalog.gpu(name) for name in _BOARDS]
+    fitted: dict[str, Coefficients] = {one.name: catalog.coefficients(one) for one in boards}
+    free = Workload(model=catalog.model("llama-3.1-8b"), input_tokens=512, output_tokens=256)
+    forget()
     start = time.perf_counter()
-    subprocess.run([sys.executable, "-c", program], check=True)  # noqa: S603
+    found = whatif.sweep(
+        free, boards, batches=range(1, 17), limits_w=[250, 300, 350, 400], coefficients=fitted
+    )
+    return len(found), time.perf_counter() - start
+
+
+def cold() -> list[Row]:
+    """Return the figures of fresh interpreters that take turns."""
+    taken: dict[str, list[float]] = {name: [] for name in _COLD}
+    with tempfile.TemporaryDirectory() as folder:
+        inherited = {
+            name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
+        }
+        environment = inherited | {"PYTHONPYCACHEPREFIX": folder}
+        for index, (name, arguments) in itertools.product(range(_COLD_ROUNDS + 1), _COLD.items()):
+            seconds = run(arguments, environment)
+            if index:  # the first run writes the byte code
+                taken[name].append(seconds)
+    bare = float(np.median(next(iter(taken.values()))) * 1e3)
+    return [
+        Row(name, float(np.median(each) * 1e3), float(np.percentile(each, 99) * 1e3),
+            _COLD_TARGETS.get(name, ""), bare)
+        for name, each in taken.items()
+    ]  # fmt: skip
+
+
+def run(arguments: Sequence[str], environment: dict[str, str]) -> float:
+    """Return seconds of one fresh interpreter."""
+    start = time.perf_counter()
+    subprocess.run(  # noqa: S603
+        [sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL, env=environment
+    )
     return time.perf_counter() - start
+
+
+def peak_mib(arguments: Sequence[str]) -> float:
+    """Return the largest resident memory of a fresh interpreter, MiB."""
+    program = (
+        "import resource, subprocess, sys;"
+        "subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL);"
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)"
+    )
+    told = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", program, sys.executable, *arguments],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    return float(told.stdout)
 
 
 def main() -> None:
     """Print the table."""
-    gpu, model = catalog.gpu("h100-sxm"), catalog.model("llama-3.1-8b")
-    base = Workload(model=model, batch=16, input_tokens=512, output_tokens=256, clock_hz=1.2e9)
-    shapes = [
-        base.model_copy(update={"batch": 1 + index % 80, "input_tokens": 100 + index})
-        for index in range(_ROUNDS)
-    ]
-    boost = base.model_copy(update={"clock_hz": None, "batch": 64})
-
-    def first_time(index: int) -> object:
-        return pipeline.estimate(shapes[index], gpu)
-
-    pipeline.estimate(base, gpu)
-    transformer._lower.cache_clear()
-    simulation.load.cache_clear()
-    rows = [
-        ("numpy reference: one tile choice", timed(reference())),
-        ("estimate, new shape each time", timed(first_time)),
-        ("estimate, known shape", timed(lambda _: pipeline.estimate(base, gpu))),
-        ("estimate, known shape, throttled", timed(lambda _: pipeline.estimate(boost, gpu))),
-        ("lower a workload, cached", timed(lambda _: lowering.lower(base))),
-    ]
-    free = base.model_copy(update={"clock_hz": None})
-    start = time.perf_counter()
-    count = len(whatif.sweep(free, [gpu], batches=range(1, 33), limits_w=[300, 400, 500, 600, 700]))
-    each = (time.perf_counter() - start) / count
-    for name, (median, late) in rows:
-        sys.stdout.write(f"{name:40s} median {median:7.3f} ms   p99 {late:7.3f} ms\n")
-    sys.stdout.write(f"{'what-if sweep':40s} {1 / each:,.0f} settings/s ({count} settings)\n")
-    sys.stdout.write(f"{'cold: interpreter, imports, estimate':40s} {cold():.2f} s\n")
+    say = sys.stdout.write
+    say(f"{'figure':46s} {'median':>11s} {'p99':>11s} {'target':>8s} {'reference':>12s}  ratio\n")
+    for part in (warm, cold):
+        for row in part():
+            say(
+                f"{row.figure:46s} {row.median:8.3f} ms {row.p99:8.3f} ms {row.target:>8s}"
+                f" {row.reference:9.3f} ms {row.median / row.reference:6.2f}\n"
+            )
+    count, seconds = sweeps()
+    say(f"\nsweep of clock x limit x batch x GPU: {count / seconds:,.0f} settings/s, target 20,000")
+    say(f" ({count} settings on one core)\n")
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    for name, arguments in _COLD.items():
+        say(f"{name:46s} {peak_mib(arguments):5.0f} MiB at most\n")
+    say(f"{'this process, warm, after the sweep':46s} {own:5.0f} MiB at most\n")
 
 
 if __name__ == "__main__":

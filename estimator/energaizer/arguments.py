@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from energaizer.errors import InputError, one_line, shorten
+from energaizer.families import Network
 from energaizer.model import Model
 from energaizer.parallelism import Parallelism
 from energaizer.units import (
@@ -22,6 +23,7 @@ from energaizer.workload import Workload
 
 DEFAULT_INPUT_TOKENS = 1024
 DEFAULT_OUTPUT_TOKENS = 256
+DEFAULT_NETWORK_TOKENS = 512
 _LARGEST_LIST = 10_000
 _CLOCK_STEP_HZ, _CAP_STEP_W = 60e6, 50.0  # of a range without a step: fine enough to see a curve
 _ENDS_AND_STEP = 3
@@ -44,7 +46,7 @@ class Described(NamedTuple):
     notes: tuple[str, ...]
 
 
-def workload(model: Model, given: Mapping[str, Any]) -> Described:
+def workload(model: Model | Network, given: Mapping[str, Any]) -> Described:
     """Return the workload that command-line options describe.
 
     Args:
@@ -63,6 +65,23 @@ def workload(model: Model, given: Mapping[str, Any]) -> Described:
     ):
         if given.get(option) is not None:
             fields[name] = _parsed(given[option], f"--{option.replace('_', '-')}", parse)
+    if isinstance(model, Network):
+        notes += _complete_network(model, fields)
+    else:
+        notes += _complete(model, fields)
+    degrees = {
+        part: given[part] for part in Parallelism.model_fields if given.get(part) is not None
+    }
+    parallelism = _checked(Parallelism, degrees)
+    described = _checked(Workload, fields | {"model": model, "parallelism": parallelism})
+    return Described(described, tuple(notes))
+
+
+def _complete(model: Model, fields: dict[str, Any]) -> list[str]:
+    """Fill in the tokens of a language model; return what was assumed."""
+    if "image_size" in fields:
+        raise InputError(f"--image-size: {model.name} takes no images; leave it out")
+    notes = []
     if "input_tokens" not in fields:
         longest = model.max_positions or DEFAULT_INPUT_TOKENS
         fields["input_tokens"] = min(DEFAULT_INPUT_TOKENS, max(1, longest // 2))
@@ -73,12 +92,28 @@ def workload(model: Model, given: Mapping[str, Any]) -> Described:
         notes.append(f"--output-tokens not given: {fields['output_tokens']} assumed")
     if "weight_precision" not in fields and model.weight_precision is not None:
         fields["weight_precision"] = model.weight_precision
-    degrees = {
-        part: given[part] for part in Parallelism.model_fields if given.get(part) is not None
-    }
-    parallelism = _checked(Parallelism, degrees)
-    described = _checked(Workload, fields | {"model": model, "parallelism": parallelism})
-    return Described(described, tuple(notes))
+    return notes
+
+
+def _complete_network(model: Network, fields: dict[str, Any]) -> list[str]:
+    """Check and fill in the inputs of a network; return what was assumed."""
+    if "image_size" in fields and not model.takes_images:
+        raise InputError(f"--image-size: {model.name} takes no images; leave it out")
+    if "input_tokens" in fields and not model.takes_tokens:
+        raise InputError(f"--input-tokens: {model.name} takes images only; leave it out")
+    for name in ("weight_precision", "cache_precision"):
+        if fields.get(name) not in (None, fields.get("precision")):
+            raise InputError(
+                f"--{name.replace('_', '-')}: no method for {model.name} in mixed formats; "
+                "set --precision alone"
+            )
+    notes = []
+    if model.takes_tokens and "input_tokens" not in fields and model.default_tokens is None:
+        fields["input_tokens"] = DEFAULT_NETWORK_TOKENS
+        notes.append(f"--input-tokens not given: {DEFAULT_NETWORK_TOKENS} assumed")
+    if model.decodes and "output_tokens" not in fields:
+        notes.append("--output-tokens not given: the encoder alone")
+    return notes
 
 
 class Settings(NamedTuple):
@@ -91,7 +126,7 @@ class Settings(NamedTuple):
     caps_w: tuple[float, ...] | None
 
 
-def settings(model: Model, given: Mapping[str, Any]) -> Settings:
+def settings(model: Model | Network, given: Mapping[str, Any]) -> Settings:
     """Return the workload and the lists of batches, clocks and limits in some options.
 
     Raises:
@@ -116,9 +151,7 @@ def steps_of(low_hz: float, high_hz: float) -> tuple[float, ...]:
 def in_words(workload: Workload, *, settings: bool = True) -> str:
     """Return the inputs of a workload in one line, with what a sweep varies or without."""
     parts = [f"batch {workload.batch}"] if settings else []
-    parts.append(f"{workload.input_tokens} input tokens")
-    if workload.output_tokens:
-        parts[-1] = f"{workload.input_tokens} input and {workload.output_tokens} output tokens"
+    parts += _sizes(workload)
     if workload.requests is not None:
         parts.append(f"{workload.requests} requests")
     if workload.requests_per_second is not None:
@@ -136,7 +169,20 @@ def in_words(workload: Workload, *, settings: bool = True) -> str:
         parts.append(f"locked at {format_frequency(workload.clock_hz)}")
     if settings and workload.power_cap_w is not None:
         parts.append(f"capped at {format_power(workload.power_cap_w)}")
-    return ", ".join([*parts, f"host {workload.host}"])
+    return ", ".join([*parts, f"host {workload.host_profile}"])
+
+
+def _sizes(workload: Workload) -> list[str]:
+    """Return images and tokens of one sample."""
+    model, found = workload.model, []
+    if isinstance(model, Network) and model.takes_images:
+        edge = workload.image_size or model.image_size
+        found.append(f"images of {edge} x {edge}")
+    if workload.has_tokens:
+        output = workload.output_tokens
+        written = f" and {output} output" if output else ""
+        found.append(f"{workload.input_tokens} input{written} tokens")
+    return found
 
 
 def inputs(workload: Workload) -> dict[str, Any]:

@@ -186,6 +186,7 @@ class EagerStyle(NamedTuple):
         mask: A mask is added to the scores.
         merged: q, k and v come from one product.
         dense_heads: q, k and v are laid out anew even for a single sequence.
+        cached: Keys beyond the queries come from a cache, with which new ones are concatenated.
         calls: Modules called in a layer.
     """
 
@@ -195,6 +196,7 @@ class EagerStyle(NamedTuple):
     mask: bool = True
     merged: bool = False
     dense_heads: bool = False
+    cached: bool = True
     calls: float = 14.0
 
 
@@ -214,7 +216,9 @@ def eager_attention(
     repeats = shard.heads / shard.kv_heads
     if style.scale_on == "query":
         to.add(pointwise(tokens * width, 1.0, act), layers)
-    if shard.queries < shard.context:  # the cache is concatenated with the new keys and values
+    if (
+        style.cached and shard.queries < shard.context
+    ):  # the cache is concatenated with the new keys and values
         to.add(kernels.copy(keys / repeats, act), 2.0 * layers)
     if repeats > 1:
         to.add(kernels.copy(keys, act), 2.0 * layers)

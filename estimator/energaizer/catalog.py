@@ -10,25 +10,28 @@ model), `calibrations/*.json` (fits, one GPU a file) and `hosts/*.json`. The use
 once a process.
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Iterator
-from difflib import get_close_matches
 from functools import lru_cache
-from importlib.resources import files
-from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from energaizer import huggingface
+from energaizer import families
 from energaizer.coefficients import Coefficients
 from energaizer.errors import InputError, ProfileError, UnknownNameError, one_line, shorten
+from energaizer.families import Network
 from energaizer.gpu import Gpu
 from energaizer.host import Host
 from energaizer.model import Model
-from energaizer.priors import Prior, from_specification
 
+if TYPE_CHECKING:  # loaded only for a GPU without a fit, as is what reads configurations
+    from energaizer.priors import Prior
+
+_BUILT_IN = Path(__file__).parent / "profiles"  # not importlib.resources, which takes 10 ms
 _MAX_BYTES = 4 * 2**20  # a configuration is a few kB; more is not one
 _GPU_PREFIXES = ("nvidia-", "tesla-", "amd-instinct-", "amd-")
 Kind = Literal["gpus", "models", "calibrations", "hosts"]
@@ -61,7 +64,7 @@ def gpu(name: str, profiles: Path | None = None) -> Gpu:
     return _gpu(_find("gpus", name, profiles).name, profiles)
 
 
-def model(name: str, profiles: Path | None = None) -> Model:
+def model(name: str, profiles: Path | None = None) -> Model | Network:
     """Return the model of a Hugging Face id or alias, upper and lower case alike.
 
     Args:
@@ -80,7 +83,7 @@ def gpus(profiles: Path | None = None) -> tuple[Gpu, ...]:
     return tuple(_gpu(name, profiles) for name in sorted(_entries("gpus", profiles)))
 
 
-def models(profiles: Path | None = None) -> tuple[Model, ...]:
+def models(profiles: Path | None = None) -> tuple[Model | Network, ...]:
     """Return every known model, in the order of the profile files."""
     return tuple(_model(name, profiles) for name in _entries("models", profiles))
 
@@ -111,7 +114,12 @@ def coefficients(board: Gpu, profiles: Path | None = None) -> Coefficients:
     Raises:
         ProfileError: The calibration file is unreadable or breaks its schema.
     """
-    return _coefficients(board.name, profiles) or from_specification(board, _prior())
+    fitted = _coefficients(board.name, profiles)
+    if fitted is not None:
+        return fitted
+    from energaizer.priors import from_specification  # noqa: PLC0415
+
+    return from_specification(board, _prior())
 
 
 def load_gpu(path: Path) -> Gpu:
@@ -124,7 +132,7 @@ def load_gpu(path: Path) -> Gpu:
     return _described(Gpu, _read_fields(path), path)
 
 
-def load_model(path: Path) -> Model:
+def load_model(path: Path) -> Model | Network:
     """Return the model that a Hugging Face `config.json`, its folder or a profile file describes.
 
     Raises:
@@ -135,14 +143,16 @@ def load_model(path: Path) -> Model:
     path = path / "config.json" if path.is_dir() else path
     fields = _read_fields(path)
     if "model_type" in fields:
+        from energaizer import huggingface  # noqa: PLC0415
+
         given = fields.get("_name_or_path")
         own = path.resolve().parent.name if path.name == "config.json" else path.stem
         name = given if isinstance(given, str) and given else own
         return huggingface.model_from_config(fields, name=name)
-    return _described(Model, fields, path)
+    return _described(_schema(fields), fields, path)
 
 
-def resolve(text: str, profiles: Path | None = None) -> Gpu | Model:
+def resolve(text: str, profiles: Path | None = None) -> Gpu | Model | Network:
     """Return the GPU or the model of a name, or of the path of a file."""
     path = _as_path("gpus", text, profiles)
     if path and path.is_file() and "peak_flops" in _read_fields(path):
@@ -162,7 +172,7 @@ def resolve_gpu(text: str, profiles: Path | None = None) -> Gpu:
     return load_gpu(path) if path else gpu(text, profiles)
 
 
-def resolve_model(text: str, profiles: Path | None = None) -> Model:
+def resolve_model(text: str, profiles: Path | None = None) -> Model | Network:
     """Return a model by name, or else by the path of its configuration or folder."""
     path = _as_path("models", text, profiles)
     return load_model(path) if path else model(text, profiles)
@@ -181,7 +191,9 @@ def _as_path(kind: Kind, text: str, profiles: Path | None) -> Path | None:
 
 @lru_cache(maxsize=1)
 def _prior() -> Prior:
-    file = files("energaizer") / "profiles" / "calibrations" / _PRIOR
+    from energaizer.priors import Prior  # noqa: PLC0415
+
+    file = _BUILT_IN / "calibrations" / _PRIOR
     return Prior.loads(file.read_text(encoding="utf-8"))
 
 
@@ -198,9 +210,15 @@ def _gpu(name: str, profiles: Path | None) -> Gpu:
 
 
 @lru_cache(maxsize=1024)
-def _model(name: str, profiles: Path | None) -> Model:
+def _model(name: str, profiles: Path | None) -> Model | Network:
     entry = _entries("models", profiles)[name]
-    return _validated(Model, entry.fields, entry.where)
+    return _validated(_schema(entry.fields), entry.fields, entry.where)
+
+
+def _schema(fields: dict[str, Any]) -> type[Model] | type[Network]:
+    """Return the class that describes a model, by its family."""
+    family = fields.get("family")
+    return families.schema(family) if family in families.FAMILIES else Model
 
 
 def _find(kind: Kind, name: str, profiles: Path | None) -> _Entry:
@@ -210,6 +228,8 @@ def _find(kind: Kind, name: str, profiles: Path | None) -> _Entry:
         wanted = _without_vendor(wanted)
     if wanted in names:
         return _entries(kind, profiles)[names[wanted]]
+    from difflib import get_close_matches  # noqa: PLC0415 (only a miss needs it)
+
     close = get_close_matches(wanted[:200], names, n=3, cutoff=0.6)
     shown = json.dumps(shorten(name))
     advice = " or ".join(f'"{match}"' for match in close)
@@ -244,8 +264,8 @@ def _entries(kind: Kind, profiles: Path | None) -> dict[str, _Entry]:
     return entries
 
 
-def _folders(kind: Kind, profiles: Path | None) -> Iterator[Traversable]:
-    yield files("energaizer") / "profiles" / kind
+def _folders(kind: Kind, profiles: Path | None) -> Iterator[Path]:
+    yield _BUILT_IN / kind
     if profiles is not None:
         if not profiles.is_dir():
             raise InputError(f"no folder {profiles}; give one that holds gpus/ or models/")
@@ -258,7 +278,7 @@ def _folders(kind: Kind, profiles: Path | None) -> Iterator[Traversable]:
         yield profiles / kind
 
 
-def _parse(kind: Kind, file: Traversable) -> Iterator[_Entry]:
+def _parse(kind: Kind, file: Path) -> Iterator[_Entry]:
     try:
         content = json.loads(file.read_bytes())
     except (OSError, ValueError, RecursionError) as error:

@@ -14,18 +14,17 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from energaizer import __version__
-from energaizer.errors import (
-    EnergaizerError,
-    NoEstimateError,
-    ProfileError,
-    one_line,
-)
+from energaizer.collection.command import collect
+from energaizer.errors import EnergaizerError, NoEstimateError, ProfileError, one_line
+from energaizer.output import write
+from energaizer.tuning.command import calibrate
 from energaizer.validation.command import validate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from energaizer.arguments import Settings
+    from energaizer.families import Network
     from energaizer.gpu import Gpu
     from energaizer.model import Model
     from energaizer.tables import Document
@@ -35,6 +34,9 @@ _DONE, _ENVIRONMENT, _USAGE, _NO_ESTIMATE = 0, 1, 2, 3
 # As in `precision`, which a command loads only when it runs; a test compares the two.
 _PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "fp8", "int8", "int4", "nvfp4", "mxfp4")
 _FORMATS: Final = ("table", "json", "csv", "markdown")
+# Read when numpy and pydantic are loaded; what a person sets counts. Threads for our small products
+# cost 20 ms to start; a search for plugins reads the metadata of every installed package.
+_LIGHT: Final = {"OPENBLAS_NUM_THREADS": "1", "PYDANTIC_DISABLE_PLUGINS": "__all__"}
 _SUFFIXES: Final = {".json": "json", ".csv": "csv", ".md": "markdown"}
 
 
@@ -43,6 +45,7 @@ class _Root(click.Group):
 
     def main(self, *args: Any, **options: Any) -> Any:
         options["standalone_mode"] = False
+        os.environ.update(_LIGHT | os.environ)
         try:
             code = super().main(*args, **options)
             sys.stdout.flush()
@@ -105,8 +108,9 @@ _output_options = _options(
     _path("--profiles", "DIR", "Your own gpus/ and models/; ~/.config/energaizer by default."),
 )
 _job_options = _options(
-    _whole("--input-tokens", "Tokens of one prompt; 1024 by default."),
+    _whole("--input-tokens", "Tokens of one prompt; 1024 by default. Not for images."),
     _whole("--output-tokens", "Tokens per prompt; 256 by default, 0: prefill only."),
+    _whole("--image-size", "Pixels along an edge; the model's own by default."),
     _whole("--requests", "Requests of the job; one batch by default."),
     click.option(
         "--requests-per-second",
@@ -132,7 +136,7 @@ _job_options = _options(
         default="serving",
         show_default=True,
         metavar="NAME",
-        help="What launches the kernels: serving, pytorch-eager, ...",
+        help="What launches the kernels: serving, pytorch-eager (of vision models), ...",
     ),
     click.option(
         "--attention",
@@ -170,7 +174,8 @@ def main(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-main.add_command(validate)
+for _command in (validate, calibrate, collect):
+    main.add_command(_command)
 
 
 @main.command()
@@ -178,10 +183,7 @@ main.add_command(validate)
     "--model", required=True, metavar="NAME|PATH", help="Hugging Face id, alias, or a config.json."
 )
 @click.option(
-    "--gpu",
-    required=True,
-    metavar="NAME|PATH",
-    help="Name as `energaizer gpus` lists, or a JSON file.",
+    "--gpu", required=True, metavar="NAME|PATH", help="As `energaizer gpus` lists, or a JSON file."
 )
 @click.option(
     "--batch",
@@ -189,7 +191,7 @@ main.add_command(validate)
     default=1,
     show_default=True,
     metavar="N",
-    help="Sequences that run together.",
+    help="Sequences or images that run together.",
 )
 @_job_options
 @click.option("--clock", metavar="FREQ", help="Locked clock, 1410MHz; by default the highest.")
@@ -207,6 +209,7 @@ def estimate(model: str, gpu: str, **options: Any) -> None:
     energaizer estimate --model llama-3.1-70b --gpu h100-sxm --tensor-parallel 4 \\
         --weight-precision fp8 --duration 1h --power-cap 500W -o json
     energaizer estimate --model bert-base --gpu a100-40gb --batch 32 --clock 1110MHz
+    energaizer estimate --model vit-large --gpu a100-40gb --batch 32 --image-size 384
     """
     from energaizer import arguments, catalog, pipeline, render
 
@@ -214,7 +217,7 @@ def estimate(model: str, gpu: str, **options: Any) -> None:
     described = catalog.resolve_model(model, options["profiles"])
     workload, notes = arguments.workload(described, options)
     fitted = catalog.coefficients(board, options["profiles"])
-    host = catalog.host(workload.host, options["profiles"])
+    host = catalog.host(pipeline.host_name(workload), options["profiles"])
     answer = pipeline.estimate(workload, board, fitted, host)
     answer = answer.model_copy(update={"notes": (*notes, *answer.notes)})
     full = answer.model_dump(mode="json") | {"inputs": arguments.inputs(workload)}
@@ -357,7 +360,7 @@ def show(name: str, **options: Any) -> None:
     _print(options, full, records, listing.gpu_document(found, fitted))
 
 
-def _holds(pattern: str, profile: Gpu | Model) -> bool:
+def _holds(pattern: str, profile: Gpu | Model | Network) -> bool:
     return any(pattern.casefold() in name.casefold() for name in (profile.name, *profile.aliases))
 
 
@@ -378,23 +381,4 @@ def _print(
     if path is None:
         click.echo(text, nl=False)
     else:
-        _write(path, text)
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all; a device or pipe is written as it is."""
-    if not path.name:
-        raise click.ClickException("cannot write to a file without a name; give --out FILE")
-    if path.exists() and not path.is_file() and not path.is_dir():
-        path.write_text(text, encoding="utf-8")
-        return
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        reason = error.strerror or str(error)
-        raise click.ClickException(
-            f"cannot write {path}: {reason}; choose another --out"
-        ) from error
+        write(path, text)

@@ -27,7 +27,7 @@ Regime = Literal["launch", "memory", "compute", "capped", "any"]
 class Record(BaseModel):
     """A frozen description: unknown keys and numbers that are none are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
 
 
 class TimeCoefficients(Record):

@@ -13,7 +13,7 @@ Positive = Annotated[FiniteFloat, Field(gt=0)]
 class Source(BaseModel):
     """Where the numbers of a profile come from."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     citation: str
     date: str = Field(pattern=r"^\d{4}-\d{2}(-\d{2})?$")
@@ -23,7 +23,7 @@ class Source(BaseModel):
 class Link(BaseModel):
     """The fastest way from this board to its neighbours."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     kind: Literal["NVLink", "XGMI", "XeLink", "PCIe"]
     bandwidth: Positive = Field(description="B/s in one direction")
@@ -36,7 +36,7 @@ class Gpu(BaseModel):
     clock. Where a datasheet quotes one rate at another clock, the profile scales it and says so.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     schema_version: Literal[1] = 1
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")

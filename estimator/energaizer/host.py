@@ -19,7 +19,7 @@ class LaunchCost(BaseModel):
     (method, 2.8 and 6).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
 
     launch_s: float = Field(ge=0, description="per kernel launch [tau]")
     call_s: float = Field(default=0.0, ge=0, description="per call of a framework module")
@@ -33,7 +33,7 @@ class LaunchCost(BaseModel):
 class Host(BaseModel):
     """A host profile: one cost for prompts, one for decode steps (often a replayed graph)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
 
     schema_version: Literal[1] = 1
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")

@@ -1,4 +1,4 @@
-"""Reads a Hugging Face `config.json` of a dense transformer into a `Model`.
+"""Reads a Hugging Face `config.json` into a `Model`, or into a network of `families`.
 
 Fields that a configuration leaves out take the default of the family's class in `transformers`, as
 loading the checkpoint would; anything this room does not understand is an error, never a guess.
@@ -9,7 +9,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from energaizer import configurations, families
 from energaizer.errors import InputError, NoEstimateError, one_line, shorten
+from energaizer.families import Network
 from energaizer.model import Model
 from energaizer.precision import Precision
 
@@ -34,7 +36,7 @@ _WITHOUT_METHOD = {
 }
 
 
-def model_from_config(config: Config, name: str = "") -> Model:
+def model_from_config(config: Config, name: str = "") -> Model | Network:
     """Return the model that a configuration describes.
 
     Args:
@@ -50,6 +52,8 @@ def model_from_config(config: Config, name: str = "") -> Model:
         raise InputError(
             "the configuration has no model_type; is it a config.json of transformers?"
         )
+    if family in configurations.READERS:
+        return _network(config, family, name)
     reader = _READERS.get(family)
     if reader is None:
         raise NoEstimateError(_no_method(family))
@@ -57,13 +61,28 @@ def model_from_config(config: Config, name: str = "") -> Model:
         raise NoEstimateError(
             f'model type "{family}" with experts: no method for mixture of experts'
         )
-    label = shorten(_printable(name or str(config.get("_name_or_path") or family)), 200)
+    label = _label(config, family, name)
     fields = reader(config)
     precision, notes = _quantisation(config)
     notes = (*fields.pop("notes", ()), *notes)
     described = {"name": label, "family": family, "source": "config.json"} | fields
     try:
         return Model(**described, weight_precision=precision, notes=notes)
+    except ValidationError as error:
+        raise InputError(f"configuration of {label}: {one_line(error)}") from error
+
+
+def _label(config: Config, family: str, name: str) -> str:
+    return shorten(_printable(name or str(config.get("_name_or_path") or family)), 200)
+
+
+def _network(config: Config, model_type: str, name: str) -> Network:
+    label = _label(config, model_type, name)
+    family, read = configurations.READERS[model_type]
+    try:
+        fields = read(config)
+        described = {"name": label, "family": family, "source": "config.json"} | fields
+        return families.schema(family).model_validate(described)
     except ValidationError as error:
         raise InputError(f"configuration of {label}: {one_line(error)}") from error
 
@@ -80,7 +99,7 @@ def _printable(text: str) -> str:
 
 
 def _known() -> str:
-    return ", ".join(_READERS)
+    return ", ".join((*_READERS, *configurations.READERS))
 
 
 def _integer(config: Config, key: str, default: int | None = None) -> int:

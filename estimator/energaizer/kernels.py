@@ -22,6 +22,7 @@ FAMILY = {name: index for index, name in enumerate(FAMILIES)}
 RATE = {name: index for index, name in enumerate(RATE_KEYS)}
 FP32_BYTES = 4.0
 BLOCK_ELEMENTS = 1024  # elements that one block of a streaming kernel takes
+_TAP_OPERATIONS = 8.0  # of a depthwise convolution: two loads, bounds, a product, in FLOP
 _ATTENTION_TILE = 128
 _SPLIT_TOKENS = 256
 _MOST_SPLITS = 32
@@ -84,6 +85,58 @@ def gemm(
     return Kernel(
         FAMILY["gemm"], 2.0 * batch * m * n * k, RATE[rate], batch * k * (m * a + n * b),
         batch * m * n * out, 0.0, batch=batch, m=m, n=n, k=k, a_bytes=a, b_bytes=b,
+    )  # fmt: skip
+
+
+def convolution(
+    images: float, channels: tuple[float, float, float], planes: tuple[float, float], taps: float,
+    operand_bytes: tuple[float, float], rate: str,
+) -> Kernel:  # fmt: skip
+    """Return a convolution as an implicit product with its true traffic (section 3).
+
+    The input is read once, never the expanded matrix, which is up to `taps` times larger.
+
+    Args:
+        images: Batch.
+        channels: Input channels, output channels, and the groups that share them out.
+        planes: Pixels of the input and of the output.
+        taps: Inputs that one output sums.
+        operand_bytes: Bytes per element of activations and of weights.
+        rate: Key of the peak rate that multiplies.
+    """
+    (inputs, outputs, groups), (plane, out) = channels, planes
+    act, weight = operand_bytes
+    product = gemm(groups, images * out, outputs / groups, taps, (act, weight, act), rate)
+    read = images * inputs * plane * act
+    return product._replace(
+        family=FAMILY["convolution"],
+        read_bytes=read + taps * outputs * weight,
+        resident_bytes=read + product.write_bytes,
+    )
+
+
+def depthwise(
+    images: float, channels: float, planes: tuple[float, float], taps: float,
+    operand_bytes: tuple[float, float],
+) -> Kernel:  # fmt: skip
+    """Return a depthwise convolution: a streaming kernel on the CUDA cores (section 3).
+
+    Counted as a dense product it would be `channels` times too much. Each tap loads a value and a
+    weight, tests bounds and multiplies, which is several instructions to one product.
+
+    Args:
+        images: Batch.
+        channels: Channels, each with its own filter.
+        planes: Pixels of the input and of the output.
+        taps: Size of the filter.
+        operand_bytes: Bytes per element of activations and of weights.
+    """
+    plane, out = planes
+    act, weight = operand_bytes
+    results = images * channels * out
+    return elementwise(
+        results, images * channels * plane * act + channels * taps * weight, results * act,
+        _TAP_OPERATIONS * taps,
     )  # fmt: skip
 
 

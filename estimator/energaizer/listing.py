@@ -4,12 +4,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from energaizer.coefficients import Coefficients
+from energaizer.families import EncoderDecoder, Network
 from energaizer.gpu import Gpu
 from energaizer.model import Model
 from energaizer.tables import Document, Table
 from energaizer.units import format_bytes, format_frequency, format_power, format_si
 
 _TERA, _GIB, _KIB = 1e12, 2**30, 2**10
+_WIDEST_NAME = 36  # beyond it a list leaves the organisation out
+_WIDEST = 60  # of a value in a table, letters
 
 
 def gpus_document(gpus: Sequence[Gpu], provenances: Sequence[str]) -> Document:
@@ -35,22 +38,35 @@ def gpus_document(gpus: Sequence[Gpu], provenances: Sequence[str]) -> Document:
     return Document("", (Table(headings, rows),), remarks=(remark,) if rows else ("none",))
 
 
-def models_document(models: Sequence[Model]) -> Document:
+def models_document(models: Sequence[Model | Network]) -> Document:
     """Return a list of models."""
     rows = [
         (
-            model.name,
+            model.name if len(model.name) <= _WIDEST_NAME else model.name.rsplit("/", 1)[-1],
             model.aliases[0] if model.aliases else "",
             _count(model.parameters),
-            f"{model.layers}",
-            f"{model.hidden_size}",
-            f"{model.attention_heads}/{model.key_value_heads}",
-            f"{model.key_value_bytes_per_token() / _KIB:.0f} KiB" if model.causal else "encoder",
+            *(_of_network(model) if isinstance(model, Network) else _of_transformer(model)),
         )
         for model in models
     ]
     headings = ("Model", "Alias", ">Params", ">Layers", ">Hidden", ">Heads/KV", ">KV/token")
     return Document("", (Table(headings, rows),), remarks=() if rows else ("none",))
+
+
+def _of_transformer(model: Model) -> tuple[str, str, str, str]:
+    return (
+        f"{model.layers}",
+        f"{model.hidden_size}",
+        f"{model.attention_heads}/{model.key_value_heads}",
+        f"{model.key_value_bytes_per_token() / _KIB:.0f} KiB" if model.causal else "encoder",
+    )
+
+
+def _of_network(model: Network) -> tuple[str, str, str, str]:
+    layers, hidden = (getattr(model, name, "") for name in ("layers", "hidden_size"))
+    if isinstance(model, EncoderDecoder):
+        return (f"{layers}", f"{hidden}", "", "enc-dec")
+    return (f"{layers}", f"{hidden}", "", f"{model.image_size} px")
 
 
 def gpu_document(gpu: Gpu, coefficients: Coefficients) -> Document:
@@ -85,17 +101,41 @@ def gpu_document(gpu: Gpu, coefficients: Coefficients) -> Document:
     return Document(gpu.name, tables, "", tuple(remarks))
 
 
-def model_document(model: Model) -> Document:
+def model_document(model: Model | Network) -> Document:
     """Return everything a person may ask about one model."""
+    facts = _network_facts(model) if isinstance(model, Network) else _transformer_facts(model)
+    remarks = [f"Also: {', '.join(model.aliases[1:])}"] if model.aliases[1:] else []
+    remarks += [f"Note: {note}" for note in model.notes]
+    remarks += [f"Source: {model.source}"] if model.source else []
+    also = ("Also called", model.aliases[0] if model.aliases else "-")
+    return Document(model.name, (Table(("", ""), [also, *facts]),), "", tuple(remarks))
+
+
+def _network_facts(model: Network) -> list[tuple[str, str]]:
+    found = [("Family", model.family), ("Parameters", _whole(model.parameters))]
+    if model.takes_images:
+        found.append(("Image", f"{model.image_size} x {model.image_size}"))
+    found.append(("Forward pass", f"{format_si(model.macs, 'MAC')} a {model.sample}"))
+    return [*found, *((name, _short(value)) for name, value in model.facts())]
+
+
+def _short(value: str) -> str:
+    return value if len(value) <= _WIDEST else value[: _WIDEST - 1] + "…"
+
+
+def _whole(parameters: int) -> str:
+    return f"{parameters:,} ({_count(parameters)})"
+
+
+def _transformer_facts(model: Model) -> list[tuple[str, str]]:
     window = f"{model.sliding_layers} layers see {model.sliding_window} tokens"
     heads = (
         f"{model.attention_heads} of {model.head_size}, {model.key_value_heads} for keys, values"
     )
     mlp = f"{model.intermediate_size} wide, {'gated ' if model.gated_mlp else ''}{model.activation}"
-    facts = [
-        ("Also called", model.aliases[0] if model.aliases else "-"),
+    return [
         ("Family", f"{model.family}, {'decoder' if model.causal else 'encoder'}"),
-        ("Parameters", f"{model.parameters:,} ({_count(model.parameters)})"),
+        ("Parameters", _whole(model.parameters)),
         ("Layers", f"{model.layers} of {model.hidden_size}"),
         ("Heads", heads),
         ("MLP", mlp),
@@ -104,10 +144,6 @@ def model_document(model: Model) -> Document:
         ("Longest context", f"{model.max_positions or 'not stated'}"),
         ("KV cache", f"{format_bytes(model.key_value_bytes_per_token())} a token, 16-bit"),
     ]
-    remarks = [f"Also: {', '.join(model.aliases[1:])}"] if model.aliases[1:] else []
-    remarks += [f"Note: {note}" for note in model.notes]
-    remarks += [f"Source: {model.source}"] if model.source else []
-    return Document(model.name, (Table(("", ""), facts),), "", tuple(remarks))
 
 
 def gpu_record(gpu: Gpu, provenance: str) -> dict[str, Any]:
@@ -130,9 +166,13 @@ def gpu_record(gpu: Gpu, provenance: str) -> dict[str, Any]:
     return record | {"coefficients": provenance, "source": gpu.source.citation}
 
 
-def model_record(model: Model) -> dict[str, Any]:
+def model_record(model: Model | Network) -> dict[str, Any]:
     """Return a model as one flat record."""
-    record: dict[str, Any] = model.model_dump(mode="json", exclude={"aliases", "notes"})
+    if isinstance(model, Network):
+        record = {"name": model.name, "family": model.family, "image_size": model.image_size}
+        record |= {name.replace(" ", "_").lower(): value for name, value in model.facts()}
+        return record | {"parameters": model.parameters, "macs": model.macs}
+    record = model.model_dump(mode="json", exclude={"aliases", "notes"})
     return record | {
         "parameters": model.parameters,
         "key_value_bytes_per_token": model.key_value_bytes_per_token(),

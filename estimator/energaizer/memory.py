@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from functools import lru_cache
 
-from energaizer.errors import DoesNotFitError
+from energaizer import families
+from energaizer.errors import DoesNotFitError, NoEstimateError
+from energaizer.families import EncoderDecoder, Network
 from energaizer.gpu import Gpu
 from energaizer.model import Model
 from energaizer.precision import Precision
@@ -18,6 +20,7 @@ _SCORE_COPIES = 3.0  # eager attention holds scores before, in and after the sof
 _WEIGHT_AND_GRADIENT, _ADAM_STATES = 4.0, 12.0  # bytes per parameter, mixed precision
 _SAVED_BYTES, _CHECKPOINT_BYTES = 34.0, 2.0  # per hidden feature, token and layer, fused attention
 _LOGIT_BYTES = 6.0  # logits in 16 bits and their softmax in 32
+_LIVE_SHARE = 1.5  # of a network: in and out of its largest operator, and what waits to be added
 _LIVE_STREAMS = 4.0  # residual stream, norm, attention in and out
 
 
@@ -62,8 +65,10 @@ def need(workload: Workload, gpu: Gpu) -> Memory:
     """
     if workload.training is not None:
         return _need_training(workload, workload.training, gpu)
+    if isinstance(workload.model, Network):
+        return _need_network(workload, workload.model, gpu)
     weights, per_sequence, per_token, fixed = _parts(
-        workload.model,
+        workload.transformer,
         (workload.precision, workload.weight_precision, workload.cache_precision),
         (workload.input_tokens, workload.output_tokens), workload.attention,
         (workload.parallelism.tensor, workload.parallelism.pipeline),
@@ -98,7 +103,7 @@ def _largest(total: Callable[[float], float], capacity: float) -> int:
 
 def _need_training(workload: Workload, training: Training, gpu: Gpu) -> Memory:
     """Return what a training step holds: 16 B of states per parameter, and saved activations."""
-    model, split = workload.model, workload.parallelism
+    model, split = workload.transformer, workload.parallelism
     whole = layer_parameters(model) + embedding_parameters(model)
     owned = whole / (split.tensor * split.pipeline)
     states = owned * (
@@ -119,6 +124,38 @@ def _need_training(workload: Workload, training: Training, gpu: Gpu) -> Memory:
         kv_cache_bytes=0.0,
         activation_bytes=per_sequence * training.micro_batch,
         total_bytes=total(training.micro_batch),
+        capacity_bytes=gpu.memory_bytes,
+        largest_batch=_largest(total, gpu.memory_bytes),
+    )
+
+
+def _need_network(workload: Workload, network: Network, gpu: Gpu) -> Memory:
+    """Return what a forward pass holds: weights, and the tensors around its largest operator."""
+    split = workload.parallelism
+    if split.gpus > split.data:
+        raise NoEstimateError(
+            f"splitting {network.name} over GPUs has no method; use data-parallel replicas"
+        )
+    inputs = workload.network_inputs
+    tape = families.passes(network, inputs)
+    element = 4.0 if workload.precision in {Precision.FP32, Precision.TF32} else 2.0
+    weights = network.parameters * element
+    per_sample = _LIVE_SHARE * tape.largest
+    if workload.attention == "eager":
+        per_sample += _SCORE_COPIES * tape.scores
+    cache = 0.0
+    if isinstance(network, EncoderDecoder) and workload.output_tokens:
+        context = float(network.start_tokens(inputs) + workload.output_tokens)
+        cache = network.cached_elements(context, inputs)
+
+    def total(batch: float) -> float:
+        return _WORKSPACE * (weights + element * (per_sample + cache) * batch)
+
+    return Memory(
+        weights_bytes=weights,
+        kv_cache_bytes=element * cache * workload.batch,
+        activation_bytes=element * per_sample * workload.batch,
+        total_bytes=total(workload.batch),
         capacity_bytes=gpu.memory_bytes,
         largest_batch=_largest(total, gpu.memory_bytes),
     )

@@ -10,10 +10,10 @@ from energaizer.precision import Precision
 class Model(BaseModel):
     """Architecture of a dense transformer, as its published configuration states it.
 
-    Families to come (MoE, vision, diffusion) add fields or siblings of this class.
+    Vision, speech and encoder-decoder models are its siblings in `families`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     name: str
     aliases: tuple[str, ...] = ()
@@ -64,6 +64,10 @@ class Model(BaseModel):
         if self.sliding_layers and self.sliding_window is None:
             raise ValueError("sliding_layers needs a sliding_window")
         return self
+
+    def bare(self) -> Self:
+        """Return the model without its language head: hidden states are its output."""
+        return self.model_copy(update={"language_head": False})
 
     @property
     def query_size(self) -> int:

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class Parallelism(BaseModel):
     """Degrees of parallelism; their product, `expert` aside, is the number of GPUs."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     tensor: int = Field(default=1, ge=1, le=1024, description="shards of every matrix (TP)")
     pipeline: int = Field(default=1, ge=1, le=1024, description="groups of layers in a row (PP)")

@@ -22,6 +22,7 @@ from energaizer import (
 )
 from energaizer.coefficients import Coefficients
 from energaizer.errors import InputError
+from energaizer.families import Network
 from energaizer.gpu import Gpu
 from energaizer.host import Host
 from energaizer.job import Total
@@ -66,7 +67,7 @@ def setting_of(workload: Workload, gpu: Gpu) -> Setting:
     elif not gpu.min_clock_hz <= clock <= gpu.max_clock_hz:
         raise InputError(
             f"{gpu.name} runs at {gpu.min_clock_hz / 1e6:.0f} to {gpu.max_clock_hz / 1e6:.0f} MHz, "
-            f"not at {clock / 1e6:.0f}; choose a clock in between"
+            f"not at {clock / 1e6:g} MHz; choose a clock in between"
         )
     if limit is None:
         limit = gpu.power_limit_w
@@ -119,9 +120,8 @@ def estimate(
 
 
 def host_name(workload: Workload) -> str:
-    """Return the host profile of a workload; training has its own unless one is named."""
-    serving = type(workload).model_fields["host"].default
-    return "training" if workload.training and workload.host == serving else workload.host
+    """Return the host profile of a workload: the one named, else that of its kind."""
+    return workload.host_profile
 
 
 def _provenance(
@@ -131,7 +131,7 @@ def _provenance(
     own = board.coefficients.provenance
     total = shares.sum()
     by_family = shares.sum(axis=1)
-    coverage = float(by_family[board.calibrated].sum() / total) if total > 0 else 1.0
+    coverage = min(1.0, float(by_family[board.calibrated].sum() / total)) if total > 0 else 1.0
     if own in {Provenance.SPECIFICATION, Provenance.EXTRAPOLATED, Provenance.BOUND}:
         return Provenance.weakest(own, *([Provenance.EXTRAPOLATED] if hull_notes else [])), (
             0.0 if own == Provenance.SPECIFICATION else coverage
@@ -139,7 +139,7 @@ def _provenance(
     if hull_notes:
         return Provenance.EXTRAPOLATED, coverage
     whole = coverage >= 1.0 - _MINOR
-    return (Provenance.CALIBRATED if whole else Provenance.ANALYTICAL), min(1.0, coverage)
+    return (Provenance.CALIBRATED if whole else Provenance.ANALYTICAL), coverage
 
 
 class Judge:
@@ -191,7 +191,7 @@ def _result(
                   hull_notes)  # fmt: skip
     if workload.duration_s is not None and duration <= workload.duration_s * (1 + _ROUNDING):
         judge.hold(steady=job.steady(workload))
-    tokens = job.output_tokens(workload, times)
+    tokens, completed = job.output_tokens(workload, times), job.completed(workload, times)
     if any(total.over for total in totals):
         notes.append(
             f"even the lowest clock of {board.gpu.name} exceeds the limit of {setting.limit_w:g} W"
@@ -205,11 +205,16 @@ def _result(
         energy=judge.of(_ENERGY, energy, "J"),
         duration=judge.of(_DURATION, duration, "s"),
         energy_per_output_token=judge.of(_ENERGY, energy / tokens, "J/token") if tokens else None,
+        energy_per_sample=(
+            judge.of(_ENERGY, energy / completed, f"J/{workload.model.sample}")
+            if isinstance(workload.model, Network)
+            else None
+        ),
         phases=phases,
         components={
             name: judge.of(_ENERGY, value, "J") for name, value in components.items() if value
         },
-        completed=job.completed(workload, times),
+        completed=completed,
         model=workload.model.name,
         gpu=board.gpu.name,
         gpu_count=boards,
@@ -245,13 +250,12 @@ def _phase(
 
 
 def _inputs(workload: Workload, setting: Setting) -> dict[str, float]:
-    return {
-        "clock_hz": setting.clock_hz,
-        "batch": float(workload.batch),
-        "input_tokens": float(workload.input_tokens),
-        "context_tokens": float(workload.input_tokens + workload.output_tokens),
-        "tensor": float(workload.parallelism.tensor),
-    }
+    ranks = float(workload.parallelism.tensor)
+    found = {"clock_hz": setting.clock_hz, "batch": float(workload.batch), "tensor": ranks}
+    if workload.has_tokens:
+        found["input_tokens"] = float(workload.input_tokens)
+        found["context_tokens"] = float(workload.input_tokens + workload.output_tokens)
+    return found
 
 
 def upper_bound(gpu: Gpu, gpu_count: int, duration_s: float) -> Estimate:

@@ -4,8 +4,10 @@ Nothing here computes: numbers come in SI and leave with a unit beside them, in 
 columns.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from energaizer import __version__
 from energaizer.arguments import in_words
@@ -19,8 +21,10 @@ from energaizer.units import (
     format_power,
     format_si,
 )
-from energaizer.whatif import Candidate, pareto
 from energaizer.workload import Workload
+
+if TYPE_CHECKING:
+    from energaizer.whatif import Candidate
 
 _HALF_PERCENT = 0.0005
 
@@ -62,6 +66,8 @@ def estimate_records(estimate: Estimate) -> list[dict[str, Any]]:
     job |= _flat("duration_s", estimate.duration)
     if estimate.energy_per_output_token is not None:
         job |= _flat("energy_per_output_token_j", estimate.energy_per_output_token)
+    if estimate.energy_per_sample is not None:
+        job |= _flat("energy_per_sample_j", estimate.energy_per_sample)
     job |= {"provenance": estimate.energy.provenance.value, "coverage": estimate.energy.coverage}
     records = [job]
     for phase in estimate.phases:
@@ -94,6 +100,9 @@ def _totals(estimate: Estimate) -> Table:
     ]
     if estimate.energy_per_output_token is not None:
         rows.append(_quantity("Energy per output token", estimate.energy_per_output_token))
+    if estimate.energy_per_sample is not None:
+        each = estimate.energy_per_sample
+        rows.append(_quantity(f"Energy per {each.unit.partition('/')[2]}", each))
     return Table(("", ">Value", ">Low", ">High", "Provenance", ">Coverage"), rows, "")
 
 
@@ -176,7 +185,7 @@ class Sweep(NamedTuple):
 
 def sweep_document(sweep: Sweep) -> Document:
     """Return a sweep: one line a setting, those on the Pareto front with a star."""
-    best = set(pareto(sweep.candidates))
+    best = _best(sweep)
     per_token = any(one.energy_per_output_token for one in sweep.candidates)
     rows = [
         (
@@ -224,8 +233,14 @@ def sweep_full(sweep: Sweep) -> dict[str, Any]:
 
 def sweep_records(sweep: Sweep) -> list[dict[str, Any]]:
     """Return each setting of a sweep as a flat record in SI."""
-    best = set(pareto(sweep.candidates))
+    best = _best(sweep)
     return [one.model_dump(mode="json") | {"pareto": one in best} for one in sweep.candidates]
+
+
+def _best(sweep: Sweep) -> set[Candidate]:
+    from energaizer.whatif import pareto  # noqa: PLC0415 (a single estimate needs no sweeps)
+
+    return set(pareto(sweep.candidates))
 
 
 def _of_token(one: Candidate) -> Row:

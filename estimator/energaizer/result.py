@@ -23,7 +23,7 @@ class Provenance(StrEnum):
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class Quantity(_Frozen):
@@ -71,6 +71,9 @@ class Estimate(_Frozen):
     duration: Quantity = Field(description="s, whole job")
     energy_per_output_token: Quantity | None = Field(
         description="J/token, prefill + decode energy over output tokens; None without output"
+    )
+    energy_per_sample: Quantity | None = Field(
+        default=None, description="J/image, J/sequence, J/clip of a vision, text or speech network"
     )
     phases: tuple[PhaseEstimate, ...]
     components: dict[str, Quantity] = Field(description="J by component; they sum to `energy`")

@@ -24,7 +24,7 @@ from energaizer.workload import Workload
 class Candidate(BaseModel):
     """One setting of a workload and what it costs."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     gpu: str
     gpu_count: int

@@ -1,9 +1,13 @@
 """A workload: a model with its inputs, as a user means them."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_validator
 
+from energaizer import families
+from energaizer.errors import NoEstimateError
+from energaizer.families import Inputs, Network
 from energaizer.model import Model
 from energaizer.parallelism import Parallelism
 from energaizer.precision import Precision
@@ -12,7 +16,7 @@ from energaizer.precision import Precision
 class Training(BaseModel):
     """How a model is trained: mixed-precision Adam on sequences of `input_tokens` tokens."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
 
     global_batch: int = Field(ge=1, le=1048576, description="sequences of a step, all replicas")
     micro_batch: int = Field(default=1, ge=1, le=65536, description="sequences that run together")
@@ -33,13 +37,18 @@ class Workload(BaseModel):
     that are held longer than the work takes are idle for the rest.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
 
-    model: Model
+    model: SerializeAsAny[Model | Network]
     batch: int = Field(
-        default=1, ge=1, le=65536, description="sequences that run together on one replica"
+        default=1, ge=1, le=65536, description="sequences or images that run together on a replica"
     )
-    input_tokens: int = Field(ge=1, le=16777216, description="tokens of one prompt")
+    input_tokens: int = Field(
+        ge=1, le=16777216, description="tokens of one prompt; 1, without meaning, for images alone"
+    )
+    image_size: int | None = Field(
+        default=None, ge=8, le=16384, description="pixels along an edge; None: the model's own"
+    )
     output_tokens: int = Field(
         default=0, ge=0, le=16777216, description="0: prefill or encoder only"
     )
@@ -64,6 +73,22 @@ class Workload(BaseModel):
     clock_hz: float | None = Field(default=None, gt=0, description="locked clock; None: boost")
     power_cap_w: float | None = Field(default=None, gt=0, description="per board; None: its limit")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _describe_network(cls, given: Any) -> Any:
+        """Read a network by its family, and take its own tokens where none are given."""
+        if not isinstance(given, Mapping):
+            return given
+        model = given.get("model")
+        if isinstance(model, Mapping) and model.get("family") in families.FAMILIES:
+            model = families.schema(model["family"]).model_validate(model)
+            given = {**given, "model": model}
+        if isinstance(model, Network) and given.get("input_tokens") is None:
+            tokens = model.default_tokens if model.takes_tokens else 1
+            if tokens is not None:
+                given = {**given, "input_tokens": tokens}
+        return given
+
     @model_validator(mode="after")
     def _one_amount_of_work(self) -> "Workload":
         if self.requests_per_second is not None:
@@ -72,3 +97,47 @@ class Workload(BaseModel):
             if self.duration_s is None:
                 raise ValueError("requests_per_second needs duration_s: for how long?")
         return self
+
+    @property
+    def transformer(self) -> Model:
+        """The model, where only a dense transformer has a method.
+
+        Raises:
+            NoEstimateError: It is none.
+        """
+        if isinstance(self.model, Network):
+            raise NoEstimateError(f"{self.model.name} has a method for forward passes only")
+        return self.model
+
+    @property
+    def network(self) -> Network:
+        """The model, where it is a vision, speech or encoder-decoder network.
+
+        Raises:
+            NoEstimateError: It is none.
+        """
+        if not isinstance(self.model, Network):
+            raise NoEstimateError(f"{self.model.name} is a dense transformer")
+        return self.model
+
+    @property
+    def has_tokens(self) -> bool:
+        """Whether a sample holds tokens, not only an image."""
+        return not isinstance(self.model, Network) or self.model.takes_tokens
+
+    @property
+    def host_profile(self) -> str:
+        """The host profile that was named, else that of training or of networks.
+
+        Networks other than language models run in a framework, not in a serving engine.
+        """
+        if self.host != type(self).model_fields["host"].default:
+            return self.host
+        if self.training is not None:
+            return "training"
+        return "pytorch-eager" if isinstance(self.model, Network) else self.host
+
+    @property
+    def network_inputs(self) -> Inputs:
+        """Size of one sample of a network."""
+        return Inputs(self.image_size or self.network.image_size, self.input_tokens)

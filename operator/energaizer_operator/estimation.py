@@ -10,13 +10,14 @@ import hashlib
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
-from energaizer_operator import translate
+from energaizer_operator import runtimes, translate
 from energaizer_operator.inputs import ResolvedInputs, inputs_digest
 from energaizer_operator.names import Reason
 from energaizer_operator.resources.gpuprofile import GPUProfile
@@ -32,6 +33,7 @@ __all__ = [
     "canonical",
     "catalogue",
     "digest_of",
+    "model_parts",
     "report",
 ]
 
@@ -46,6 +48,12 @@ Observe = Callable[[str, str, str, float], None]
 """Method, result, task and seconds of one estimate that was computed."""
 Look = Callable[[bool], None]
 """Whether a look into the cache was a hit."""
+
+
+@lru_cache(maxsize=1)
+def model_parts() -> Mapping[str, str]:
+    """Return the last part of each known model's name -> the name (`runtimes.last_parts`)."""
+    return runtimes.last_parts(translate.model_names())
 
 
 @dataclass(frozen=True)

@@ -124,14 +124,14 @@ def gpu_requests(pod_spec: Json) -> dict[str, int]:
     together: dict[str, int] = {}
     peak: dict[str, int] = {}
     for container in _items(pod_spec.get("initContainers")):
-        limits = _gpu_limits(container)
+        limits = gpus_of(container)
         if container.get("restartPolicy") == "Always":
             _add(together, limits)
         else:
             for name, count in limits.items():
                 peak[name] = max(peak.get(name, 0), count + together.get(name, 0))
     for container in _items(pod_spec.get("containers")):
-        _add(together, _gpu_limits(container))
+        _add(together, gpus_of(container))
     names = {*together, *peak}
     return {name: max(together.get(name, 0), peak.get(name, 0)) for name in sorted(names)}
 
@@ -139,7 +139,7 @@ def gpu_requests(pod_spec: Json) -> dict[str, int]:
 def first_gpu_container(pod_spec: Json) -> int | None:
     """Return the index in `containers` of the first one that asks for a GPU; None if none does."""
     for index, container in enumerate(_items(pod_spec.get("containers"))):
-        if _gpu_limits(container):
+        if gpus_of(container):
             return index
     return None
 
@@ -179,7 +179,8 @@ def _replicas(kind: str, spec: Json) -> int:
     return at_once if completions is None else min(at_once, completions)
 
 
-def _gpu_limits(container: Json) -> dict[str, int]:
+def gpus_of(container: Json) -> dict[str, int]:
+    """Return the GPUs that one container asks for, by resource."""
     resources = _mapping(container.get("resources"))
     # A request without a limit is refused by the API server for extended resources, but a
     # manifest read offline may have it, and a limit alone sets the request.

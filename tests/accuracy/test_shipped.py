@@ -1,4 +1,4 @@
-"""Shipped coefficients against measurements, where the tables are at hand: nothing is fitted here."""
+"""Shipped coefficients against measurements, where the tables are at hand; no fit in the first."""
 
 from pathlib import Path
 

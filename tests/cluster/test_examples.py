@@ -58,6 +58,20 @@ def test_example_is_estimated(
     ready(teams, workload, namespace)
 
 
+def test_arguments_of_a_server_are_its_description(apply: Any, teams: Cluster) -> None:
+    example = "unannotated-vllm.yaml"
+    assert apply(example).returncode == 0
+    try:
+        ready(teams, "deployment-chat", "team-a")
+        path = (
+            "jsonpath={.status.modelName} {.status.resolvedInputs[?(@.name=='model.name')].source}"
+        )
+        shown = teams.kubectl("get", "aiworkload/deployment-chat", "-n", "team-a", "-o", path)
+        assert shown.stdout == "meta-llama/Llama-3.1-8B-Instruct RuntimeArguments"
+    finally:
+        teams.kubectl("delete", "-f", str(EXAMPLES / example), "--wait=false")
+
+
 def test_policy_refuses_the_job_that_its_comment_names(apply: Any, teams: Cluster) -> None:
     assert apply("energy-policy.yaml").returncode == 0
     teams.kubectl(*("wait", "--for=condition=Ready", "energypolicy/team-b-limit", "--timeout=20s"))

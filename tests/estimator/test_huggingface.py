@@ -83,8 +83,8 @@ def test_a_window_that_cuts_nothing_is_none():
         ("gpt_oss", "mixture of experts"),
         ("mamba2", "state-space"),
         ("qwen2_5_vl", "vision"),
-        ("vit", "vision"),
-        ("t5", "encoder and decoder"),
+        ("siglip", "vision"),
+        ("bart", "encoder and decoder"),
         ("something-new", "known are llama, qwen2"),
     ],
 )

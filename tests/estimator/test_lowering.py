@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from energaizer import catalog, kernels
+from energaizer import catalog, kernels, stacks
 from energaizer.coefficients import FAMILIES
 from energaizer.errors import InputError, NoEstimateError
 from energaizer.lowering import transformer
@@ -88,7 +88,7 @@ def test_weights_of_a_decode_step():
 
 
 def test_decode_steps_stand_for_all():
-    contexts, weights = transformer.decode_contexts(129.0, 383.0, (200.0,))
+    contexts, weights = stacks.decode_contexts(129.0, 383.0, (200.0,))
     every = np.arange(129.0, 384.0)
     assert weights.sum() == pytest.approx(255)
     assert weights @ contexts == pytest.approx(every.sum())
@@ -96,7 +96,7 @@ def test_decode_steps_stand_for_all():
         np.minimum(every, 200).sum(), rel=1e-4
     )
     assert weights @ np.sqrt(contexts) == pytest.approx(np.sqrt(every).sum(), rel=1e-6)
-    few, ones = transformer.decode_contexts(5.0, 7.0, ())
+    few, ones = stacks.decode_contexts(5.0, 7.0, ())
     assert (few.tolist(), ones.tolist()) == ([5, 6, 7], [1, 1, 1])
 
 

@@ -83,7 +83,9 @@ PUBLISHED = {
 
 
 def test_every_model_has_a_published_count():
-    assert {catalog.model(name).name for name in PUBLISHED} == {m.name for m in catalog.models()}
+    assert {catalog.model(name).name for name in PUBLISHED} == {
+        m.name for m in catalog.models() if isinstance(m, Model)
+    }
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -139,7 +141,7 @@ def test_sliding_layers_hold_their_window():
     assert model.key_value_bytes(100) == 100 * model.key_value_bytes_per_token()
 
 
-@given(st.integers(1, 2**20), st.sampled_from([m.name for m in catalog.models()]))
+@given(st.integers(1, 2**20), st.sampled_from(sorted(PUBLISHED)))
 def test_the_cache_never_shrinks_with_context(context, name):
     model = catalog.model(name)
     assert 0 < model.key_value_bytes(context) <= model.key_value_bytes(2 * context)

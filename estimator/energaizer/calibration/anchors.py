@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from energaizer import catalog
-from energaizer.calibration import boards, dataset, forward, problem
+from energaizer.calibration import boards, dataset, fit, forward, plan, problem
+from energaizer.calibration.fit import Sample
 from energaizer.calibration.forward import Board
 from energaizer.coefficients import Coefficients
 from energaizer.host import LaunchCost
@@ -21,6 +22,7 @@ _STREAM_ENERGIES = tuple(
     for name in ("elementwise", "copy", "gather", "softmax", "norm")
 )
 _LEAST_ENERGY = 0.2
+_NO_HOST = LaunchCost(launch_s=0.0, step_s=0.0)
 _ROUNDS = 4
 _HALVINGS = 30
 _SLOWEST = 0.2
@@ -116,3 +118,33 @@ def apply(data: Path, name: str, coefficients: Coefficients) -> tuple[Coefficien
     (board,) = forward.boards(data, (name,), gpu, coefficients, boards.idle_labels(data))
     order = np.argsort(board.sample.time_s)
     return anchored(board, coefficients, int(order[0]), int(order[-1]), streams_only=True)
+
+
+def energies(
+    data: Path, name: str, coefficients: Coefficients, held: Sample, weight: float = 4.0
+) -> Coefficients:
+    """Return energies that explain a compute-bound row and products that met the limit together.
+
+    Energies of a neighbour are the prior: where one term is as good as another, each moves a
+    little. The timing of `coefficients` stays as it is.
+
+    Args:
+        data: Folder of the tables.
+        name: Table board with the two rows.
+        coefficients: What is known without them; its energies are the prior.
+        held: Kernels at the clock to which the limit lowered them, power at the limit.
+        weight: Rows of independent evidence that the anchor counts as, and all of `held` together.
+    """
+    timed, _ = apply(data, name, coefficients)
+    gpu = catalog.gpu(dataset.BOARDS[name])
+    (board,) = forward.boards(data, (name,), gpu, coefficients, boards.idle_labels(data))
+    own = board.sample
+    anchor = Sample(own.runs, own.time_s, own.power_w, weight * (own.time_s == own.time_s.max()))
+    plain = coefficients.with_values(
+        {"time.elements_per_cycle": timed.time.elements_per_cycle or 1.0}
+    )
+    shared = Sample(held.runs, held.time_s, held.power_w, weight * held.weight / held.weight.sum())
+    found = fit.fit_power([anchor, shared], plain, _NO_HOST, plan.POWER_SPREAD)
+    return Coefficients.model_validate(
+        {**coefficients.model_dump(), "power": found.power.model_dump()}
+    )

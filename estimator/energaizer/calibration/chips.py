@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from energaizer import catalog
-from energaizer.calibration import boards, dataset, kernel_fit, residuals, single_kernels
+from energaizer.calibration import boards, dataset, kernel_fit, plan, residuals, single_kernels
 from energaizer.calibration.boards import rounded
 from energaizer.calibration.kernel_fit import PowerFit
 from energaizer.calibration.single_kernels import FOLDS, Table
@@ -28,6 +28,12 @@ _CITATION = (
     "CORPORATION & AFFILIATES); effective numbers, not properties of silicon"
 )
 _KNEE_V = 0.70
+_PROCESS = 0.75  # energy of logic, 4 nm class over 7 nm class
+_NEVER_SINGLE = (
+    "time.core_prologue", "time.core_split_overhead", "time.misaligned_factor",
+    "rate_efficiency.fp32", "rate_efficiency.tf32",
+)  # fmt: skip
+"""What no table of single kernels tells: products on CUDA cores, in TF32, or misaligned."""
 _SUPPLY_POINTS = 12
 
 
@@ -108,6 +114,8 @@ def start(gpu: Gpu, data: Path, streams: Coefficients) -> Coefficients:
             kernels has any, so that their issue rate is carried over.
     """
     found = from_specification(gpu, catalog.prior())
+    usual = plan.starting(gpu)
+    found = found.with_values({path: usual[path] for path in _NEVER_SINGLE})
     found = found.with_values({"time.elements_per_cycle": streams.time.elements_per_cycle or 4.0})
     if gpu.name.startswith("a100"):
         tree = {**found.model_dump(), "power": streams.power.model_dump()}
@@ -120,6 +128,12 @@ def start(gpu: Gpu, data: Path, streams: Coefficients) -> Coefficients:
         found = Coefficients.model_validate(tree).with_values(
             constant_idle(data, "h100", float(gpu.compute_units))
         )
+        # By process, from the nearest chip that was read (5.7); its energies hold at 1 V.
+        scale = _PROCESS * found.power.reference_v**found.power.voltage_exponent
+        energies = {
+            f"power.flop_pj.{key}": scale * streams.power.flop_pj[key] for key in ("fp32", "tf32")
+        }
+        found = found.with_values(energies)
     return found
 
 

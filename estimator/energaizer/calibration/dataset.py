@@ -179,7 +179,8 @@ def single_gpu(data: Path, idle_w: dict[str, Idle | float]) -> pd.DataFrame:
     """Return forward passes with corrected labels and weights; recorded labels stay beside.
 
     Added columns: `profile`, `clock_hz` (requested), `recorded_s|w|j`, corrected `time_s`,
-    `power`, `energy`, `startup_s|j` (what a recorded run begins with), and `weight` (repeats of one workload share one, a noisy host has a quarter).
+    `power`, `energy`, `startup_s|j` (what a recorded run begins with), and `weight` (repeats of
+    one workload share one, a noisy host has a quarter).
 
     Args:
         data: Folder of the tables.

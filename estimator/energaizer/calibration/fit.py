@@ -211,6 +211,8 @@ def fit_power(
         matrix = np.column_stack([matrix, np.ones(len(watts))])
         target = target + prior["power.idle_w"]
     kept = weight > 0
+    told = np.any(matrix[kept] > 0, axis=0)
+    matrix, paths = matrix[:, told], [path for path, seen in zip(paths, told, strict=True) if seen]
     root = np.sqrt(weight[kept])[:, None]
     relative = matrix[kept] / watts[kept, None]
     before = np.array([prior.get(path, 0.0) for path in paths])
@@ -219,7 +221,22 @@ def fit_power(
     left = np.vstack([root * relative * before, np.diag(pull)])
     right = np.concatenate([root[:, 0] * target[kept] / watts[kept], pull])
     solved, _ = nnls(left, right)
-    return coefficients.with_values(dict(zip(paths, solved * before, strict=True)))
+    return with_energies(coefficients, dict(zip(paths, solved * before, strict=True)))
+
+
+def with_energies(coefficients: Coefficients, energies: Mapping[str, float]) -> Coefficients:
+    """Return coefficients with fitted energies; formats that were not seen follow bf16.
+
+    They run in the same tensor cores, and what a fit moves to or from the busy SM is theirs too.
+    """
+    prior = coefficients.power.flop_pj
+    ratio = energies.get("power.flop_pj.bf16", prior["bf16"]) / prior["bf16"]
+    others = {
+        f"power.flop_pj.{key}": value * ratio
+        for key, value in prior.items()
+        if key != "fp32" and f"power.flop_pj.{key}" not in energies
+    }
+    return coefficients.with_values({**others, **energies})
 
 
 def spread_of(spread: Mapping[str, float], path: str) -> float:

@@ -9,13 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from energaizer import catalog
+from energaizer import catalog, lowering
 from energaizer.calibration import dataset, problem
 from energaizer.calibration.fit import Sample
 from energaizer.coefficients import Coefficients
 from energaizer.gpu import Gpu
 from energaizer.kernels import Kernel, Program
-from energaizer.lowering import transformer, vision
 from energaizer.precision import Precision
 from energaizer.workload import Workload
 
@@ -24,14 +23,9 @@ FloatArray = npt.NDArray[np.float64]
 HOST = "pytorch-eager"
 MULTI_CLOCK_WEIGHT = 0.25
 """Ten clocks of one workload are not ten workloads."""
-_TRANSFORMERS = {"bert": "bert-large", "gpt2": "gpt2", "opt": "opt-1.3b"}
-_VIT = vision.VisionTransformer(
-    name="vit-large-patch16-224", layers=24, hidden_size=1024, intermediate_size=4096,
-    attention_heads=16,
-)  # fmt: skip
-_RESNET = vision.ConvNet(
-    name="resnet101", depths=(3, 4, 23, 3), widths=(64, 128, 256, 512),
-)  # fmt: skip
+_MODELS = {
+    "bert": "bert-large", "gpt2": "gpt2", "opt": "opt-1.3b", "vit": "vit-large",
+}  # fmt: skip
 
 
 @lru_cache(maxsize=1024)
@@ -39,21 +33,17 @@ def program(model: str, precision: str, batch: int, tokens: int) -> Program:
     """Return the kernels of one forward pass, generated from the architecture.
 
     Args:
-        model: Family as the table names it; language models run without their head.
+        model: Family as the table names it, or a catalogue name; language models run without
+            their head.
         precision: `bf16` or `fp32`.
         batch: Sequences or images.
         tokens: Tokens of a sequence; 0 for images.
     """
-    math = Precision(precision)
-    if model == "vit":
-        return vision.vision_transformer(_VIT, batch, math)
-    if model == "resnet101":
-        return vision.resnet(_RESNET, batch, math)
-    headless = catalog.model(_TRANSFORMERS[model]).model_copy(update={"language_head": False})
-    return transformer.lower(
+    return lowering.lower(
         Workload(
-            model=headless, batch=batch, input_tokens=tokens, precision=math, attention="eager",
-            host=HOST,
+            model=catalog.model(_MODELS.get(model, model)).bare(),
+            batch=batch, input_tokens=max(1, tokens),
+            precision=Precision(precision), attention="eager", host=HOST,
         )
     )  # fmt: skip
 

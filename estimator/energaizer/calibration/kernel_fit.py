@@ -27,6 +27,7 @@ _ROUNDS = 12
 _CLOCK_SHARES = np.linspace(0.5, 1.0, 26)
 _SENSITIVE = 1.6  # time at half the clock over time at the boost clock: bound by the clock
 _SLOWED = 0.97
+_SUSTAINED_S = 1e-4
 _START_WARM = 0.5
 _ALIKE = 10.0  # single kernels are many, and alike: a hundred count as one
 
@@ -140,7 +141,9 @@ def fit_power(found: Table, start: Coefficients, kept: BoolArray, floor_w: float
     prior, paths = held.values(), sorted(columns)
     before = np.array([prior[path] for path in paths])
     matrix = np.stack([columns[path] for path in paths], axis=1) * before
-    pull = fit.POWER_NOISE / np.array([fit.spread_of(plan.POWER_SPREAD, path) for path in paths])
+    pull = fit.POWER_NOISE / np.array(
+        [fit.spread_of(plan.KERNEL_POWER_SPREAD, path) for path in paths]
+    )
     pull = pull * np.sqrt(len(idle)) / _ALIKE
     solved, share = np.ones(len(paths)), np.full(len(watts), _START_WARM)
     warm: dict[str, float] = {}
@@ -163,7 +166,7 @@ def fit_power(found: Table, start: Coefficients, kept: BoolArray, floor_w: float
         left = np.vstack([root[:, None] * matrix, np.diag(pull)])
         solved, _ = nnls(left, np.concatenate([root * (target - idle), pull]))
     energies = dict(zip(paths, solved * before, strict=True))
-    return PowerFit(held.with_values(energies), floor_w, warm)
+    return PowerFit(fit.with_energies(held, energies), floor_w, warm)
 
 
 def throttled_clock(
@@ -186,6 +189,20 @@ def throttled_clock(
     )
     sensitive = at[0] > _SENSITIVE * at[-1]
     return clock, sensitive & (clock < _SLOWED * highest)
+
+
+def held_at_limit(found: Table, coefficients: Coefficients) -> Sample:
+    """Return products that a limit slowed, at the clock that their time tells, power at the limit.
+
+    For boards whose power nobody recorded: latency alone says at which clock they met the limit.
+    """
+    seconds = found.column("latency_us") * 1e-6
+    wide = (found.frame["dtype"] == "bfloat16").to_numpy() & near_limit(found)
+    rows = wide & (found.frame["family"] == "gemm").to_numpy() & (seconds > _SUSTAINED_S)
+    runs, seconds = found.runs.select(rows), seconds[rows]
+    clock, slowed = throttled_clock(runs, coefficients, seconds)
+    limit = np.full(len(seconds), found.gpu.power_limit_w)
+    return Sample(replace(runs, clock_hz=clock), seconds, limit, slowed.astype(np.float64))
 
 
 def _soft(error: FloatArray) -> FloatArray:

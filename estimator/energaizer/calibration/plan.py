@@ -98,3 +98,11 @@ POWER_SPREAD = {
     "power.idle_w": 0.2,
 }
 """Relative spread of the priors of energies (method, 4.3)."""
+
+KERNEL_POWER_SPREAD = {
+    **POWER_SPREAD,
+    "power.dram_pj_per_byte": 0.05,
+    "power.l2_pj_per_byte": 0.1,
+}
+"""The same for single kernels, whose sensor saw them through a floor: bytes move little in power
+there, and would otherwise be bought by busy SMs."""

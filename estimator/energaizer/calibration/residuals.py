@@ -49,8 +49,11 @@ def errors(predicted: npt.ArrayLike, measured: npt.ArrayLike) -> Errors:
 
 
 def skill(error: float, baseline: float) -> float:
-    """Return `1 - error / error of a baseline`: 0 is no better than the baseline, 1 is perfect."""
-    return 1.0 - error / baseline
+    """Return `1 - error / error of a baseline`: 0 is no better than the baseline, 1 is perfect.
+
+    NaN against a baseline without error, which nothing can beat.
+    """
+    return 1.0 - error / baseline if baseline > 0 else float("nan")
 
 
 def coverage(low: npt.ArrayLike, high: npt.ArrayLike, measured: npt.ArrayLike) -> float:

@@ -5,7 +5,15 @@ from datetime import date
 from pathlib import Path
 
 from energaizer import catalog
-from energaizer.calibration import anchors, boards, chips, dataset, heldout, serving_ship
+from energaizer.calibration import (
+    anchors,
+    boards,
+    chips,
+    dataset,
+    heldout,
+    kernel_fit,
+    serving_ship,
+)
 from energaizer.calibration.boards import rounded
 from energaizer.coefficients import Coefficients
 from energaizer.gpu import Source
@@ -35,10 +43,12 @@ def write(data: Path, profiles: Path, today: date) -> Iterator[str]:
             yield _save(profiles, _twin(profile, twin))
     h100 = chips.fit(data, "h100_sxm", a100.coefficients)
     carried = chips.profile(h100, data, today, found, (_CARRIED.format("h200-sxm-141gb"),))
+    held = kernel_fit.held_at_limit(h100.table, carried)
+    carried = anchors.energies(data, "h100", carried, held)
     wide = chips.profile(b200, data, today, None, ())
     served = serving_ship.serve(data, {carried.gpu: carried, wide.gpu: wide})
     yield _save_host(profiles, serving_ship.host(served, data, today))
-    yield _save(profiles, serving_ship.sibling(h200, found, served))
+    yield _save(profiles, found)
     sustained = serving_ship.profile(served, wide.gpu, data, today)
     yield _save(profiles, serving_ship.with_warm_share(b200, sustained))
     sustained = serving_ship.profile(served, carried.gpu, data, today)

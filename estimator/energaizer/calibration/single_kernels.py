@@ -89,7 +89,7 @@ def fold_of(frame: pd.DataFrame) -> npt.NDArray[np.int_]:
     return hashed.astype(np.int_)
 
 
-def table(data: Path, gpu: Gpu, coefficients: Coefficients, chip: str, most: int = 1200) -> Table:
+def table(data: Path, gpu: Gpu, coefficients: Coefficients, chip: str, most: int = 1250) -> Table:
     """Return rows of one GPU whose formats it multiplies, at most so many of an op and format.
 
     Args:

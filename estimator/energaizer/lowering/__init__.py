@@ -1,7 +1,8 @@
 """From a workload to its kernels: one room for each family of models, one way in."""
 
+from energaizer.families import EncoderDecoder, Network
 from energaizer.kernels import Program
-from energaizer.lowering import training, transformer
+from energaizer.lowering import encoder_decoder, training, transformer, vision
 from energaizer.workload import Workload
 
 
@@ -12,4 +13,10 @@ def lower(workload: Workload) -> Program:
         InputError: The split does not divide the model, or an encoder is asked to decode.
         NoEstimateError: No room has a method for the workload; the message says what is missing.
     """
-    return training.lower(workload) if workload.training else transformer.lower(workload)
+    if workload.training is not None:
+        return training.lower(workload)
+    if isinstance(workload.model, EncoderDecoder):
+        return encoder_decoder.lower(workload)
+    if isinstance(workload.model, Network):
+        return vision.lower(workload)
+    return transformer.lower(workload)

@@ -53,7 +53,9 @@ def lower(workload: Workload) -> Program:
             f"global_batch {training.global_batch} does not divide by micro_batch x replicas "
             f"({together}); choose a multiple"
         )
-    return _lower(workload.model, workload.input_tokens, training, formats, workload.parallelism)
+    return _lower(
+        workload.transformer, workload.input_tokens, training, formats, workload.parallelism
+    )
 
 
 @lru_cache(maxsize=256)

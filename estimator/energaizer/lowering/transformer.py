@@ -1,11 +1,9 @@
 """Dense transformers to kernels: prompt and sampled decode steps, fused or eager, sharded.
 
 Generated from the architecture, not from a trace, so that no kernel is missing that a tracer does
-not see. Decode steps differ only in their context; a few contexts stand for all (Gauss points,
-exact for whatever is affine in context), split where a window fills.
+not see. Decode steps differ only in their context; a few contexts stand for all.
 """
 
-import itertools
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -18,9 +16,7 @@ from energaizer.kernels import FloatArray, Kernel, Program
 from energaizer.model import Model
 from energaizer.workload import Workload
 
-_EXACT_STEPS = 4
 _OUTER_CALLS = 8.0  # modules around the layers: embeddings, last norm, head or pooler
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(3)
 
 
 class Step(NamedTuple):
@@ -31,33 +27,6 @@ class Step(NamedTuple):
     shard: Shard
 
 
-def decode_contexts(
-    first: float, last: float, breaks: tuple[float, ...]
-) -> tuple[FloatArray, FloatArray]:
-    """Return contexts that stand for the steps `first`, `first + 1`, ..., `last`, with weights.
-
-    Weights sum to the number of steps, and the weighted sum of any affine function over the points
-    is its sum over all steps; between breaks the same holds for polynomials of degree five in the
-    limit of many steps.
-
-    Args:
-        first: Context of the first step.
-        last: Context of the last step, at least `first`.
-        breaks: Contexts at which a sliding window fills.
-    """
-    steps = last - first + 1.0
-    if steps <= _EXACT_STEPS:
-        return np.arange(first, last + 1.0), np.ones(int(steps))
-    low, high = first - 0.5, last + 0.5
-    edges = [low, *sorted({edge for edge in breaks if low < edge < high}), high]
-    points, weights = [], []
-    for start, stop in itertools.pairwise(edges):
-        half = (stop - start) / 2.0
-        points.append(start + half + half * _NODES)
-        weights.append(half * _WEIGHTS)
-    return np.concatenate(points), np.concatenate(weights)
-
-
 def lower(workload: Workload) -> Program:
     """Return the kernels of one batch of a workload on one GPU of one replica.
 
@@ -65,13 +34,12 @@ def lower(workload: Workload) -> Program:
         InputError: The split does not divide the model, or an encoder is asked to decode.
         NoEstimateError: The workload needs a method that this room lacks.
     """
-    if workload.output_tokens and not workload.model.causal:
-        raise InputError(
-            f"{workload.model.name} is an encoder and cannot decode; set output_tokens to 0"
-        )
+    model = workload.transformer
+    if workload.output_tokens and not model.causal:
+        raise InputError(f"{model.name} is an encoder and cannot decode; set output_tokens to 0")
     stacks.check_split(workload)
     return _lower(
-        workload.model, workload.batch, (workload.input_tokens, workload.output_tokens),
+        model, workload.batch, (workload.input_tokens, workload.output_tokens),
         workload.attention, stacks.formats_of(workload),
         (workload.parallelism.tensor, workload.parallelism.pipeline),
     )  # fmt: skip
@@ -105,7 +73,7 @@ def _lower(
     steps = [Step("prefill", 1.0, stacks.shard_of(model, sequences, prompt, prompt, tensor))]
     if output > 1:
         window = (float(model.sliding_window),) if model.sliding_window else ()
-        contexts, weights = decode_contexts(prompt + 1.0, prompt + output - 1.0, window)
+        contexts, weights = stacks.decode_contexts(prompt + 1.0, prompt + output - 1.0, window)
         for context, weight in zip(contexts, weights, strict=True):
             shard = stacks.shard_of(model, sequences, 1.0, float(context), tensor)
             steps.append(Step("decode", float(weight), shard))

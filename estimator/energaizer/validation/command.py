@@ -1,11 +1,12 @@
 """The command `energaizer validate`: what a person types, progress, files, exit code."""
 
-import secrets
 import time
 from pathlib import Path
 from typing import Any
 
 import click
+
+from energaizer.output import write
 
 _NO_ESTIMATE = 3
 _EVERY_S = 2.0
@@ -64,11 +65,11 @@ def validate(path: Path, **options: Any) -> int:
         document = report.document(outcome, lines)
         text = tables.as_text(document) if chosen == "table" else tables.as_markdown(document)
     if options["rows"] is not None:
-        _write(options["rows"], report.rows_frame(outcome).to_csv(index=False), "--rows")
+        write(options["rows"], report.rows_frame(outcome).to_csv(index=False), "--rows")
     if out is None:
         click.echo(text, nl=False)
     else:
-        _write(out, text, "--out")
+        write(out, text, "--out")
     estimated = any((table.failed == "").any() for table in outcome.tables)
     asked = any(len(table.failed) for table in outcome.tables)
     return _NO_ESTIMATE if asked and not estimated else 0
@@ -85,20 +86,3 @@ class _Progress:
         if now - self._told >= _EVERY_S:
             self._told = now
             click.echo(f"{dataset}: {done} of {total} rows", err=True)
-
-
-def _write(path: Path, text: str, option: str) -> None:
-    """Write a file whole or not at all; a device or pipe is written as it is."""
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        if path.exists() and not path.is_file():
-            path.write_text(text, encoding="utf-8")
-            return
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        reason = error.strerror or str(error)
-        raise click.ClickException(
-            f"cannot write {path}: {reason}; choose another {option}"
-        ) from error

@@ -7,13 +7,12 @@ from typing import Any, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from energaizer import catalog
-from energaizer.errors import UnknownNameError
+from energaizer import catalog, measured
+from energaizer.families import Network
 from energaizer.gpu import Gpu
 from energaizer.host import Host
 from energaizer.model import Model
 
-_VARIANT = re.compile(r"(-instruct|-it|-chat|-thinking|-2507|-fp8)+$")  # same layer shapes
 _EMPTY = {"", "nan", "none", "<na>"}
 
 
@@ -77,37 +76,14 @@ def eager_host(gpu: Gpu) -> Host:
 
 
 def spellings(model: str, size: str) -> tuple[str, ...]:
-    """Return the names under which the catalogue may hold a model of a size.
-
-    `opt`, `opt-1p3b` -> `opt-1.3b`; `bert`, `large` -> `bert-large`; `gpt2`, `gpt2` -> `gpt2`;
-    `llama2`, `7b` -> `llama2-7b`, `llama-2-7b`; `resnet101`, `101` -> `resnet101`.
-    """
-    family = model.strip().casefold()
-    short = re.sub(r"(?<=\d)p(?=\d)", ".", size.strip().casefold()).replace("_", "-")
-    if not short or short == family or (short.isdigit() and family.endswith(short)):
-        found = [family]
-    elif short.startswith(family):
-        found = [short]
-    else:
-        found = [f"{family}-{short}", f"{family}{short}", short]
-    known = Names.shipped().models
-    found = [*(known[name] for name in found if name in known), *found]
-    found += [re.sub(r"(?<=[a-z])(?=\d)", "-", name) for name in found]
-    found += [re.sub(r"(?<=[a-z])-(?=\d)", "", name) for name in found]
-    found += [_VARIANT.sub("", name).replace("/meta-llama", "/llama") for name in found]
-    return tuple(dict.fromkeys(found))
+    """Return the names under which the catalogue may hold a model of a size."""
+    return measured.spellings(model, size, Names.shipped().models)
 
 
-def model(name: str, size: str) -> Model:
+def model(name: str, size: str) -> Model | Network:
     """Return the catalogue's model of a table's `model` and `size`.
 
     Raises:
         UnknownNameError: No spelling of it is in the catalogue.
     """
-    for spelling in spellings(name, size):
-        try:
-            return catalog.model(spelling)
-        except UnknownNameError:
-            continue
-    told = name if not size or size == name else f"{name}, {size}"
-    raise UnknownNameError(f'no model "{told}" in the catalogue; `energaizer models` lists them')
+    return measured.model(name, size, Names.shipped().models)

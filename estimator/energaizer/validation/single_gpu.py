@@ -7,18 +7,18 @@ from typing import NamedTuple
 import numpy as np
 from pydantic import ValidationError
 
-from energaizer import catalog, machine, power, serving
+from energaizer import catalog, lowering, machine, power, serving
 from energaizer.calibration.dataset import (
     SHORTEST_RUN_S,
     startup_energy,
     startup_time,
 )
 from energaizer.errors import EnergaizerError, InputError, NoEstimateError, one_line
+from energaizer.families import Network
 from energaizer.gpu import Gpu
 from energaizer.kernels import Program
-from energaizer.lowering import transformer, vision
 from energaizer.precision import Precision
-from energaizer.validation import names, prediction, vision_models
+from energaizer.validation import names, prediction
 from energaizer.validation.reading import Table
 from energaizer.validation.scores import (
     Column,
@@ -63,7 +63,7 @@ def score(table: Table, labels: Labels, progress: Progress) -> Scores:
     table.expect("precision", instead="bf16 assumed")
     table.expect("seq", instead="no tokens: vision models only")
     table.expect("sm_mhz_set", instead="boost clock assumed")
-    runs, clock_hz = _runs(table), table.floats("sm_mhz_set") * _MHZ
+    runs, clock_hz = runs_of(table), table.floats("sm_mhz_set") * _MHZ
     answers, before_w = prediction.Answers(n), nowhere(n)
     for name, rows in _by_board(table, answers.failed).items():
         gpu = names.board(name).gpu
@@ -76,7 +76,7 @@ def score(table: Table, labels: Labels, progress: Progress) -> Scores:
         for done, row in enumerate(rows):
             progress(table.dataset, done, len(rows))
             try:
-                programs[row] = _program(gpu, runs[row], float(clock_hz[row]))
+                programs[row] = program_of(gpu, runs[row], float(clock_hz[row]))
             except (EnergaizerError, ValidationError) as error:
                 answers.failed[row] = one_line(error)
         if programs:
@@ -89,7 +89,7 @@ def score(table: Table, labels: Labels, progress: Progress) -> Scores:
             answers.put(usable, said)
     return Scores(
         dataset=table.dataset, kind=table.kind.name,
-        columns=_columns(table, answers, _measured(table, labels, before_w)),
+        columns=_columns(table, answers, measured_labels(table, labels, before_w)),
         groups=_groups(table, answers, clock_hz),
         slices=(
             ("gpu",), ("gpu", "model"), ("gpu", "precision"), ("gpu", "regime"), ("clock_mhz",),
@@ -134,7 +134,8 @@ def _inputs(runs: Sequence[Run], clock_hz: FloatArray) -> dict[str, FloatArray]:
     }  # fmt: skip
 
 
-def _runs(table: Table) -> list[Run]:
+def runs_of(table: Table) -> list[Run]:
+    """Return what each row of a table says was run."""
     columns = zip(
         table.texts("model"), table.texts("size"), table.texts("precision", "bf16"),
         table.floats("batch", 0.0).tolist(), table.floats("seq", 0.0).tolist(),
@@ -165,7 +166,7 @@ def _by_board(table: Table, failed: TextArray) -> dict[str, list[int]]:
     return found
 
 
-def _program(gpu: Gpu, run: Run, clock_hz: float) -> Program:
+def program_of(gpu: Gpu, run: Run, clock_hz: float) -> Program:
     """Return the kernels of a row's forward pass.
 
     Raises:
@@ -196,22 +197,20 @@ def _lowered(run: Run) -> Program:
         precision = Precision(_PRECISIONS.get(run.precision, run.precision))
     except ValueError:
         raise InputError(f"precision {run.precision}: unknown format") from None
-    described = vision_models.find(run.model, run.size)
-    if isinstance(described, vision.ConvNet):
-        return vision.resnet(described, run.batch, precision)
-    if isinstance(described, vision.VisionTransformer):
-        return vision.vision_transformer(described, run.batch, precision)
     # The tables time the bare model, whose output is hidden states.
-    bare = names.model(run.model, run.size).model_copy(update={"language_head": False})
-    if run.tokens < 1:
+    described = names.model(run.model, run.size).bare()
+    tokens: int | None = run.tokens
+    if isinstance(described, Network):
+        tokens = run.tokens or described.default_tokens if described.takes_tokens else 1
+    if not tokens or tokens < 1:
         raise InputError(f"{run.model}: seq is {run.tokens}; a language model needs tokens")
     workload = Workload(
-        model=bare, batch=run.batch, input_tokens=run.tokens, precision=precision,
+        model=described, batch=run.batch, input_tokens=tokens, precision=precision,
         attention="fused" if run.attention in _FUSED else "eager",
     )  # fmt: skip
     if run.mode == _DECODE:  # one step that sees `seq` tokens
-        return serving.decode_step(workload, serving.Mix(run.batch, run.tokens, 0.0, 0.0))
-    return transformer.lower(workload)
+        return serving.decode_step(workload, serving.Mix(run.batch, tokens, 0.0, 0.0))
+    return lowering.lower(workload)
 
 
 def _idle_w(table: Table, gpu: Gpu, rows: Sequence[int]) -> FloatArray:
@@ -222,7 +221,7 @@ def _idle_w(table: Table, gpu: Gpu, rows: Sequence[int]) -> FloatArray:
     return power.idle_power(machine.of(gpu, catalog.coefficients(gpu)), clock_hz)
 
 
-def _measured(table: Table, labels: Labels, before_w: FloatArray) -> dict[str, FloatArray]:
+def measured_labels(table: Table, labels: Labels, before_w: FloatArray) -> dict[str, FloatArray]:
     """Return labels in SI, raw or without the start-up bias of the recording (5.2)."""
     time_s, energy_j = table.floats("time_ms") * _MS, table.floats("energy_j")
     power_w = table.floats("power_w")

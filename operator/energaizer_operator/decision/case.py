@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from energaizer_operator import estimation, policy
+from energaizer_operator import estimation, policy, runtimes
 from energaizer_operator.estimation import Question, Setting
 from energaizer_operator.identity import Catalogue
 from energaizer_operator.inputs import Origins, Resolution, resolve
@@ -158,11 +158,14 @@ def _origins(subject: Subject, policies: Sequence[EnergyPolicy]) -> Origins:
     described = subject.description
     if described is None:
         return Origins(workload=subject.workload, defaults=policy.defaults(policies))
+    arguments = runtimes.read(described.pod_spec, estimation.model_parts())
     own = () if described.kind == "Pod" else (described.annotations,)
     return Origins(
         workload=subject.workload,
         pod_annotations=described.pod_annotations,
         owner_annotations=(*own, *subject.owner_annotations),
+        runtime=arguments.values,
+        hidden=arguments.unknown,
         defaults=policy.defaults(policies),
         resource_name=described.resource_name,
         gpus_per_replica=described.gpus_per_replica or None,

@@ -23,6 +23,8 @@ class Origins:
     """Of the template's owner first, of the root controller last."""
     runtime: Mapping[str, str] = field(default_factory=dict)
     """From the arguments of known runtimes: path of the input (`model.name`) -> text."""
+    hidden: Mapping[str, str] = field(default_factory=dict)
+    """What those arguments state without a literal value: path of the input -> why."""
     defaults: Sequence[PolicyDefaults] = ()
     """Of the matching policies, the strongest first (`policy.defaults`)."""
     resource_name: str | None = None

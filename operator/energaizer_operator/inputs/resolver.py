@@ -81,6 +81,11 @@ class _Resolver:
             else:
                 self.note(entry, value, source)
             return
+        if entry.name in self.origins.hidden:
+            why = self.origins.hidden[entry.name]
+            message = f"{entry.name} {why}; state it by {_remedy(entry)}"
+            self.problems.append(Problem(Reason.MISSING_INPUTS, entry.name, message))
+            return
         for defaults in self.origins.defaults if entry.default else ():
             value = getattr(defaults, entry.default or "")
             if value is not None:
@@ -222,6 +227,11 @@ class _Resolver:
         remedy = " or ".join([*ways, f"AIWorkload spec.{name}"])
         message = f"{name} is missing; state it by {remedy}"
         self.problems.append(Problem(Reason.MISSING_INPUTS, name, message))
+
+
+def _remedy(entry: Field) -> str:
+    ways = [f"annotation {key}" for key in entry.keys]
+    return " or ".join([*ways, f"AIWorkload spec.{entry.name}"])
 
 
 def _get(spec: AIWorkloadSpec, path: tuple[str, ...]) -> Any:

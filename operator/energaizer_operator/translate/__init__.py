@@ -6,7 +6,7 @@ ends are rounded up, lower ends down, so that no interval shrinks on its way.
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -46,6 +46,7 @@ __all__ = [
     "bound",
     "canonical",
     "catalogue",
+    "model_names",
     "profile_of",
     "report",
     "warm",
@@ -221,6 +222,12 @@ def canonical(name: str) -> str:
         return catalog.gpu(name).name
     except EnergaizerError as error:
         raise EstimateError(str(error), _USAGE) from None
+
+
+@lru_cache(maxsize=1)
+def model_names() -> Mapping[str, str]:
+    """Return every name and alias of the catalogue's models -> the name."""
+    return {spoken: one.name for one in catalog.models() for spoken in (one.name, *one.aliases)}
 
 
 def warm() -> None:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from energaizer import catalog
 from energaizer.errors import InputError, NoEstimateError, one_line
+from energaizer.families import Network
 from energaizer.huggingface import model_from_config
 from energaizer.model import Model
 from energaizer.parallelism import Parallelism
@@ -48,9 +49,10 @@ def workload(inputs: ResolvedInputs, setting: Setting, config: str | None) -> Wo
         raise NoEstimateError("diffusion models: there is no method yet")
     clock, cap = setting.clock_megahertz, setting.power_cap_watts
     rate = inputs.requests_per_second_milli
+    model = _model(inputs, config)
     return Workload(
-        model=_model(inputs, config),
-        **(_trained(inputs) if inputs.training else _served(inputs)),
+        model=model,
+        **(_trained(inputs) if inputs.training else _served(inputs, model)),
         requests_per_second=None if rate is None else rate / MILLI,
         duration_s=_held(inputs),
         precision=_precision(inputs.precision) or Precision.BF16,
@@ -62,13 +64,21 @@ def workload(inputs: ResolvedInputs, setting: Setting, config: str | None) -> Wo
     )
 
 
-def _served(inputs: ResolvedInputs) -> dict[str, Any]:
+def _served(inputs: ResolvedInputs, model: Model | Network) -> dict[str, Any]:
     return {
         "batch": inputs.batch_size or 1,
-        "input_tokens": _stated(inputs.input_tokens, "input-tokens"),
+        "input_tokens": _input_tokens(model, inputs.input_tokens),
         "output_tokens": inputs.output_tokens or 0,
         "requests": inputs.requests,
     }
+
+
+def _input_tokens(model: Model | Network, stated: int | None) -> int:
+    """Return the tokens of one input; a network of images has none, and counts as one."""
+    if isinstance(model, Network):
+        known = model.default_tokens if model.takes_tokens else 1
+        stated = known if stated is None else stated
+    return _stated(stated, "input-tokens")
 
 
 def _trained(inputs: ResolvedInputs) -> dict[str, Any]:
@@ -100,7 +110,7 @@ def _held(inputs: ResolvedInputs) -> float | None:
     return float(inputs.bound_seconds)
 
 
-def _model(inputs: ResolvedInputs, config: str | None) -> Model:
+def _model(inputs: ResolvedInputs, config: str | None) -> Model | Network:
     if inputs.model_source == "Inline":
         return _inline(inputs.model_name or "inline", inputs.architecture)
     if inputs.model_source == "HuggingFaceConfig":
@@ -114,7 +124,7 @@ def _model(inputs: ResolvedInputs, config: str | None) -> Model:
 
 
 @lru_cache(maxsize=256)
-def _from_config(name: str, text: str) -> Model:
+def _from_config(name: str, text: str) -> Model | Network:
     if len(text) > MAX_CONFIG:
         raise InputError("config.json is larger than a configuration ever is")
     try:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from energaizer_operator.cluster import Cluster, ClusterError, Object
-from energaizer_operator.kinds import OWNERS
+from energaizer_operator.kinds import OWNERS, ApiResource
 from energaizer_operator.owners import Owner, controller_of
 
 DEADLINE_S = 0.1
@@ -22,6 +22,9 @@ CAPACITY = 4096
 MAX_DEPTH = 5
 
 log = logging.getLogger(__name__)
+
+Key = tuple[str, str, str, str]
+"""Namespace, kind, name and uid."""
 
 
 class Lineage:
@@ -35,7 +38,8 @@ class Lineage:
     ) -> None:
         """Start with nothing remembered."""
         self._cluster, self._deadline_s, self._clock = cluster, deadline_s, clock
-        self._known: OrderedDict[tuple[str, str, str, str], tuple[float, Object]] = OrderedDict()
+        self._known: OrderedDict[Key, tuple[float, Object]] = OrderedDict()
+        self._reading: dict[Key, asyncio.Task[Object | None]] = {}
 
     async def of(self, obj: Mapping[str, Any], namespace: str) -> tuple[Object, ...]:
         """Return the controllers above an object, its own first, as far as they could be read."""
@@ -62,6 +66,15 @@ class Lineage:
         kept = self._known.get(key)
         if kept is not None and self._clock() - kept[0] < KEPT_S:
             return kept[1]
+        reading = self._reading.get(key)
+        if reading is None:  # pods of a Job come in crowds: one of them asks for all
+            reading = asyncio.create_task(self._find(key, resource, owner))
+            self._reading[key] = reading
+            reading.add_done_callback(lambda _: self._reading.pop(key, None))
+        return await asyncio.shield(reading)
+
+    async def _find(self, key: Key, resource: ApiResource, owner: Owner) -> Object | None:
+        namespace = key[0]
         try:
             found = await self._cluster.find(resource, owner.name, namespace)
         except ClusterError as error:

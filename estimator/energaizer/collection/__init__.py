@@ -1,0 +1,1 @@
+"""Measurements of workloads and kernels on a GPU at hand: `energaizer collect`."""

@@ -1,0 +1,1 @@
+"""Coefficients of a user's own GPU from a few measurements: `energaizer calibrate`."""

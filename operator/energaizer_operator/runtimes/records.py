@@ -1,0 +1,74 @@
+"""A runtime as a table of flags, and what reading a pod gives."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+NO_LITERAL = "\x00"
+"""Stands in a text for what is not written there, such as the value of a Secret."""
+
+
+class Input(StrEnum):
+    """The inputs that arguments may state, by their path in the spec of an AIWorkload."""
+
+    TASK = "task"
+    MODEL = "model.name"
+    REVISION = "model.revision"
+    PRECISION = "model.precision"
+    WEIGHTS = "model.weightPrecision"
+    CACHE = "model.keyValueCachePrecision"
+    TENSOR = "parallelism.tensor"
+    PIPELINE = "parallelism.pipeline"
+    DATA = "parallelism.data"
+    EXPERT = "parallelism.expert"
+    CONTEXT = "parallelism.context"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What arguments state, and what they hide."""
+
+    values: Mapping[str, str] = field(default_factory=dict)
+    """Path of the input in spec -> text."""
+    unknown: Mapping[str, str] = field(default_factory=dict)
+    """Path of the input -> why its value cannot be known. No weaker source may replace it."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A runtime with the words it is given; the words may hold NO_LITERAL."""
+
+    runtime: "Runtime"
+    words: tuple[str, ...]
+    environment: Mapping[str, str]
+    gpus: int
+    """Of the container."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """The documented flags of one serving runtime."""
+
+    name: str
+    flags: Mapping[str, Input]
+    """Each takes one value."""
+    variables: Mapping[str, Input] = field(default_factory=dict)
+    """Environment; flags are stronger."""
+    values: Mapping[Input, Mapping[str, str]] = field(default_factory=dict)
+    """Text of the runtime, in lower case -> ours; what is absent here is unknown."""
+    images: tuple[str, ...] = ()
+    """Parts of the repository's last component."""
+    commands: tuple[tuple[str, ...], ...] = ()
+    """First words that start it; a program is its base name, `-m MODULE` a module of Python."""
+    positional: bool = False
+    """The first word after the command may be the model."""
+    abbreviates: bool = False
+    """Flags may be cut short, and `_` is as good as `-`, as in Python's argparse."""
+    switches: frozenset[str] = frozenset()
+    """Some flags without a value, which may come before the model."""
+    opaque: frozenset[str] = frozenset()
+    """Flags that name a file with further settings."""
+    spreads: bool = False
+    """It divides the model over the GPUs as it thinks best where nobody says how."""
+    amend: Callable[[Call, dict[str, str], dict[str, str]], None] | None = None
+    """Completes values and unknowns by a documented rule of the runtime."""

@@ -1,0 +1,171 @@
+"""The runtimes and their documented flags."""
+
+from energaizer_operator.runtimes.records import Call, Input, Runtime
+
+_DTYPES = {
+    "float16": "FP16", "half": "FP16", "fp16": "FP16", "bfloat16": "BF16", "bf16": "BF16",
+    "float32": "FP32", "float": "FP32", "fp32": "FP32",
+}  # fmt: skip
+_CACHE = {
+    "fp8": "FP8", "fp8_e4m3": "FP8", "fp8_e5m2": "FP8", "fp8_e4m3fn": "FP8",
+    "float16": "FP16", "bfloat16": "BF16", "bf16": "BF16", "fp16": "FP16",
+}  # fmt: skip
+# Methods whose bits are fixed; gptq, bitsandbytes, compressed-tensors and the like are not here.
+_WEIGHTS = {
+    "awq": "INT4", "awq_marlin": "INT4", "fp8": "FP8", "w8a8_fp8": "FP8", "w8a8_int8": "INT8",
+    "modelopt_fp4": "NVFP4", "mxfp4": "MXFP4", "fbgemm_fp8": "FP8",
+}  # fmt: skip
+_READ = {Input.PRECISION: _DTYPES, Input.CACHE: _CACHE, Input.WEIGHTS: _WEIGHTS}
+
+
+def _vllm_experts(call: Call, values: dict[str, str], unknown: dict[str, str]) -> None:
+    """Expert parallelism of vLLM is a switch: as many parts as tensor times data parallelism."""
+    switched = "--enable-expert-parallel" in {word.replace("_", "-") for word in call.words}
+    if not switched and "-ep" not in call.words:
+        return
+    if Input.TENSOR in unknown or Input.DATA in unknown:
+        unknown[Input.EXPERT] = "follows tensor and data parallelism, which are not known"
+    else:
+        degrees = (values.get(Input.TENSOR, "1"), values.get(Input.DATA, "1"))
+        values[Input.EXPERT] = str(int(degrees[0]) * int(degrees[1]))
+
+
+def _sglang_attention(call: Call, values: dict[str, str], unknown: dict[str, str]) -> None:
+    """With data-parallel attention SGLang's replicas lie within the tensor-parallel GPUs."""
+    if "--enable-dp-attention" in call.words:
+        values.pop(Input.DATA, None)
+        unknown.pop(Input.DATA, None)
+
+
+def _tgi_shards(call: Call, values: dict[str, str], unknown: dict[str, str]) -> None:
+    """TGI uses all GPUs that it sees, unless it is told how many or not to."""
+    if Input.TENSOR in values or Input.TENSOR in unknown:
+        return
+    joined = " ".join(call.words).replace("=", " ")
+    if "--sharded" in joined or "SHARDED" in call.environment:
+        if "--sharded false" not in joined and call.environment.get("SHARDED") != "false":
+            unknown[Input.TENSOR] = "is not stated, only that the model is sharded"
+    elif call.gpus:
+        values[Input.TENSOR] = str(call.gpus)
+
+
+VLLM = Runtime(
+    "vLLM",
+    flags={
+        "--model": Input.MODEL, "--model-tag": Input.MODEL, "--revision": Input.REVISION,
+        "--dtype": Input.PRECISION, "--quantization": Input.WEIGHTS, "-q": Input.WEIGHTS,
+        "--kv-cache-dtype": Input.CACHE,
+        "--tensor-parallel-size": Input.TENSOR, "-tp": Input.TENSOR,
+        "--pipeline-parallel-size": Input.PIPELINE, "-pp": Input.PIPELINE,
+        "--data-parallel-size": Input.DATA, "-dp": Input.DATA,
+    },
+    values=_READ,
+    images=("vllm",),
+    commands=(
+        ("vllm", "serve"),
+        ("-m", "vllm.entrypoints.openai.api_server"),
+        ("-m", "vllm.entrypoints.api_server"),
+        ("-m", "vllm.entrypoints.cli.main", "serve"),
+        ("-m", "vllm_tgis_adapter"),
+        ("-m", "aphrodite.endpoints.openai.api_server"),
+        ("aphrodite", "run"),
+    ),
+    positional=True,
+    abbreviates=True,
+    switches=frozenset({
+        "--trust-remote-code", "--enforce-eager", "--enable-prefix-caching",
+        "--enable-chunked-prefill", "--enable-auto-tool-choice", "--enable-expert-parallel",
+        "--disable-log-requests", "--enable-lora", "--headless",
+    }),
+    opaque=frozenset({"--config"}),
+    amend=_vllm_experts,
+)  # fmt: skip
+SGLANG = Runtime(
+    "SGLang",
+    flags={
+        "--model-path": Input.MODEL, "--model": Input.MODEL, "--revision": Input.REVISION,
+        "--dtype": Input.PRECISION, "--quantization": Input.WEIGHTS,
+        "--kv-cache-dtype": Input.CACHE,
+        "--tensor-parallel-size": Input.TENSOR, "--tp-size": Input.TENSOR, "--tp": Input.TENSOR,
+        "--pipeline-parallel-size": Input.PIPELINE, "--pp-size": Input.PIPELINE,
+        "--data-parallel-size": Input.DATA, "--dp-size": Input.DATA, "--dp": Input.DATA,
+        "--expert-parallel-size": Input.EXPERT, "--ep-size": Input.EXPERT, "--ep": Input.EXPERT,
+    },
+    values=_READ,
+    images=("sglang",),
+    commands=(("-m", "sglang.launch_server"), ("sglang", "serve"), ("sglang", "launch_server")),
+    abbreviates=True,
+    opaque=frozenset({"--config"}),
+    amend=_sglang_attention,
+)  # fmt: skip
+TGI = Runtime(
+    "TGI",
+    flags={
+        "--model-id": Input.MODEL, "--revision": Input.REVISION, "--num-shard": Input.TENSOR,
+        "--dtype": Input.PRECISION, "--quantize": Input.WEIGHTS, "--kv-cache-dtype": Input.CACHE,
+    },
+    variables={
+        "MODEL_ID": Input.MODEL, "REVISION": Input.REVISION, "NUM_SHARD": Input.TENSOR,
+        "DTYPE": Input.PRECISION, "QUANTIZE": Input.WEIGHTS, "KV_CACHE_DTYPE": Input.CACHE,
+    },
+    values={
+        Input.PRECISION: _DTYPES,
+        Input.CACHE: _CACHE,
+        Input.WEIGHTS: {
+            "awq": "INT4", "bitsandbytes": "INT8", "bitsandbytes-nf4": "INT4",
+            "bitsandbytes-fp4": "INT4", "eetq": "INT8", "fp8": "FP8",
+        },
+    },
+    images=("text-generation-inference",),
+    commands=(("text-generation-launcher",),),
+    amend=_tgi_shards,
+)  # fmt: skip
+TENSORRT = Runtime(
+    "TensorRT-LLM",
+    flags={
+        "--tp_size": Input.TENSOR, "--pp_size": Input.PIPELINE, "--ep_size": Input.EXPERT,
+        "--kv_cache_dtype": Input.CACHE,
+    },
+    values=_READ,
+    commands=(("trtllm-serve", "serve"), ("trtllm-serve",)),
+    positional=True,
+    switches=frozenset({"--trust_remote_code"}),
+    opaque=frozenset({"--extra_llm_api_options", "--config"}),
+)  # fmt: skip
+TRITON = Runtime("Triton", flags={}, commands=(("tritonserver",),), images=("tritonserver",))
+NIM = Runtime(
+    "NIM",
+    flags={},
+    variables={
+        "NIM_MODEL_NAME": Input.MODEL, "NIM_TENSOR_PARALLEL_SIZE": Input.TENSOR,
+        "NIM_PIPELINE_PARALLEL_SIZE": Input.PIPELINE,
+    },
+    spreads=True,
+)  # fmt: skip
+LLAMA_CPP = Runtime(
+    "llama.cpp",
+    flags={
+        "-hf": Input.MODEL, "-hfr": Input.MODEL, "--hf-repo": Input.MODEL,
+        "-m": Input.MODEL, "--model": Input.MODEL,
+    },
+    variables={"LLAMA_ARG_HF_REPO": Input.MODEL, "LLAMA_ARG_MODEL": Input.MODEL},
+    images=("llama.cpp", "llama-cpp", "llama-server"),
+    commands=(("llama-server",),),
+    spreads=True,
+)  # fmt: skip
+KSERVE = Runtime(
+    "KServe's Hugging Face runtime",
+    flags={
+        "--model-id": Input.MODEL, "--model-dir": Input.MODEL, "--model-revision": Input.REVISION,
+        "--dtype": Input.PRECISION, "--quantization": Input.WEIGHTS,
+        "--kv-cache-dtype": Input.CACHE, "--tensor-parallel-size": Input.TENSOR,
+        "--pipeline-parallel-size": Input.PIPELINE, "--data-parallel-size": Input.DATA,
+    },
+    variables={"MODEL_ID": Input.MODEL},
+    values=_READ,
+    images=("huggingfaceserver",),
+    commands=(("-m", "huggingfaceserver"),),
+    abbreviates=True,
+    switches=frozenset({"--model-name"}),
+)  # fmt: skip
+RUNTIMES = (VLLM, SGLANG, TGI, TENSORRT, TRITON, NIM, LLAMA_CPP, KSERVE)

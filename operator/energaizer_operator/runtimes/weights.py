@@ -1,0 +1,42 @@
+"""Files of llama.cpp: the name of a GGUF repository or file says model and quantisation."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+
+from energaizer_operator.runtimes.arguments import understand
+from energaizer_operator.runtimes.models import vendor_name
+from energaizer_operator.runtimes.records import Call, Input, Reading
+
+_TYPES = {"q4_0": "INT4", "q8_0": "INT8", "f16": "FP16", "bf16": "BF16", "f32": "FP32"}
+_FILE = re.compile(r"(.+?)[-.]((?:i?q\d\w*)|b?f16|f32)(?:-\d+-of-\d+)?\.gguf", re.IGNORECASE)
+_WHY = "the kind of quantisation does not tell the bits of a weight"
+
+
+def gguf(call: Call, known: Mapping[str, str]) -> Reading:
+    """Return what a call of llama.cpp states; `-hf REPOSITORY:KIND`, `-m FILE`."""
+    kinds: list[str] = []
+
+    def plain(word: str) -> str:
+        flag, equals, text = word.rpartition("=")
+        last = text.rpartition("/")[2]
+        if found := _FILE.fullmatch(last[:253]):
+            kinds.append(found.group(2).casefold())
+            return f"{flag}{equals}/{found.group(1)}"
+        repository, _, kind = text.partition(":")
+        if "/" in repository and repository.casefold().endswith("-gguf"):
+            kinds.append(kind.casefold())
+            return f"{flag}{equals}{vendor_name(repository[: -len('-gguf')], known)}"
+        return word
+
+    environment = {
+        name: plain(text) if name in call.runtime.variables else text
+        for name, text in call.environment.items()
+    }
+    words = tuple(plain(word) for word in call.words)
+    reading = understand(replace(call, words=words, environment=environment), known)
+    if Input.MODEL not in reading.values:
+        return reading
+    if kinds and (meaning := _TYPES.get(kinds[-1])) is not None:
+        return Reading({**reading.values, Input.WEIGHTS: meaning}, reading.unknown)
+    return Reading(reading.values, {**reading.unknown, Input.WEIGHTS: _WHY})
