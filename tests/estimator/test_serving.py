@@ -75,3 +75,19 @@ class TestSteps:
         mean = Step(np.full(2, 0.03), np.zeros(2))
         rate = np.array([0.9 * math.log(2.0), 1.1 * math.log(2.0)])
         assert serving.median_gap(decode, mean, rate).tolist() == [0.01, 0.03]
+
+    def test_a_step_that_holds_prompts_waits_once(self):
+        # lambda = ln 2: half of the steps hold a prompt; 20 ms + .693 x 0 + .5 x 4 ms = 22 ms
+        step = serving.mean_step(
+            Step(np.array([0.02]), np.array([14.0])), Step(np.zeros(1), np.zeros(1)),
+            np.array([math.log(2.0)]), Step(np.array([0.004]), np.array([0.4])),
+        )  # fmt: skip
+        assert step.duration_s[0] == pytest.approx(0.022)
+        assert step.energy_j[0] == pytest.approx(14.2)
+
+    def test_a_sampler_sorts_all_logits(self):
+        # 16 sequences x 128256 logits x 400 B = 820.8 MB
+        step = serving.decode_step(LLAMA, self.MIX)
+        moved = step.column("read_bytes")[-1] + step.column("write_bytes")[-1]
+        assert moved == pytest.approx(16 * 128256 * 400)
+        assert step.counts[0, -1] == 1.0

@@ -1,6 +1,6 @@
 """The accuracy table: aggregates of held-out predictions as Markdown, misses printed like hits."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -17,10 +17,12 @@ from energaizer.calibration import (
     kernel_fit,
     problem,
     scoring,
+    serving_report,
 )
 from energaizer.calibration.chips import Chip
 from energaizer.calibration.residuals import Errors, coverage, errors, skill, spread
 from energaizer.calibration.scoring import Scored
+from energaizer.coefficients import Coefficients
 
 BoolArray = npt.NDArray[np.bool_]
 _LABELS = (
@@ -87,6 +89,7 @@ def markdown(data: Path) -> str:
     fitted = {name: chips.fit(data, name, a100_fit.coefficients) for name in _CHIPS}
     parts.append(_h100(data, fitted["h200_sxm"], fitted["h100_sxm"]))
     parts.append(_kernels(list(fitted.values())))
+    parts.append(serving_report.markdown(data, _kernels_alone(data, fitted)))
     parts.append(_NOTES)
     return "\n".join(parts)
 
@@ -190,6 +193,15 @@ def _h100(data: Path, h200: Chip, h100: Chip) -> str:
     )  # fmt: skip
     compute, launch = int(np.argmax(seen.gpu_s)), int(np.argmin(seen.gpu_s))
     return _H100.format(time=time_s[compute], power=watts[compute], launch=watts[launch])
+
+
+def _kernels_alone(data: Path, fitted: Mapping[str, Chip]) -> dict[str, Coefficients]:
+    """Return the boards of the serving table as kernels tell them, without a serving row."""
+    today = date(1970, 1, 1)  # profiles that are not kept
+    h200 = chips.profile(fitted["h200_sxm"], data, today, None, ())
+    h100 = chips.profile(fitted["h100_sxm"], data, today, h200, ())
+    b200 = chips.profile(fitted["b200_sxm"], data, today, None, ())
+    return {h100.gpu: h100, b200.gpu: b200}
 
 
 def _kernels(fitted: Sequence[Chip]) -> str:

@@ -5,7 +5,15 @@ from datetime import date
 from pathlib import Path
 
 from energaizer import catalog
-from energaizer.calibration import anchors, boards, chips, dataset, heldout, kernel_fit
+from energaizer.calibration import (
+    anchors,
+    boards,
+    chips,
+    dataset,
+    heldout,
+    kernel_fit,
+    serving_ship,
+)
 from energaizer.calibration.boards import rounded
 from energaizer.coefficients import Coefficients
 from energaizer.gpu import Source
@@ -26,8 +34,8 @@ def write(data: Path, profiles: Path, today: date) -> Iterator[str]:
     yield _save_host(profiles, _host("pytorch-eager", a100.host, a10_fit.host, today))
     h200 = chips.fit(data, "h200_sxm", a100.coefficients)
     found = chips.profile(h200, data, today, None, ())
-    yield _save(profiles, found)
-    for name in ("b200_sxm", "l40s", "a100_sxm"):
+    b200 = chips.fit(data, "b200_sxm", a100.coefficients)
+    for name in ("l40s", "a100_sxm"):
         chip = chips.fit(data, name, a100.coefficients)
         profile = chips.profile(chip, data, today, None, _notes(name))
         yield _save(profiles, profile)
@@ -37,7 +45,14 @@ def write(data: Path, profiles: Path, today: date) -> Iterator[str]:
     carried = chips.profile(h100, data, today, found, (_CARRIED.format("h200-sxm-141gb"),))
     held = kernel_fit.held_at_limit(h100.table, carried)
     carried = anchors.energies(data, "h100", carried, held)
-    anchored, host = anchors.apply(data, "h100", carried)
+    wide = chips.profile(b200, data, today, None, ())
+    served = serving_ship.serve(data, {carried.gpu: carried, wide.gpu: wide})
+    yield _save_host(profiles, serving_ship.host(served, data, today))
+    yield _save(profiles, found)
+    sustained = serving_ship.profile(served, wide.gpu, data, today)
+    yield _save(profiles, serving_ship.with_warm_share(b200, sustained))
+    sustained = serving_ship.profile(served, carried.gpu, data, today)
+    anchored, host = anchors.apply(data, "h100", sustained)
     yield _save(profiles, rounded(anchored))
     yield _save_host(profiles, _host("pytorch-eager-h100", host, host, today))
     for twin in _TWINS.get(pcie.gpu, ()):

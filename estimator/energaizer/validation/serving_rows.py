@@ -136,11 +136,14 @@ def _board(
     cases = prediction.Cases(gpu, coefficients, clock_hz, limit_w, inputs)
     said = prediction.programs(cases, decode, host)
     answers.put(usable, said)
-    first = prediction.programs(cases, prompts, host)
+    first = prediction.programs(cases, prompts, serving.without_gaps(host))
     shared = np.array(together)
     rate = np.array([mix.prompts_per_step for mix in mixes])
     alone = Step(said.duration_s, said.energy_j)
-    mean = serving.mean_step(alone, Step(first.duration_s / shared, first.energy_j / shared), rate)
+    layers = np.array([float(step.layers[0]) for step in decode])
+    wait = serving.mixed_wait(host, layers, coefficients, gpu)
+    each = Step(first.duration_s / shared, first.energy_j / shared)
+    mean = serving.mean_step(alone, each, rate, wait)
     answers.roofline_s[usable] = said.roofline_s + rate * first.roofline_s / shared
     parts.prompts[usable] = rate
     parts.mean_s[usable] = mean.duration_s

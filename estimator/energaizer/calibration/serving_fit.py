@@ -1,0 +1,325 @@
+"""Serving rows as a further fit: cost of an engine's steps, and sustained watts of two boards.
+
+Kernel tables tell energies through a one-second window; boards' energy counters over long steady
+runs tell sustained power. The latter move a few scales, with a ridge to what the kernels told.
+"""
+
+import json
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.optimize import least_squares
+
+from energaizer import catalog, serving
+from energaizer.batch import Batch
+from energaizer.calibration import dataset
+from energaizer.calibration.fit import Parameter
+from energaizer.coefficients import Coefficients
+from energaizer.gpu import Gpu
+from energaizer.host import Host
+from energaizer.parallelism import Parallelism
+from energaizer.precision import Precision
+from energaizer.serving import Mix, Step
+from energaizer.workload import Workload
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+TextArray = npt.NDArray[np.str_]
+TABLE = Path("serving/measurements.csv.gz")
+BOARDS = {"H100": "h100-sxm5-80gb", "B200": "b200-sxm-180gb"}
+"""GPU profile of each board of the serving table."""
+MODELS = {
+    "Qwen/Qwen3-32B": "qwen3-32b",
+    "Qwen/Qwen3-8B": "qwen3-8b",
+    "google/gemma-3-12b-it": "gemma-3-12b",
+    "meta-llama/Llama-3.1-8B-Instruct": "llama-3.1-8b",
+    "meta-llama/Llama-3.1-405B-Instruct": "llama-3.1-405b",
+    "meta-llama/Llama-3.1-405B-Instruct-FP8": "llama-3.1-405b",
+}
+"""Catalogue name of each dense model of the table."""
+_TASKS = ("gpqa", "lm-arena-chat")
+_NOISE = 0.1  # log error from which residuals count linearly
+_MOST_EVALUATIONS = 25
+HOST = (
+    Parameter("decode.gap_step_s", 1.0e-3, 0.7),
+    Parameter("decode.gap_sequence_s", 4.0e-5, 0.5),
+    Parameter("decode.gap_layer_s", 5.0e-6, 1.0),
+    Parameter("prefill.gap_layer_s", 1.0e-4, 1.0),
+    Parameter("link.hop_s", 2.0e-6, 0.7),
+)
+"""What an engine adds to kernels, for all models and boards alike."""
+FLOOR_W = {"h100-sxm5-80gb": 121.0, "b200-sxm-180gb": 245.0}
+"""Prior of a held board: H100 from its idle table at boost, B200 from kernels (method, 4.1)."""
+_DRAM_PJ = 55.0
+_CORE = ("power.flop_pj.", "power.l2_pj_per_byte", "power.special_pj")
+_WATTS = ("held", "active", "core", "dram")
+# Kernels at the limit tell core energies: more of them would slow those kernels too much. Bytes of
+# DRAM are what a decode step is made of, and kernels tell little of them.
+_WATTS_SD = np.array([0.05, 0.15, 0.05, 0.4])
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Dense rows of one board; arrays of shape (n,).
+
+    Attributes:
+        gpu: The board.
+        decode: One decode step of each row.
+        prompt: One pass over `together` prompts of each row.
+        together: Prompts of a pass.
+        layers: Layers of the model.
+        prompts: Prompts a step in the mean.
+        batch: Running sequences.
+        boards: GPUs of the deployment.
+        step_s: Measured mean step.
+        gap_s: Measured median gap between tokens.
+        power_w: Measured power of one board.
+        group: Models of equal layer shapes.
+        index: Row of the table.
+        weight: 1/sqrt(rows of the shape group on this board).
+    """
+
+    gpu: Gpu
+    decode: Batch
+    prompt: Batch
+    together: FloatArray
+    layers: FloatArray
+    prompts: FloatArray
+    batch: FloatArray
+    boards: FloatArray
+    step_s: FloatArray
+    gap_s: FloatArray
+    power_w: FloatArray
+    group: TextArray
+    index: npt.NDArray[np.intp]
+    weight: FloatArray
+
+
+@dataclass(frozen=True)
+class Said:
+    """Predictions: mean step, median gap, power of one board, J of all boards per token."""
+
+    step_s: FloatArray
+    gap_s: FloatArray
+    power_w: FloatArray
+    token_j: FloatArray
+
+
+def table(data: Path) -> pd.DataFrame:
+    """Return the dense text rows that may be fitted: no host-bound ones, no other tasks."""
+    frame = pd.read_csv(data / TABLE, low_memory=False)
+    kept = frame["model"].isin(list(MODELS)) & frame["task"].isin(_TASKS)
+    clean = frame["flag"].fillna("").eq("") & ~frame["suspect_host_bound"].eq(True)
+    return frame[kept & clean].reset_index(drop=True)
+
+
+def rows(frame: pd.DataFrame, prompt_tokens: Mapping[str, float]) -> dict[str, Rows]:
+    """Return the rows of each board as batches.
+
+    Args:
+        frame: The table.
+        prompt_tokens: Tokens of a prompt by task, which the table does not tell.
+    """
+    found = {}
+    for name, profile in BOARDS.items():
+        own = frame[frame["gpu_model"] == name]
+        gpu = catalog.gpu(profile)
+        decode, prompt, together, mixes = [], [], [], []
+        for row in own.to_dict("records"):
+            work = _workload(row)
+            mix = _mix(row, prompt_tokens[str(row["task"])])
+            pass_, count = serving.prompt_step(work, mix)
+            decode.append(serving.decode_step(work, mix))
+            prompt.append(pass_)
+            together.append(float(count))
+            mixes.append(mix)
+        clock = np.full(len(own), gpu.max_clock_hz)
+        limit = np.full(len(own), gpu.power_limit_w)
+        group = own["shape_group"].to_numpy(dtype=np.str_)
+        size = own.groupby("shape_group")["model"].transform("size").to_numpy(np.float64)
+
+        def column(key: str, own: pd.DataFrame = own) -> FloatArray:
+            return own[key].to_numpy(np.float64)
+
+        batch = column("avg_batch_size")
+        found[profile] = Rows(
+            gpu=gpu, decode=Batch(gpu, decode, clock, limit),
+            prompt=Batch(gpu, prompt, clock, limit), together=np.array(together),
+            layers=np.array([float(program.layers[0]) for program in decode]),
+            prompts=np.array([mix.prompts_per_step for mix in mixes]), batch=batch,
+            boards=column("num_gpus"), step_s=batch / column("output_tokens_per_s"),
+            gap_s=1e-3 * column("median_itl_ms"), power_w=column("avg_power_per_gpu_w"),
+            group=group, index=own.index.to_numpy(np.intp), weight=1.0 / np.sqrt(size),
+        )  # fmt: skip
+    return found
+
+
+def _workload(row: Mapping[Hashable, object]) -> Workload:
+    narrow = row["weight_precision"] == "fp8"
+    precision = Precision.FP8 if narrow else Precision.BF16
+    return Workload(
+        model=catalog.model(MODELS[str(row["model"])]), input_tokens=1, output_tokens=1,
+        precision=precision, weight_precision=precision, cache_precision=Precision.BF16,
+        parallelism=Parallelism(tensor=int(float(str(row["attn_tp"])))), host="serving",
+    )  # fmt: skip
+
+
+def _mix(row: Mapping[Hashable, object], prompt: float) -> Mix:
+    def number(name: str) -> float:
+        return float(str(row[name]))
+
+    counts = np.asarray(json.loads(str(row["output_len_hist"])), dtype=np.float64)
+    lengths = serving.lengths_of(counts, number("output_len_bin0"), number("output_len_bin1"))
+    lengths = np.maximum(1.0, lengths * (number("avg_output_len") / lengths.mean()))
+    run = serving.closed_run(lengths, int(number("max_num_seqs")))
+    return Mix(number("avg_batch_size"), prompt, run.position, run.prompts_per_step)
+
+
+def predict(own: Rows, coefficients: Coefficients, host: Host) -> Said:
+    """Return what an estimate says of all rows of a board."""
+    decode = own.decode.predict(coefficients, host)
+    prompt = own.prompt.predict(coefficients, serving.without_gaps(host))
+    alone = Step(decode.duration_s, decode.energy_j)
+    each = Step(prompt.duration_s / own.together, prompt.energy_j / own.together)
+    wait = serving.mixed_wait(host, own.layers, coefficients, own.gpu)
+    mean = serving.mean_step(alone, each, own.prompts, wait)
+    return Said(
+        mean.duration_s,
+        serving.median_gap(alone, mean, own.prompts),
+        mean.energy_j / mean.duration_s,
+        own.boards * mean.energy_j / own.batch,
+    )
+
+
+def with_host(
+    coefficients: Coefficients, host: Host, values: FloatArray
+) -> tuple[Coefficients, Host]:
+    """Return coefficients and host with the parameters of `HOST` set."""
+    sides: dict[str, dict[str, float]] = {"decode": {}, "prefill": {}}
+    inner = {}
+    for parameter, value in zip(HOST, values, strict=True):
+        side, name = parameter.path.split(".", 1)
+        if side in sides:
+            sides[side][name] = float(value)
+        else:
+            inner[parameter.path] = float(value)
+    changed = {side: getattr(host, side).model_copy(update=new) for side, new in sides.items()}
+    return coefficients.with_values(inner), host.model_copy(update=changed)
+
+
+def with_watts(coefficients: Coefficients, values: FloatArray) -> Coefficients:
+    """Return coefficients with held idle, and with SM, core and DRAM energies scaled.
+
+    Args:
+        coefficients: As fitted on kernels.
+        values: Held idle and DRAM energy relative to their priors, the others to the kernels'.
+    """
+    held, active, core, dram = (float(value) for value in values)
+    known = coefficients.values()
+    new = {path: value * core for path, value in known.items() if path.startswith(_CORE)}
+    new["power.held_idle_w"] = FLOOR_W[coefficients.gpu] * held
+    new["power.sm_active_w_per_ghz"] = known["power.sm_active_w_per_ghz"] * active
+    new["power.dram_pj_per_byte"] = _DRAM_PJ * dram
+    return coefficients.with_values(new)
+
+
+def soft(log_error: FloatArray) -> FloatArray:
+    """Return residuals of a robust fit: linear from a tenth on."""
+    z = log_error / _NOISE
+    found: FloatArray = np.sign(z) * np.sqrt(2.0 * (np.sqrt(1.0 + z * z) - 1.0))
+    return found
+
+
+def _solve(
+    residuals: Callable[[FloatArray], FloatArray], mean: FloatArray, sd: FloatArray
+) -> FloatArray:
+    def whole(theta: FloatArray) -> FloatArray:
+        return np.concatenate([residuals(np.exp(theta)), (theta - mean) / sd])
+
+    found = least_squares(
+        whole, mean, diff_step=np.full(len(mean), 1e-2), x_scale=sd, max_nfev=_MOST_EVALUATIONS
+    )  # fmt: skip
+    return np.asarray(np.exp(found.x))
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Host and coefficients by board; `steps` and `watts` are the fitted numbers."""
+
+    coefficients: Mapping[str, Coefficients]
+    host: Host
+    steps: FloatArray
+    watts: Mapping[str, FloatArray]
+
+
+def fit(
+    measured: Mapping[str, Rows],
+    start: Mapping[str, Coefficients],
+    host: Host,
+    kept: Mapping[str, BoolArray],
+) -> Fitted:
+    """Return the fit on the rows kept: steps of both boards together, then watts of each.
+
+    Args:
+        measured: Rows by board.
+        start: Coefficients by board, as fitted on kernels.
+        host: What an engine costs without a fit.
+        kept: Rows of each board that may be seen.
+    """
+
+    def steps(values: FloatArray) -> FloatArray:
+        parts = []
+        for name, own in measured.items():
+            said = predict(own, *with_host(start[name], host, values))
+            rows_, root = kept[name], np.sqrt(0.5 * own.weight[kept[name]])
+            parts.append(root * soft(np.log(said.step_s / own.step_s)[rows_]))
+            parts.append(root * soft(np.log(said.gap_s / own.gap_s)[rows_]))
+        return np.concatenate(parts)
+
+    mean = np.log([parameter.mean for parameter in HOST])
+    found = _solve(steps, mean, np.array([parameter.log_sd for parameter in HOST]))
+    known, engine, watts = {}, host, {}
+    for name, own in measured.items():
+        timed, engine = with_host(start[name], host, found)
+
+        def power(
+            values: FloatArray, own: Rows = own, timed: Coefficients = timed,
+            engine: Host = engine, rows_: BoolArray = kept[name],
+        ) -> FloatArray:  # fmt: skip
+            said = predict(own, with_watts(timed, values), engine)
+            return np.sqrt(own.weight[rows_]) * soft(np.log(said.power_w / own.power_w)[rows_])
+
+        watts[name] = _solve(power, np.zeros(len(_WATTS)), _WATTS_SD)
+        known[name] = with_watts(timed, watts[name])
+    return Fitted(known, engine, found, watts)
+
+
+def groups(measured: Mapping[str, Rows]) -> Sequence[str]:
+    """Return the shape groups of all boards."""
+    return sorted({str(name) for own in measured.values() for name in own.group})
+
+
+def leave_out(
+    measured: Mapping[str, Rows], start: Mapping[str, Coefficients], host: Host
+) -> dict[str, Said]:
+    """Return predictions of each shape group by fits that saw none of its rows, by board."""
+    found = {name: np.full((4, len(own.step_s)), np.nan) for name, own in measured.items()}
+    for group in groups(measured):
+        kept = {name: own.group != group for name, own in measured.items()}
+        fitted = fit(measured, start, host, kept)
+        for name, own in measured.items():
+            out = ~kept[name]
+            said = predict(own, fitted.coefficients[name], fitted.host)
+            found[name][:, out] = np.stack(
+                [said.step_s, said.gap_s, said.power_w, said.token_j]
+            )[:, out]  # fmt: skip
+    return {name: Said(*values) for name, values in found.items()}
+
+
+def stamp(data: Path) -> str:
+    """Return the name of the table with its digest."""
+    return f"{TABLE} sha256:{dataset.digest(data / TABLE)}"
