@@ -146,7 +146,7 @@ def _sampled(program: Program, workload: Workload, mix: Mix) -> Program:
 
     Every rank samples from all logits, whatever the split.
     """
-    logits = max(1, round(mix.batch)) * float(workload.model.vocabulary_size)
+    logits = max(1, round(mix.batch)) * float(workload.transformer.vocabulary_size)
     sort = kernels.copy(logits, _SORT_BYTES / 2.0, _SORT_BYTES / 2.0)
     return replace(
         program,
