@@ -1,4 +1,4 @@
-"""What serving rows change in shipped profiles: two boards, and the host."""
+"""What serving rows change in shipped profiles: two boards, their die's sibling, and the host."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +25,7 @@ _PRIOR = Host(
     decode=LaunchCost(launch_s=1.5e-6, step_s=6.0e-5, gap_step_s=1.0e-3, gap_sequence_s=4.0e-5),
     source=Source(citation="prior", date="2026-11", licence="Apache-2.0"),
 )
+_SAME_DIE = {"h200-sxm-141gb": "h100-sxm5-80gb"}
 _WARM = np.linspace(0.0, 1.0, 41)
 _FAMILIES = ("gemm", "attention-decode")
 _APART = 1.2  # two families in quadrature narrow a width that they share
@@ -77,6 +78,27 @@ def residual_rows(own: Rows, said: Said) -> tuple[Residual, ...]:
         }  # fmt: skip
         found.extend(Residual.model_validate({**common, "family": name}) for name in _FAMILIES)
     return tuple(found)
+
+
+def sibling(chip: Chip, own: Coefficients, served: Served) -> Coefficients:
+    """Return a board with the energies and spreads of its die's sibling; its own floor stays."""
+    known = served.fitted.coefficients[_SAME_DIE[own.gpu]].power
+    tree = {
+        "sm_active_w_per_ghz": known.sm_active_w_per_ghz, "flop_pj": known.flop_pj,
+        "l2_pj_per_byte": known.l2_pj_per_byte, "special_pj": known.special_pj,
+        "dram_pj_per_byte": known.dram_pj_per_byte,
+    }  # fmt: skip
+    note = f"energies of sustained serving on {_SAME_DIE[own.gpu]}, the same chip"
+    sibling = _SAME_DIE[own.gpu]
+    spreads = residual_rows(served.measured[sibling], served.held_out[sibling])
+    changed = own.model_copy(
+        update={
+            "power": own.power.model_copy(update=tree),
+            "residuals": (*own.residuals, *spreads),
+            "notes": (*own.notes, note),
+        }
+    )
+    return rounded(with_warm_share(chip, changed))
 
 
 def with_warm_share(chip: Chip, own: Coefficients) -> Coefficients:

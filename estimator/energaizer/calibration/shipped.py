@@ -48,7 +48,7 @@ def write(data: Path, profiles: Path, today: date) -> Iterator[str]:
     wide = chips.profile(b200, data, today, None, ())
     served = serving_ship.serve(data, {carried.gpu: carried, wide.gpu: wide})
     yield _save_host(profiles, serving_ship.host(served, data, today))
-    yield _save(profiles, found)
+    yield _save(profiles, serving_ship.sibling(h200, found, served))
     sustained = serving_ship.profile(served, wide.gpu, data, today)
     yield _save(profiles, serving_ship.with_warm_share(b200, sustained))
     sustained = serving_ship.profile(served, carried.gpu, data, today)
