@@ -181,9 +181,7 @@ class Coefficients(Record):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"])
-            raise ProfileError(f"{where}: {field}: {first['msg']}; mend that field") from error
+            raise ProfileError.of(where, error) from error
 
     def dumps(self) -> str:
         """Return the JSON text of a profile file, stable in order."""

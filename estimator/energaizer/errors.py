@@ -1,5 +1,10 @@
 """The errors a caller can decide on; every message says what is wrong, where, what to do next."""
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 
 class EnergaizerError(Exception):
     """Base of all errors raised on purpose by energaizer."""
@@ -27,6 +32,13 @@ class NoEstimateError(EnergaizerError):
 
 class ProfileError(EnergaizerError):
     """A profile file is unreadable or breaks its schema. Exit code 1."""
+
+    @classmethod
+    def of(cls, where: str, error: "ValidationError") -> "ProfileError":
+        """Return what the first breach of a schema in a file is, and in which field."""
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        return cls(f"{where}: {field}: {first['msg']}; mend that field")
 
 
 _SHOWN_FAULTS = 4

@@ -48,6 +48,4 @@ class Host(BaseModel):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"])
-            raise ProfileError(f"{where}: {field}: {first['msg']}; mend that field") from error
+            raise ProfileError.of(where, error) from error
