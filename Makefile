@@ -35,8 +35,8 @@ test: check build-cluster ## Everything: make check, then the end-to-end tests o
 	$(BIN)/pytest -q -m cluster --durations=5
 
 .PHONY: build-cluster
-build-cluster: install ## Build the local control plane into the cache: ten minutes the first time, then nothing
-	@$(BIN)/python -m localcluster build
+build-cluster: install ## Build the local control plane and its companions into the cache: minutes the first time, then nothing
+	@for set in $$(ls localcluster/toolsets); do $(BIN)/python -m localcluster build $$set || exit 1; done
 
 .PHONY: cluster-up
 cluster-up: install ## Start a real control plane with simulated GPU nodes on this machine, in seconds

@@ -72,7 +72,7 @@ def build(name: str = "kubernetes", out: TextIO | None = None) -> Built:
         _say(out, f"another build of {name} is running; waiting for it")
     with locked(lock):
         if not home.is_dir():
-            _say(out, f"building {name} with {go.version}; the first time takes about ten minutes")
+            _say(out, f"building {name} with {go.version}; the first time takes minutes")
             _sweep_drafts(home)
             install(go, lambda line: _say(out, line))
             with _draft(home) as draft:
@@ -106,11 +106,14 @@ class _Build:
     def _compile(self, version: str) -> None:
         """Build every program, counting the packages that Go names."""
         packages = tuple(self.toolset.recipe.programs.values())
-        stale = self._go("list", "-deps", "-f", "{{if .Stale}}{{.ImportPath}}{{end}}", *packages)
+        tags = f"-tags={','.join(self.toolset.recipe.tags)}"
+        named_if_stale = "{{if .Stale}}{{.ImportPath}}{{end}}"
+        stale = self._go("list", tags, "-deps", "-f", named_if_stale, *packages)
         progress = Progress(len(stale.split()), self.toolset.name, self.out)
         target = self.draft / "bin"
         ldflags = expand_ldflags(self.toolset.recipe.ldflags, version)
-        command = ["build", "-v", *BUILD_FLAGS, "-ldflags", ldflags, "-o", f"{target}/", *packages]
+        flags = (*BUILD_FLAGS, tags, "-ldflags", ldflags)
+        command = ["build", "-v", *flags, "-o", f"{target}/", *packages]
         target.mkdir(parents=True)
         told: list[str] = []
         with subprocess.Popen(

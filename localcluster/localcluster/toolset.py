@@ -37,6 +37,7 @@ class Recipe(BaseModel):
     version_of: str
     programs: dict[str, str] = Field(min_length=1)
     ldflags: tuple[str, ...] = ("-s", "-w")
+    tags: tuple[str, ...] = ()
     files: tuple[ModuleFiles, ...] = ()
 
 
