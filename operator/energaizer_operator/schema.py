@@ -174,8 +174,17 @@ def _with_zone(value: datetime) -> datetime:
     return value
 
 
+def _as_text(value: object) -> object:
+    """Refuse what Python would take for seconds since 1970, and the API server would not."""
+    if isinstance(value, datetime) or (isinstance(value, str) and value[10:11] in ("T", "t")):
+        return value
+    raise ValueError("is no time; write RFC 3339: 2026-11-24T12:00:00Z")
+
+
 # A point in time, in the cluster a string of RFC 3339.
-Time = Annotated[datetime, Field(strict=False), AfterValidator(_with_zone)]
+Time = Annotated[
+    datetime, Field(strict=False), AfterValidator(_with_zone), BeforeValidator(_as_text)
+]
 Count = Annotated[int, Field(ge=0, le=MAX)]
 Positive = Annotated[int, Field(ge=1, le=MAX)]
 Watts = Annotated[int, Field(ge=1, le=10**9)]

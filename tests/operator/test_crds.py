@@ -56,7 +56,13 @@ def test_each_file_stays_small() -> None:
 
 def test_kustomization_lists_every_definition() -> None:
     listed = yaml.safe_load(crds.render()["kustomization.yaml"])["resources"]
-    assert listed == ["aiworkloads.yaml", "energypolicies.yaml", "gpuprofiles.yaml"]
+    assert listed == [
+        "aiworkloads.yaml",
+        "energybudgets.yaml",
+        "energypolicies.yaml",
+        "energyreservations.yaml",
+        "gpuprofiles.yaml",
+    ]
 
 
 @pytest.mark.parametrize(

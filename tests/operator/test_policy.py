@@ -14,14 +14,14 @@ from energaizer_operator.policy import (
     likely,
     matching,
     modes,
-    selects,
     within_limits,
     within_slowdown,
 )
 from energaizer_operator.policy.wording import warnings
 from energaizer_operator.resources.aiworkload.spec import AIWorkloadSpec, LimitsSpec
-from energaizer_operator.resources.energypolicy import EnergyPolicy, LabelSelector
+from energaizer_operator.resources.energypolicy import EnergyPolicy
 from energaizer_operator.schema import EstimateSummary, Option
+from energaizer_operator.selectors import LabelSelector, selects
 
 MakeOption = Callable[..., Option]
 MakePolicy = Callable[..., EnergyPolicy]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from energaizer_operator import policy, status
+from energaizer_operator import status
 from energaizer_operator.controller.loop import Context, Result
 from energaizer_operator.controller.writing import write_status
 from energaizer_operator.informer import Key
 from energaizer_operator.kinds import ENERGYPOLICIES
 from energaizer_operator.resources.energypolicy import EnergyPolicy
+from energaizer_operator.selectors import selects
 
 
 class EnergyPolicies:
@@ -26,7 +27,7 @@ class EnergyPolicies:
             return Result.GONE
         rule = EnergyPolicy.model_validate(record.body)
         matched = sum(
-            policy.selects(rule.spec.namespace_selector, namespace.labels)
+            selects(rule.spec.namespace_selector, namespace.labels)
             for namespace in self._context.informer.namespaces
         )
         wanted = status.policy_status(rule, matched, datetime.now(UTC))

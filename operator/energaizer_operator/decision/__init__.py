@@ -12,22 +12,36 @@ from dataclasses import dataclass
 
 from energaizer_operator import placement, policy
 from energaizer_operator.decision import remembered
+from energaizer_operator.decision.budgeting import (
+    HOLDABLE,
+    Purse,
+    balances,
+    held_for,
+    matching,
+    purse_of,
+)
 from energaizer_operator.decision.case import Case, Subject, World, prepare, widen
 from energaizer_operator.estimation import Answer, Estimator, Question
 from energaizer_operator.names import Reason
-from energaizer_operator.policy import Action, Verdict
+from energaizer_operator.policy import Action, Balance, Verdict
 from energaizer_operator.schema import Option
 from energaizer_operator.status import Finding
 
 __all__ = [
+    "HOLDABLE",
     "Case",
     "Decision",
+    "Purse",
     "Subject",
     "World",
+    "balances",
     "conclude",
     "decide",
     "decide_soon",
+    "held_for",
+    "matching",
     "prepare",
+    "purse_of",
     "widen",
 ]
 
@@ -80,7 +94,9 @@ class Decision:
         )
 
 
-def conclude(case: Case, answers: Sequence[tuple[Answer, ...]]) -> Decision:
+def conclude(
+    case: Case, answers: Sequence[tuple[Answer, ...]], balances: Sequence[Balance] = ()
+) -> Decision:
     """Return the decision that follows from the answers to a case's questions."""
     options = tuple(
         _option(case, question, answer)
@@ -96,6 +112,7 @@ def conclude(case: Case, answers: Sequence[tuple[Answer, ...]]) -> Decision:
         options=options,
         policies=case.policies,
         limits=workload.spec.limits if workload else None,
+        balances=balances,
         workload=case.subject.name,
         problems=problems,
         declared_clock_megahertz=inputs.clock_megahertz,
@@ -118,31 +135,42 @@ def conclude(case: Case, answers: Sequence[tuple[Answer, ...]]) -> Decision:
     return Decision(case, marked, verdict, plan, likely, reason, message)
 
 
-def decide(subject: Subject, world: World, estimator: Estimator, *, wide: bool = False) -> Decision:
+def decide(
+    subject: Subject,
+    world: World,
+    estimator: Estimator,
+    balances: Sequence[Balance] = (),
+    *,
+    wide: bool = False,
+) -> Decision:
     """Return the decision on a subject, however long its estimates take.
 
     Args:
         subject: What somebody wants to run.
         world: What the cluster knows.
         estimator: Who answers.
+        balances: Of the budgets that select the subject.
         wide: Whether to estimate what else would be possible too, as a status shows it.
     """
     case = prepare(subject, world)
-    decision = conclude(case, [_answer(estimator, case, q) for q in case.questions])
+    decision = conclude(case, [_answer(estimator, case, q) for q in case.questions], balances)
     if wide or decision.verdict.action is Action.DENY:
         wider = widen(case)
-        decision = conclude(wider, [_answer(estimator, wider, q) for q in wider.questions])
+        answers = [_answer(estimator, wider, q) for q in wider.questions]
+        decision = conclude(wider, answers, balances)
     return decision
 
 
-async def decide_soon(subject: Subject, world: World, estimator: Estimator) -> Decision:
+async def decide_soon(
+    subject: Subject, world: World, estimator: Estimator, balances: Sequence[Balance] = ()
+) -> Decision:
     """Return the decision on a subject within the estimator's deadline, by bounds if need be."""
     case = prepare(subject, world)
-    decision = conclude(case, await _answers(estimator, case))
+    decision = conclude(case, await _answers(estimator, case), balances)
     if decision.verdict.action is Action.DENY:
         wider = widen(case)
         if wider is not case:
-            decision = conclude(wider, await _answers(estimator, wider))
+            decision = conclude(wider, await _answers(estimator, wider), balances)
     return decision
 
 

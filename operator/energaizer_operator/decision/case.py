@@ -80,6 +80,13 @@ class Subject:
             return f"{self.description.kind} {namespace}/{self.description.name}"
         return "workload"
 
+    @property
+    def labels(self) -> dict[str, str]:
+        """Return the labels by which rules select it: of its pods, itself, its AIWorkload."""
+        described, workload = self.description, self.workload
+        labels = dict(described.pod_labels) | dict(described.labels) if described else {}
+        return labels if workload is None else labels | workload.metadata.labels
+
 
 @dataclass(frozen=True)
 class Case:
@@ -107,11 +114,8 @@ class Case:
 
 def prepare(subject: Subject, world: World) -> Case:
     """Return what is known of a subject, and which estimates its verdict needs."""
-    description, workload = subject.description, subject.workload
-    labels = dict(description.pod_labels) | dict(description.labels) if description else {}
-    if workload is not None:
-        labels |= workload.metadata.labels
-    policies = policy.matching(world.policies, subject.namespace_labels, labels)
+    workload = subject.workload
+    policies = policy.matching(world.policies, subject.namespace_labels, subject.labels)
     resolution = resolve(_origins(subject, policies))
     case = Case(
         subject=subject,

@@ -6,11 +6,12 @@ and no promise lowers it. The way out that a refusal names is one that would be 
 
 from energaizer_operator.policy.charge import Charge, charge_of, charged, likely
 from energaizer_operator.policy.judgement import judge, within_limits, within_slowdown
-from energaizer_operator.policy.records import Action, Modes, Question, Verdict, Violation
-from energaizer_operator.policy.selection import defaults, matching, modes, selects
+from energaizer_operator.policy.records import Action, Balance, Modes, Question, Verdict, Violation
+from energaizer_operator.policy.selection import defaults, matching, modes
 
 __all__ = [
     "Action",
+    "Balance",
     "Charge",
     "Modes",
     "Question",
@@ -23,7 +24,6 @@ __all__ = [
     "likely",
     "matching",
     "modes",
-    "selects",
     "within_limits",
     "within_slowdown",
 ]

@@ -12,7 +12,14 @@ from energaizer_operator.policy.charge import (
     possible,
     requested_replicas,
 )
-from energaizer_operator.policy.records import Action, Modes, Question, Verdict, Violation
+from energaizer_operator.policy.records import (
+    Action,
+    Balance,
+    Modes,
+    Question,
+    Verdict,
+    Violation,
+)
 from energaizer_operator.policy.selection import modes
 from energaizer_operator.schema import Option
 
@@ -69,7 +76,9 @@ def judge(question: Question) -> Verdict:
     remedy = ""
     if charged is not None and worst and not all(one.limit == "requireInputs" for one in worst):
         firm = [one for one in ceilings if one.action.strength >= action.strength]
-        alternative, remedy = _way_out(question, in_force, charged, firm)
+        purses = [one for one in question.balances if one.action.strength >= action.strength]
+        if not any(one.broken for one in purses):
+            alternative, remedy = _way_out(question, in_force, charged, firm, purses)
     if bound and worst and question.problems and not alternative:
         remedy = (
             f"{remedy} A prediction instead of the bound needs: {question.problems[0]}.".strip()
@@ -112,10 +121,14 @@ def within_limits(question: Question) -> list[Option]:
     """Return the options, feasible ones marked `OverLimit` where they would be refused."""
     uncertainty = modes(question.policies).uncertainty
     firm = [one for one in _ceilings(question) if one.action is Action.DENY]
+    purses = [one for one in question.balances if one.action is Action.DENY]
     return [
         replace(option, feasibility="OverLimit")
         if option.feasibility == "Feasible"
-        and not all(one.fits(option, charge_of(option, uncertainty)) for one in firm)
+        and not (
+            all(one.fits(option, charge_of(option, uncertainty)) for one in firm)
+            and all(one.fits(option) for one in purses)
+        )
         else option
         for option in question.options
     ]
@@ -157,6 +170,23 @@ def _violations(
         found += _of_numbers(question, in_force, options, ceiling)
         for limit, message in found:
             yield Violation(ceiling.owner, limit, ceiling.action, message, ceiling.policy)
+    for balance in question.balances:
+        text = _of_balance(question, options, balance)
+        if text:
+            owner = f"energy budget {balance.name}"
+            yield Violation(owner, "remaining", balance.action, text, budget=balance.name)
+
+
+def _of_balance(question: Question, options: Sequence[Option], balance: Balance) -> str:
+    """Return why a budget has no room; '' if it has."""
+    if balance.broken:
+        return f"{balance.broken}; until it is mended nothing fits it."
+    if not options:
+        return "what it needs is unknown, since no GPUProfile is known; add one."
+    worst = max(options, key=balance.need)
+    if balance.fits(worst):
+        return ""
+    return wording.balance(balance, worst, question.problems)
 
 
 def _of_rules(
@@ -241,8 +271,50 @@ def _no_estimate(question: Question) -> Violation:
     return Violation(f"energy policy {policy}", "onEstimatorFailure", Action.DENY, message, policy)
 
 
+def _smaller(question: Question, balances: Sequence[Balance]) -> list[Option]:
+    """Return the plain options with fewer replicas, of work that never ends.
+
+    Its power is what is charged, and that falls with the replicas; a Job's energy does not.
+    """
+    if not any(balance.seconds is not None for balance in balances):
+        return []
+    return [
+        _with_replicas(option, count)
+        for option in comparable(question.options)
+        if option.plain and option.reachable
+        for count in range(option.estimate.replicas - 1, 0, -1)
+    ]
+
+
+def _with_replicas(option: Option, count: int) -> Option:
+    """Return an option with fewer replicas; each takes what it took."""
+    estimate = option.estimate
+
+    def part(value: int) -> int:
+        return -(-value * count // estimate.replicas)
+
+    smaller = estimate.model_copy(
+        update={
+            "replicas": count,
+            "gpu_count": part(estimate.gpu_count),
+            **{
+                field: part(getattr(estimate, field))
+                for field in (
+                    *("energy_joules", "energy_low_joules", "energy_high_joules"),
+                    *("power_watts", "power_low_watts", "power_high_watts"),
+                )
+            },
+        }
+    )
+    return replace(option, estimate=smaller)
+
+
 def _way_out(
-    question: Question, in_force: Modes, charged: Option, ceilings: Sequence[_Ceiling]
+    question: Question,
+    in_force: Modes,
+    charged: Option,
+    ceilings: Sequence[_Ceiling],
+    balances: Sequence[Balance],
 ) -> tuple[Option | None, str]:
     """Return the cheapest option that would be admitted if it were chosen, and the words for it.
 
@@ -254,10 +326,11 @@ def _way_out(
     def charge(option: Option) -> Charge:
         return charge_of(option, in_force.uncertainty)
 
+    considered = [*comparable(question.options), *_smaller(question, balances)]
     offers = sorted(
         (
             option
-            for option in comparable(question.options)
+            for option in considered
             if option.feasibility == "Feasible"
             and (option.plain or in_force.declared_caps == "Trusted")
         ),
@@ -270,7 +343,8 @@ def _way_out(
     )
     now = {option.profile for option in possible(question, in_force)}
     for option in offers:
-        if all(ceiling.fits(option, charge(option)) for ceiling in ceilings):
+        room = all(balance.fits(option) for balance in balances)
+        if room and all(ceiling.fits(option, charge(option)) for ceiling in ceilings):
             crowd = now != {option.profile}
             return option, wording.way_out(question, charged, option, crowd)
     smallest = min(offers, key=lambda option: charge(option).energy_joules, default=None)

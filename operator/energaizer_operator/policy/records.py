@@ -16,6 +16,7 @@ class Action(StrEnum):
     ALLOW = "Allow"
     AUDIT = "Audit"
     WARN = "Warn"
+    HOLD = "Hold"
     DENY = "Deny"
 
     @property
@@ -37,6 +38,39 @@ class Modes:
 
 
 @dataclass(frozen=True)
+class Balance:
+    """What is left of one budget, for the workload that is judged."""
+
+    name: str
+    """`team-a/monthly`."""
+    action: Action
+    limit_joules: int
+    remaining_joules: int
+    """What may still be promised, and what is held for this workload already; may be negative."""
+    until: str = ""
+    """When the window ends, in the budget's own zone; empty without an end."""
+    high: bool = True
+    """Whether the upper end of the interval is charged."""
+    seconds: int | None = None
+    """Of what never ends: time for which its power is charged."""
+    note: str = ""
+    """What else to say of a refusal: that its kind cannot be held."""
+    broken: str = ""
+    """Why the budget cannot be read; nothing fits it then."""
+
+    def need(self, option: Option) -> int:
+        """Return what an option is charged, J."""
+        estimate = option.estimate
+        if self.seconds is not None:
+            return self.seconds * (estimate.power_high_watts if self.high else estimate.power_watts)
+        return estimate.energy_high_joules if self.high else estimate.energy_joules
+
+    def fits(self, option: Option) -> bool:
+        """Say whether there is room for an option."""
+        return not self.broken and self.need(option) <= self.remaining_joules
+
+
+@dataclass(frozen=True)
 class Question:
     """What is judged: the options of one workload against all that limits it."""
 
@@ -44,6 +78,8 @@ class Question:
     policies: Sequence[EnergyPolicy] = ()
     """Matching ones only (`matching`)."""
     limits: LimitsSpec | None = None
+    balances: Sequence[Balance] = ()
+    """Of the budgets that select the workload."""
     workload: str = "AIWorkload"
     """How messages call the owner of `limits`, e.g. `AIWorkload team-a/train`."""
     problems: Sequence[str] = ()
@@ -59,12 +95,14 @@ class Violation:
     """One limit that is passed."""
 
     owner: str
-    """`energy policy team-a-limit`, or the workload itself."""
+    """`energy policy team-a-limit`, `energy budget team-a/monthly`, or the workload itself."""
     limit: str
-    """Name of the limit: maxEnergyJoules, allowedProfiles, requireInputs, ..."""
+    """Name of the limit: maxEnergyJoules, allowedProfiles, requireInputs, remaining, ..."""
     action: Action
     message: str
     policy: str | None = None
+    budget: str | None = None
+    """Namespace and name."""
 
 
 @dataclass(frozen=True)

@@ -4,35 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from energaizer_operator.policy.records import Modes
 from energaizer_operator.resources.aiworkload.spec import AIWorkloadSpec
-from energaizer_operator.resources.energypolicy import (
-    EnergyPolicy,
-    LabelSelector,
-    PolicyDefaults,
-    SelectorExpression,
-)
-
-
-def selects(selector: LabelSelector | None, labels: Mapping[str, str]) -> bool:
-    """Return whether a selector picks these labels; an absent or empty one picks all."""
-    if selector is None:
-        return True
-    exact = (selector.match_labels or {}).items()
-    return all(labels.get(key) == value for key, value in exact) and all(
-        _holds(expression, labels) for expression in selector.match_expressions
-    )
-
-
-def _holds(expression: SelectorExpression, labels: Mapping[str, str]) -> bool:
-    present = expression.key in labels
-    match expression.operator:
-        case "In":
-            return present and labels[expression.key] in expression.values
-        case "NotIn":  # as in Kubernetes, an absent label is not in the list
-            return not present or labels[expression.key] not in expression.values
-        case "Exists":
-            return present
-        case "DoesNotExist":
-            return not present
+from energaizer_operator.resources.energypolicy import EnergyPolicy, PolicyDefaults
+from energaizer_operator.selectors import selects
 
 
 def matching(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from energaizer_operator import human
 from energaizer_operator.names import ANNOTATION_GPU_CLOCK, ANNOTATION_GPU_POWER_CAP
-from energaizer_operator.policy.records import Question
+from energaizer_operator.policy.records import Balance, Question
 from energaizer_operator.schema import Option
 
 MAX_WARNING = 256
@@ -51,6 +51,18 @@ def power(need: int, limit: int, why: str) -> str:
     """Return that a workload draws too much at once."""
     needed, most = human.pair(need, limit, "W")
     return f"needs {needed} ({why}) but the limit is {most} at once."
+
+
+def balance(left: Balance, option: Option, problems: Sequence[str]) -> str:
+    """Return that a budget has no room for an option."""
+    remaining = max(0, left.remaining_joules)
+    needed, rest = human.pair(left.need(option), remaining, "J")
+    why = basis(option, problems)
+    if left.seconds is not None:
+        why = f"its power to the end of the window; {why}"
+    until = f" until {left.until}" if left.until else ""
+    text = f"needs {needed} ({why}) but {rest} of {human.quantity(left.limit_joules, 'J')} remain"
+    return f"{text}{until}.{f' {left.note}' if left.note else ''}"
 
 
 def per_token(need: int | None, limit: int, why: str) -> str:

@@ -4,7 +4,9 @@ from typing import Final
 
 from energaizer_operator.names import Kind
 from energaizer_operator.resources.aiworkload import AIWorkload
+from energaizer_operator.resources.energybudget import EnergyBudget
 from energaizer_operator.resources.energypolicy import EnergyPolicy
+from energaizer_operator.resources.energyreservation import EnergyReservation
 from energaizer_operator.resources.gpuprofile import GPUProfile
 from energaizer_operator.schema import Resource
 
@@ -12,4 +14,6 @@ MODELS: Final[dict[Kind, type[Resource]]] = {
     Kind.AI_WORKLOAD: AIWorkload,
     Kind.GPU_PROFILE: GPUProfile,
     Kind.ENERGY_POLICY: EnergyPolicy,
+    Kind.ENERGY_BUDGET: EnergyBudget,
+    Kind.ENERGY_RESERVATION: EnergyReservation,
 }

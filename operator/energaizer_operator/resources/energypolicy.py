@@ -5,15 +5,11 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from energaizer_operator.schema import (
-    AsList,
     AsSet,
     Base,
     Column,
     Conditions,
     Count,
-    LabelKey,
-    Labels,
-    LabelValue,
     Objective,
     ObjectName,
     PlacementMode,
@@ -21,46 +17,15 @@ from energaizer_operator.schema import (
     Precision,
     ProfileName,
     Resource,
-    Rule,
     Seconds,
     Task,
     Watts,
     unset,
 )
+from energaizer_operator.selectors import LabelSelector
 
 DEFAULT_DURATION_SECONDS = 3600
 Tokens = Annotated[int, Field(ge=1, le=16777216)]
-
-
-class SelectorExpression(Base):
-    """One demand of a label selector."""
-
-    rules: ClassVar = (
-        Rule(
-            "(self.operator in ['In', 'NotIn']) == (size(self.values) > 0)",
-            "operators In and NotIn need values; Exists and DoesNotExist take none",
-            lambda expression: (
-                (expression.operator in ("In", "NotIn")) == (len(expression.values) > 0)
-            ),
-        ),
-    )
-
-    key: LabelKey = Field(description="Label key.")
-    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"] = Field(
-        description="How the label is compared."
-    )
-    values: Annotated[tuple[LabelValue, ...], AsList(16)] = Field(
-        default=(), description="Values to compare with, for In and NotIn."
-    )
-
-
-class LabelSelector(Base):
-    """A core label selector: all demands must hold; an empty one selects everything."""
-
-    match_labels: Labels | None = unset("Labels with exactly these values.")
-    match_expressions: Annotated[tuple[SelectorExpression, ...], AsList(16)] = Field(
-        default=(), description="Further demands."
-    )
 
 
 class PolicyLimits(Base):
