@@ -19,6 +19,7 @@ from localcluster.progress import Progress, is_package
 from localcluster.toolchain import Toolchain, find_go, go_environment, install
 from localcluster.toolset import (
     BUILD_FLAGS,
+    ModuleFiles,
     Toolset,
     default_program_name,
     expand_ldflags,
@@ -50,8 +51,8 @@ class Built:
         return self.bin / name
 
     def files(self, folder: str) -> tuple[Path, ...]:
-        """Return the data files that were copied into `folder`, in order of name."""
-        return tuple(sorted((self.home / folder).iterdir()))
+        """Return the data files that were copied into `folder`, in order of their paths."""
+        return tuple(sorted(path for path in (self.home / folder).rglob("*") if path.is_file()))
 
 
 def build(name: str = "kubernetes", out: TextIO | None = None) -> Built:
@@ -97,10 +98,7 @@ class _Build:
         self._compile(version)
         for files in recipe.files:
             source = Path(self._go("list", "-m", "-f", "{{.Dir}}", files.module).strip())
-            (self.draft / files.to).mkdir(parents=True, exist_ok=True)
-            for name in files.names:
-                copied = self.draft / files.to / Path(name).name
-                copied.write_bytes((source / files.folder / name).read_bytes())
+            copy(files, source, self.draft / files.to)
         (self.draft / "VERSION").write_text(f"{version}\n")
 
     def _compile(self, version: str) -> None:
@@ -154,6 +152,25 @@ class _Build:
             if done.returncode == 0:
                 return done.stdout
         raise _failure(self.toolset, " ".join(arguments[:2]), done.stderr)
+
+
+def copy(files: ModuleFiles, source: Path, target: Path) -> None:
+    """Copy the chosen files of a module, each at its path below the folder they come from.
+
+    Args:
+        files: Which.
+        source: The module.
+        target: Where they go; made if absent.
+    """
+    folder = source / files.folder
+    for name in files.names:
+        found = sorted(folder.glob(name))
+        if not found:
+            raise BuildError(f"{files.module}: no {files.folder}/{name} in {source}; mend `names`")
+        for path in found:
+            copied = target / path.relative_to(folder)
+            copied.parent.mkdir(parents=True, exist_ok=True)
+            copied.write_bytes(path.read_bytes())
 
 
 def _lines(stream: IO[bytes] | None, progress: Progress) -> Iterator[str]:

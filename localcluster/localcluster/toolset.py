@@ -26,6 +26,7 @@ class ModuleFiles(BaseModel):
     module: str
     folder: str
     names: tuple[str, ...]
+    """Paths below `folder`, or patterns such as `**/*.yaml`."""
     to: str
 
 

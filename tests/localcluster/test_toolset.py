@@ -4,8 +4,10 @@ from shutil import copytree
 import pytest
 
 from localcluster import BuildError
+from localcluster.build import copy
 from localcluster.toolchain import go_environment
 from localcluster.toolset import (
+    ModuleFiles,
     Toolset,
     default_program_name,
     expand_ldflags,
@@ -52,6 +54,29 @@ def test_the_recipe_builds_tools_that_go_mod_pins() -> None:
     for files in toolset.recipe.files:
         assert f"\t{files.module} v" in pinned
     assert toolset.go_version == (1, 26, 0)
+
+
+def test_kueue_and_the_kinds_it_brings_are_pinned() -> None:
+    toolset = load_toolset("kueue")
+    pinned = (toolset.folder / "go.mod").read_text()
+    for module in (toolset.recipe.version_of, *(one.module for one in toolset.recipe.files)):
+        assert f"\t{module} v" in pinned
+
+
+def test_files_of_a_module_keep_their_folders(tmp_path: Path) -> None:
+    for name in ("data/base/one.yaml", "data/base/one.txt", "data/two.yaml", "other/three.yaml"):
+        (tmp_path / "module" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "module" / name).write_text(name)
+    chosen = ModuleFiles(module="m", folder="data", names=("**/*.yaml",), to="x")
+    copy(chosen, tmp_path / "module", tmp_path / "copied")
+    copied = sorted(path.relative_to(tmp_path / "copied") for path in tmp_path.rglob("copied/**/*"))
+    assert [str(path) for path in copied] == ["base", "base/one.yaml", "two.yaml"]
+
+
+def test_a_pattern_that_matches_nothing_is_an_error(tmp_path: Path) -> None:
+    absent = ModuleFiles(module="m", folder=".", names=("*.yaml",), to="x")
+    with pytest.raises(BuildError, match=r"m: no \./\*\.yaml"):
+        copy(absent, tmp_path, tmp_path / "copied")
 
 
 def test_staging_modules_follow_the_version_of_kubernetes() -> None:
