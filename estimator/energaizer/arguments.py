@@ -15,9 +15,11 @@ from energaizer.units import (
     format_duration,
     format_frequency,
     format_power,
+    format_si,
     parse_duration,
     parse_frequency,
     parse_power,
+    parse_rate,
 )
 from energaizer.workload import Workload
 
@@ -35,6 +37,7 @@ _OPTIONS = {
     "duration_s": "--duration",
     "clock_hz": "--clock",
     "power_cap_w": "--power-cap",
+    "network_bandwidth": "--network",
     **{part: f"--{part}-parallel" for part in ("tensor", "pipeline", "data", "context", "expert")},
 }
 
@@ -62,6 +65,7 @@ def workload(model: Model | Network, given: Mapping[str, Any]) -> Described:
         ("duration", "duration_s", parse_duration),
         ("clock", "clock_hz", parse_frequency),
         ("power_cap", "power_cap_w", parse_power),
+        ("network", "network_bandwidth", parse_rate),
     ):
         if given.get(option) is not None:
             fields[name] = _parsed(given[option], f"--{option.replace('_', '-')}", parse)
@@ -165,6 +169,10 @@ def in_words(workload: Workload, *, settings: bool = True) -> str:
         parts.append(f"KV cache {workload.cache_precision}")
     degrees = workload.parallelism.model_dump()
     parts += [f"{part}-parallel {degree}" for part, degree in degrees.items() if degree > 1]
+    if workload.node is not None:
+        parts.append(f"node {workload.node}")
+    if workload.network_bandwidth is not None:
+        parts.append(f"network {format_si(8.0 * workload.network_bandwidth, 'b/s')} a GPU")
     if settings and workload.clock_hz is not None:
         parts.append(f"locked at {format_frequency(workload.clock_hz)}")
     if settings and workload.power_cap_w is not None:

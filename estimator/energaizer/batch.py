@@ -185,7 +185,7 @@ class Batch:
         seconds = count * each_s
         moving_s = count * timeline.moving(timed, each_s, clock)
         size = len(chosen)
-        beside = self.rows[kernel, kernels.COLUMN["link_hidden"]]
+        beside = self.rows[kernel, kernels.COLUMN["link_hidden"]] > 0.0
         gpu_s = simulation.exposed(
             _sums(step, seconds, size),
             _sums(step, seconds * beside, size),

@@ -5,9 +5,9 @@ so that a name from an untrusted manifest never becomes a path; `load_gpu` and `
 file that a person pointed at, and `resolve_*` accept either, for the command line.
 
 A profile folder holds `gpus/*.json` (one GPU a file), `models/*.json` (a family a file, or one
-model), `calibrations/*.json` (fits, one GPU a file) and `hosts/*.json`. The user's folder is
-`~/.config/energaizer`; a profile there replaces a built-in one of the same name. Folders are read
-once a process.
+model), `calibrations/*.json` (fits, one GPU a file), `hosts/*.json` and `nodes/*.json`. The user's
+folder is `~/.config/energaizer`; a profile there replaces a built-in one of the same name. Folders
+are read once a process.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from energaizer.families import Network
 from energaizer.gpu import Gpu
 from energaizer.host import Host
 from energaizer.model import Model
+from energaizer.node import Node
 
 if TYPE_CHECKING:  # loaded only for a GPU without a fit, as is what reads configurations
     from energaizer.priors import Prior
@@ -34,9 +35,15 @@ if TYPE_CHECKING:  # loaded only for a GPU without a fit, as is what reads confi
 _BUILT_IN = Path(__file__).parent / "profiles"  # not importlib.resources, which takes 10 ms
 _MAX_BYTES = 4 * 2**20  # a configuration is a few kB; more is not one
 _GPU_PREFIXES = ("nvidia-", "tesla-", "amd-instinct-", "amd-")
-Kind = Literal["gpus", "models", "calibrations", "hosts"]
+Kind = Literal["gpus", "models", "calibrations", "hosts", "nodes"]
 _PRIOR = "prior.json"  # beside the fits, but not one
-_NOUNS = {"gpus": "GPU", "models": "model", "hosts": "host", "calibrations": "calibration"}
+_NOUNS = {
+    "gpus": "GPU",
+    "models": "model",
+    "hosts": "host",
+    "nodes": "node",
+    "calibrations": "calibration",
+}
 _ADVICE = {
     "gpus": "`energaizer gpus` lists the known ones; a JSON file of your own also works",
     "models": "`energaizer models` lists the known ones; the path of its config.json also works",
@@ -101,6 +108,25 @@ def host(name: str, profiles: Path | None = None) -> Host:
 def hosts(profiles: Path | None = None) -> tuple[str, ...]:
     """Return the names of the host profiles."""
     return tuple(_entries("hosts", profiles))
+
+
+def node(name: str, profiles: Path | None = None) -> Node:
+    """Return the node profile of a name: `dgx-h100`, `gb200-nvl72`, `pcie-server`, ...
+
+    Raises:
+        UnknownNameError: No profile has that name; the message holds the closest ones.
+    """
+    return _node(_find("nodes", name, profiles).name, profiles)
+
+
+def nodes(profiles: Path | None = None) -> tuple[Node, ...]:
+    """Return every known node, by name."""
+    return tuple(_node(name, profiles) for name in sorted(_entries("nodes", profiles)))
+
+
+def usual_node(board: Gpu, profiles: Path | None = None) -> Node:
+    """Return the node that a board usually sits in, by its name or else by its kind of link."""
+    return _usual_node(board.name, board.link.kind, profiles)
 
 
 def prior() -> Prior:
@@ -207,6 +233,20 @@ def _coefficients(name: str, profiles: Path | None) -> Coefficients | None:
 def _gpu(name: str, profiles: Path | None) -> Gpu:
     entry = _entries("gpus", profiles)[name]
     return _validated(Gpu, entry.fields, entry.where)
+
+
+@lru_cache(maxsize=1024)
+def _usual_node(board: str, link: str, profiles: Path | None) -> Node:
+    for found in nodes(profiles):
+        if board in found.gpus:
+            return found
+    return node("pcie-server" if link == "PCIe" else "dgx-h100", profiles)
+
+
+@lru_cache(maxsize=1024)
+def _node(name: str, profiles: Path | None) -> Node:
+    entry = _entries("nodes", profiles)[name]
+    return _validated(Node, entry.fields, entry.where)
 
 
 @lru_cache(maxsize=1024)

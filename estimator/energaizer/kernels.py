@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from energaizer.coefficients import FAMILIES
+from energaizer.links import ALL_REDUCE
 from energaizer.precision import RATE_KEYS
 
 FloatArray = npt.NDArray[np.float64]
@@ -33,8 +34,10 @@ class Kernel(NamedTuple):
 
     A matrix product has `m > 0` and multiplies batch x (m x k) by (k x n). `flops` run at the rate
     of `rate`, `core_flops` on the CUDA cores. `row_bytes > 0` marks a reduction: its row must fit
-    on chip. `family` and `rate` index FAMILIES and RATE_KEYS. A collective with `link_hidden`
-    runs beside the step's other kernels. `resident_bytes` of a product are
+    on chip. `family` and `rate` index FAMILIES and RATE_KEYS. `link_bytes`, `link_ranks` and
+    `link_stride` of a collective are the message, group and spacing of `links.exchange`, and
+    `link_operation` indexes its OPERATIONS; beside that share `link_hidden` of the step's other
+    kernels it can run, at most. `resident_bytes` of a product are
     activations that its neighbours write before or read after it: they may be found in L2.
     `toggle` is the energy of its operands against random ones: zeros toggle fewer wires.
     """
@@ -57,6 +60,8 @@ class Kernel(NamedTuple):
     b_bytes: float = 0.0
     link_bytes: float = 0.0
     link_ranks: float = 1.0
+    link_stride: float = 1.0
+    link_operation: float = 0.0
     link_hidden: float = 0.0
     cacheable: float = 1.0
     resident_bytes: float = 0.0
@@ -277,13 +282,29 @@ def attention_decode(
     )  # fmt: skip
 
 
-def all_reduce(message_bytes: float, ranks: float) -> Kernel:
-    """Return the sum of one message over all ranks, its result on each."""
+def collective(
+    operation: int, message_bytes: float, ranks: float, stride: float = 1.0, hidden: float = 0.0
+) -> Kernel:
+    """Return a collective over some ranks.
+
+    Args:
+        operation: Of `links`: ALL_REDUCE, ALL_GATHER, ...
+        message_bytes: As `links.exchange` counts them.
+        ranks: Boards of the group.
+        stride: Boards from one rank of the group to the next.
+        hidden: Share of the step's other kernels beside which it can run.
+    """
     return Kernel(
         FAMILY["collective"], read_bytes=message_bytes, write_bytes=message_bytes,
         onchip_bytes=2.0 * message_bytes, link_bytes=message_bytes, link_ranks=ranks,
+        link_stride=stride, link_operation=float(operation), link_hidden=hidden,
         blocks=max(1.0, message_bytes / BLOCK_ELEMENTS), cacheable=0.0,
     )  # fmt: skip
+
+
+def all_reduce(message_bytes: float, ranks: float) -> Kernel:
+    """Return the sum of one message over neighbouring ranks, its result on each."""
+    return collective(ALL_REDUCE, message_bytes, ranks)
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,6 +4,7 @@ Reading a frozen description costs more than a formula does, so it happens once 
 """
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from pydantic import BaseModel
 from energaizer.caches import remembered
 from energaizer.coefficients import FAMILIES, Coefficients, FamilyCoefficients
 from energaizer.gpu import Gpu
+from energaizer.links import Level
 from energaizer.precision import RATE_KEYS
 from energaizer.result import Provenance
 
@@ -63,6 +65,12 @@ class Machine:
     def supply(self, clock_hz: FloatArray) -> FloatArray:
         """Return the core supply at each clock, V, flat beyond the ends of the curve."""
         return np.interp(clock_hz, self.supply_hz, self.supply_v)
+
+    @property
+    def link(self) -> Level:
+        """The board's own link, as if it joined any number of boards."""
+        found = self.coefficients.link
+        return Level(math.inf, self.gpu.link.bandwidth * found.efficiency, found.hop_s)
 
     def grid(self, highest_hz: float) -> FloatArray:
         """Return the clocks that the board can hold, rising, with `highest_hz` as the last."""

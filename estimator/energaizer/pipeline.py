@@ -27,7 +27,9 @@ from energaizer.gpu import Gpu
 from energaizer.host import Host
 from energaizer.job import Total
 from energaizer.kernels import FloatArray
+from energaizer.links import Fabric
 from energaizer.machine import Machine
+from energaizer.node import Node
 from energaizer.power import COMPONENTS
 from energaizer.result import Estimate, Memory, PhaseEstimate, Provenance, Quantity
 from energaizer.workload import Workload
@@ -85,6 +87,7 @@ def estimate(
     gpu: Gpu,
     coefficients: Coefficients | None = None,
     host: Host | None = None,
+    node: Node | None = None,
 ) -> Estimate:
     """Return power, energy and time of a workload on a GPU.
 
@@ -93,6 +96,7 @@ def estimate(
         gpu: The board.
         coefficients: What was fitted about it; None: the catalogue's.
         host: Launch costs; None: the catalogue's profile of the workload's `host`.
+        node: The server; None: the catalogue's of the workload's `node`.
 
     Raises:
         InputError: The workload contradicts itself, or the board cannot be set that way.
@@ -107,16 +111,53 @@ def estimate(
     memory.check(need, workload, gpu)
     beside = host or catalog.host(host_name(workload))
     totals: dict[str, Total] = {}
-    notes = list(setting.notes)
+    place = place_of(workload, board, node)
+    notes = [*setting.notes, *place.notes]
     for batch, times in job.batches(workload):
         part = workload if batch == workload.batch else workload.model_copy(update={"batch": batch})
         program = lowering.lower(part)
-        loaded = simulation.load(program, board, beside)
+        loaded = simulation.load(program, board, beside, place.fabric)
         settled = simulation.settle(loaded, setting.clock_hz, setting.limit_w)
         job.add(totals, loaded, settled, times)
         notes.extend(note for note in program.notes if note not in notes)
     times = job.fill_duration(totals, workload, board, setting.clock_hz)
     return _result(workload, board, setting, Done(list(totals.values()), notes, times), need)
+
+
+class Place(NamedTuple):
+    """The servers of a workload, what joins its boards (None: one), and what a reader must know."""
+
+    node: Node
+    fabric: Fabric | None
+    notes: tuple[str, ...]
+
+
+def place_of(workload: Workload, board: Machine, node: Node | None = None) -> Place:
+    """Return where the boards of a workload sit.
+
+    Args:
+        workload: What is run.
+        board: The GPU.
+        node: The server; None: the catalogue's of the workload's `node`, or the board's usual one.
+
+    Raises:
+        UnknownNameError: No profile has that name.
+        InputError: The node cannot hold so many boards.
+    """
+    found = node or (
+        catalog.node(workload.node) if workload.node else catalog.usual_node(board.gpu)
+    )
+    found = found.changed(workload.gpus_per_node, workload.network_bandwidth)
+    boards = workload.parallelism.gpus
+    if boards == 1:
+        return Place(found, None, ())
+    notes: tuple[str, ...] = ()
+    if workload.node is None and node is None and boards > found.link_boards:
+        notes = (
+            f"no node given: {found.name}, {found.gpus_per_node} GPUs each, "
+            f"{8e-9 * found.network.bandwidth:g} Gb/s {found.network.kind} a GPU between them",
+        )
+    return Place(found, found.fabric(board.link), notes)
 
 
 def host_name(workload: Workload) -> str:

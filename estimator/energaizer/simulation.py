@@ -13,8 +13,11 @@ import numpy.typing as npt
 from energaizer import power, timeline
 from energaizer.host import Host
 from energaizer.kernels import FloatArray, Program
+from energaizer.links import Fabric
 from energaizer.machine import Machine
 from energaizer.power import Activity
+
+_LEAST_S = 1e-30  # no time at all, to divide by
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,13 +88,21 @@ class Settled:
 
 
 @lru_cache(maxsize=2048)
-def load(program: Program, machine: Machine, host: Host) -> Loaded:
+def load(
+    program: Program, machine: Machine, host: Host, fabric: Fabric | None = None
+) -> Loaded:  # fmt: skip
     """Return a program on a machine beside a host.
+
+    Args:
+        program: Kernels and steps.
+        machine: The GPU.
+        host: Launch costs.
+        fabric: What joins the boards; None: the GPU's own link joins any number.
 
     Raises:
         NoEstimateError: A kernel multiplies in a format that the GPU has no rate for.
     """
-    work = timeline.compile_work(timeline.alternatives(program.rows, machine), machine)
+    work = timeline.compile_work(timeline.alternatives(program.rows, machine), machine, fabric)
     costs = [host.decode if graphed else host.prefill for graphed in program.graphed]
     launch, call, step, sequence, gap_step, gap_sequence, gap_layer = np.array(
         [
@@ -125,11 +136,13 @@ def sweep(loaded: Loaded, clock_hz: FloatArray) -> Sweep:
     program = loaded.program
     clocks = clock_hz[:, None]
     kernel_s = timeline.durations(loaded.work, clocks)
-    gpu_s = exposed(
-        kernel_s @ program.counts.T,
-        (kernel_s * program.column("link_hidden")) @ program.counts.T,
-        loaded.machine.coefficients.link.overlap,
-    )
+    gpu_s = kernel_s @ program.counts.T
+    window = program.column("link_hidden")
+    if window.any():
+        beside_s = (kernel_s * (window > 0.0)) @ program.counts.T
+        windows = (kernel_s * window) @ program.counts.T / np.maximum(beside_s, _LEAST_S)
+        overlap = loaded.machine.coefficients.link.overlap
+        gpu_s = exposed(gpu_s, beside_s, overlap * windows)
     stage_s = timeline.host_norm(gpu_s, np.broadcast_to(loaded.host_s, gpu_s.shape))
     duration_s = program.slots * (stage_s + loaded.gaps_s)
     moving_s = timeline.moving(loaded.work, kernel_s, clocks)
@@ -138,7 +151,9 @@ def sweep(loaded: Loaded, clock_hz: FloatArray) -> Sweep:
     return Sweep(duration_s, energy_j, kernel_s, gpu_s)
 
 
-def exposed(gpu_s: FloatArray, beside_s: FloatArray, overlap: float) -> FloatArray:
+def exposed(
+    gpu_s: FloatArray, beside_s: FloatArray, overlap: float | FloatArray
+) -> FloatArray:  # fmt: skip
     """Return kernel time when some collectives run beside the rest: `max(0, t_c - w t)` shows.
 
     Args:

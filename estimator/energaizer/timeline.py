@@ -247,12 +247,15 @@ def _products(limits: _Limits, found: Alternatives, machine: Machine) -> None:
     limits.latency_bound[at] = np.minimum(m, n) <= _TENSOR_ROWS
 
 
-def compile_work(found: Alternatives, machine: Machine) -> Work:
+def compile_work(
+    found: Alternatives, machine: Machine, fabric: links.Fabric | None = None
+) -> Work:  # fmt: skip
     """Return cycles, bytes and operations of each kernel on a GPU (2.4 and 3).
 
     Args:
         found: Alternatives of the program on this GPU.
         machine: The GPU with its coefficients.
+        fabric: What joins the boards; None: the GPU's own link joins any number.
     """
     time, rows, family = machine.coefficients.time, found.rows, found.family
 
@@ -267,13 +270,18 @@ def compile_work(found: Alternatives, machine: Machine) -> Work:
         limits.blocks, time.block_bytes_in_flight, bandwidth, time.memory_latency_s
     )
     reached = machine.memory[family] * np.where(limits.latency_bound, in_flight, 1.0)
-    link, ranks, message = machine.coefficients.link, column("link_ranks"), column("link_bytes")
-    link_s = links.all_reduce(
-        message, ranks, link.hop_s, machine.gpu.link.bandwidth * link.efficiency
-    )
+    ranks = column("link_ranks")
+    link_s, sent = np.zeros(len(rows)), np.zeros(len(rows))
+    if (ranks > 1.0).any():
+        at = ranks > 1.0
+        names = ("link_operation", "link_bytes", "link_ranks", "link_stride")
+        operation, message, group, stride = (column(name)[at] for name in names)
+        link_s[at], sent[at] = links.exchange(
+            operation, message, group, stride, fabric or (machine.link,)
+        )
     active = np.where(
         ranks > 1.0,
-        min(1.0, link.channels / machine.units),
+        min(1.0, machine.coefficients.link.channels / machine.units),
         waves.active_fraction(limits.blocks, machine.units),
     )
     flops = np.zeros((len(rows), len(RATE_KEYS)))
@@ -294,7 +302,7 @@ def compile_work(found: Alternatives, machine: Machine) -> Work:
         dram_bytes=limits.dram_bytes,
         l2_bytes=limits.l2_bytes,
         special=column("special"),
-        link_bytes=links.sent_bytes(message, ranks),
+        link_bytes=sent,
         blocks=limits.blocks,
         toggle=column("toggle"),
         family=family,

@@ -92,6 +92,19 @@ def parse_bytes(text: str) -> float:
     raise InputError(f'"{text}" has no unit of size; write it like 80GiB')
 
 
+def parse_rate(text: str) -> float:
+    """Return B/s of `400Gb/s` (bits), `50GB/s` (bytes) or a bare number of bytes per second."""
+    value, unit = _split(text, "rate", "400Gb/s")
+    amount = unit.removesuffix("/s").removesuffix("ps")
+    for base, factor in (("b", 0.125), ("B", 1.0)):
+        prefix = amount.removesuffix(base)
+        if prefix != amount and prefix in _DECIMAL:
+            return _positive(value * factor * _DECIMAL[prefix], text, "rate")
+    if unit == "":
+        return _positive(value, text, "rate")
+    raise InputError(f'"{text}" has no unit of rate; write it like 400Gb/s or 50GB/s')
+
+
 def _positive(value: float, text: str, kind: str) -> float:
     if value < 0:
         raise InputError(f'{kind} "{text}" is negative')

@@ -154,8 +154,9 @@ def _candidates(
         for batch, times in job.batches(workload)
     ]
     host = catalog.host(pipeline.host_name(workload))
+    fabric = pipeline.place_of(workload, board).fabric
     parts = [
-        (surface(simulation.load(program, board, host), grid, np.array(limits)), times)
+        (surface(simulation.load(program, board, host, fabric), grid, np.array(limits)), times)
         for program, times in jobs
     ]
     duration = sum((part.duration_s * times for part, times in parts), np.zeros(1))
@@ -206,7 +207,11 @@ def _energy_spread(
     workload: Workload, program: Program, board: Machine
 ) -> tuple[float, Provenance]:
     """Return the factor of the energy interval, found once for all settings of a batch."""
-    loaded = simulation.load(program, board, catalog.host(pipeline.host_name(workload)))
+    host, fabric = (
+        catalog.host(pipeline.host_name(workload)),
+        pipeline.place_of(workload, board).fabric,
+    )
+    loaded = simulation.load(program, board, host, fabric)
     setting = pipeline.setting_of(
         workload.model_copy(update={"clock_hz": None, "power_cap_w": None}), board.gpu
     )

@@ -67,6 +67,16 @@ class Workload(BaseModel):
     parallelism: Parallelism = Parallelism()
     attention: Literal["fused", "eager"] = "fused"
     host: str = Field(default="serving", description="host profile: serving, pytorch-eager, ...")
+    node: str | None = Field(
+        default=None, description="node profile; None: the one that the GPU usually sits in"
+    )
+    gpus_per_node: int | None = Field(default=None, ge=1, le=1024, description="None: the node's")
+    network_bandwidth: float | None = Field(
+        default=None, gt=0, description="B/s of a GPU between nodes, one way; None: the node's"
+    )
+    node_power: bool = Field(
+        default=False, description="estimate what nodes draw beside their boards, too"
+    )
     training: Training | None = Field(
         default=None, description="train on sequences of `input_tokens` instead of serving"
     )

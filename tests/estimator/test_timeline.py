@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from energaizer import kernels, links, tiling, timeline, waves
+from energaizer import kernels, tiling, timeline, waves
 from energaizer.kernels import Heads
 from reference_boards import A10, A100, H100, prior_machine
 
@@ -137,21 +137,6 @@ def test_causal_tiles_compute_half_the_diagonal():
     tiles = 32
     exact = 4 * 128 * 4096**2
     assert kernel.flops / exact == pytest.approx((tiles + 1) / (2 * tiles), rel=1e-3)
-
-
-def test_ring_all_reduce():
-    seconds = links.ring_all_reduce(np.array([1.0 * MIB]), np.array([8.0]), 0.0, 450e9)
-    assert seconds[0] * 1e6 == pytest.approx(4.078, abs=0.0005)
-    both = links.all_reduce(np.array([1024.0]), np.array([8.0]), 2e-6, 450e9)
-    assert both[0] == pytest.approx(2e-6 + 7 * 1024 / 450e9)
-
-
-@pytest.mark.parametrize(
-    ("stages", "micro", "loops", "share"),
-    [(8, 32, 1, 0.1795), (8, 32, 2, 0.0986), (4, 8, 1, 0.2727)],
-)
-def test_bubble(stages, micro, loops, share):
-    assert links.pipeline_bubble(stages, micro, loops) == pytest.approx(share, abs=5e-5)
 
 
 def test_host_gaps():

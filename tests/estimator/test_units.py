@@ -23,6 +23,9 @@ from energaizer.errors import InputError
         (units.parse_bytes, "80Gi", 80 * 2.0**30),
         (units.parse_bytes, "40GB", 40e9),
         (units.parse_bytes, "123", 123.0),
+        (units.parse_rate, "400Gb/s", 50e9),
+        (units.parse_rate, "400 Gbps", 50e9),
+        (units.parse_rate, "50GB/s", 50e9),
     ],
 )
 def test_parse(parse, text, value):

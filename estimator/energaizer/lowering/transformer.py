@@ -13,6 +13,7 @@ from energaizer import kernels, stacks
 from energaizer.blocks import Formats, Listing, Shard
 from energaizer.errors import InputError
 from energaizer.kernels import FloatArray, Kernel, Program
+from energaizer.links import SEND
 from energaizer.model import Model
 from energaizer.workload import Workload
 
@@ -94,7 +95,7 @@ def _lower(
         stacks.finish(listing, model, shard, rows, formats, sampled=output > 0)
         if stages > 1:  # hidden states go to the next stage
             message = shard.tokens * model.hidden_size * formats.activation
-            listing.add(kernels.all_reduce(message, 2.0), stages - 1.0)
+            listing.add(kernels.collective(SEND, message, 2.0, float(tensor)), stages - 1.0)
         table.add(listing, places)
     for index, step in enumerate(steps):
         listing = Listing()
