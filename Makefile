@@ -68,6 +68,13 @@ check: install ## Unit tests, format, lint, types, import contracts, generated f
 crds: install ## Write crds/ anew from the models of the operator
 	$(BIN)/python -m energaizer_operator.crds
 
+.PHONY: chart
+chart: ## Copy into the Helm chart what crds/ and the kustomize base hold: roles, webhooks, kinds
+	cp $(BASE)/{controller-account,webhook-account,user-roles,webhooks}.yaml charts/energaizer/files/base/
+	rm -f charts/energaizer/files/crds/* && cp crds/*s.yaml charts/energaizer/files/crds/
+
+BASE := charts/kustomize/base
+
 .PHONY: bench
 bench: install ## Time estimates beside a bare numpy reference
 	$(BIN)/python benchmarks/bench_estimate.py

@@ -53,7 +53,8 @@ class Toolset:
     def key(self, go_version: str) -> str:
         """Return the name of the build: equal keys mean equal programs."""
         digest = hashlib.sha256()
-        for name in ("go.mod", "go.sum", "toolset.toml"):
+        sources = sorted(path.name for path in self.folder.glob("*.go"))
+        for name in ("go.mod", "go.sum", "toolset.toml", *sources):
             digest.update((self.folder / name).read_bytes())
         digest.update(" ".join((go_version, platform.machine(), *BUILD_FLAGS)).encode())
         return f"{self.name}-{digest.hexdigest()[:16]}"

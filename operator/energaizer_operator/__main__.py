@@ -68,6 +68,50 @@ def webhook(**options: Any) -> None:
     _run(process.run, options, (ClusterError,))
 
 
+@main.command()
+@_KUBECONFIG
+@_CONTEXT
+@_LOG_FORMAT
+@_LOG_LEVEL
+def install_profiles(**options: Any) -> None:
+    """Apply the built-in GPUs as GPUProfiles, once; what others changed in one of them stays."""
+    from energaizer_operator import installation
+    from energaizer_operator.cluster import ClusterError
+
+    _run(installation.install_profiles, options, (ClusterError,))
+
+
+@main.command()
+@click.option("--deployment", required=True, help="Name of the controller's Deployment.")
+@_KUBECONFIG
+@_CONTEXT
+@_LOG_FORMAT
+@_LOG_LEVEL
+def retire(deployment: str, **options: Any) -> None:
+    """Before an uninstall: stop the controller and take our finalizer off every reservation."""
+    from energaizer_operator import installation
+    from energaizer_operator.cluster import ClusterError
+
+    _run(lambda settings: installation.retire(settings, deployment), options, (ClusterError,))
+
+
+@main.command()
+@_KUBECONFIG
+@_CONTEXT
+@_LOG_FORMAT
+@_LOG_LEVEL
+def check(**options: Any) -> None:
+    """Say whether what is installed works: profiles, a leader, a refusal through the API server."""
+    from energaizer_operator import installation
+    from energaizer_operator.cluster import ClusterError
+
+    async def tell(settings: Settings) -> None:
+        for line in await installation.check(settings):
+            click.echo(f"ok: {line}")
+
+    _run(tell, options, (ClusterError, installation.CheckFailed))
+
+
 def _run(
     process: Callable[[Settings], Coroutine[Any, Any, None]],
     options: dict[str, Any],

@@ -250,15 +250,15 @@ class Cluster:
             response.close()
 
     async def create(
-        self, resource: ApiResource, body: Object, *, manager: str = FIELD_MANAGER
+        self, resource: ApiResource, body: Object, *, manager: str = FIELD_MANAGER, **more: str
     ) -> Object:
-        """Create an object.
+        """Create an object; `more` are further parameters of the API, such as `dryRun="All"`.
 
         Raises:
             Conflict: It exists already.
         """
         namespace = body["metadata"].get("namespace")
-        query = {"fieldManager": manager}
+        query = {"fieldManager": manager, **more}
         return await self._call("POST", resource.path(namespace), query=query, body=body)
 
     async def replace(self, resource: ApiResource, body: Object, *, sub: str = "") -> Object:

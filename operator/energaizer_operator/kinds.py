@@ -41,6 +41,7 @@ def _ours(kind: Kind) -> ApiResource:
 AIWORKLOADS = _ours(Kind.AI_WORKLOAD)
 GPUPROFILES = _ours(Kind.GPU_PROFILE)
 ENERGYPOLICIES = _ours(Kind.ENERGY_POLICY)
+ENERGYRESERVATIONS = _ours(Kind.ENERGY_RESERVATION)
 PODS = ApiResource("", "v1", "pods", "Pod")
 NODES = ApiResource("", "v1", "nodes", "Node", namespaced=False)
 NAMESPACES = ApiResource("", "v1", "namespaces", "Namespace", namespaced=False)

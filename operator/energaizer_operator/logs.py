@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _OTHERS = ("kopf", "kubernetes", "aiohttp", "asyncio")
+_NOTHING: Mapping[str, Any] = {}
+_about: ContextVar[Mapping[str, Any]] = ContextVar("about", default=_NOTHING)
 
 
 class _Text(logging.Formatter):
@@ -19,7 +24,8 @@ class _Text(logging.Formatter):
         """Return one line, and a traceback if there is one."""
         facts = "".join(f" {key}={_plain(value)}" for key, value in _extra(record).items())
         where = record.name.removeprefix("energaizer_operator.")
-        line = f"{_time(record)} {record.levelname:<7} {where}: {record.getMessage()}{facts}"
+        message = record.getMessage().replace("\n", "\\n").replace("\r", "\\r")
+        line = f"{_time(record)} {record.levelname:<7} {where}: {message}{facts}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
@@ -49,13 +55,24 @@ def set_up(form: Literal["text", "json"], level: str) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
+@contextmanager
+def about(**facts: object) -> Iterator[None]:
+    """Add facts to every line that this task logs inside, such as the uid of a review."""
+    token = _about.set({**_about.get(), **facts})
+    try:
+        yield
+    finally:
+        _about.reset(token)
+
+
 def _extra(record: logging.LogRecord) -> dict[str, Any]:
-    return {key: value for key, value in vars(record).items() if key not in _STANDARD}
+    own = {key: value for key, value in vars(record).items() if key not in _STANDARD}
+    return {**_about.get(), **own}
 
 
 def _plain(value: object) -> str:
     text = str(value)
-    return json.dumps(text) if " " in text or not text else text
+    return text if text.isprintable() and text and " " not in text else json.dumps(text)
 
 
 def _time(record: logging.LogRecord) -> str:

@@ -43,6 +43,7 @@ NAMESPACED: Final[frozenset[Kind]] = frozenset(
 # --- Who we are to the API server -----------------------------------------------------------
 FIELD_MANAGER: Final = "energaizer-controller"
 WEBHOOK_FIELD_MANAGER: Final = "energaizer-webhook"
+PROFILES_FIELD_MANAGER: Final = "energaizer-profiles"
 LEASE: Final = "energaizer-controller"
 SYSTEM_NAMESPACE: Final = "energaizer-system"
 PART_OF: Final = "energaizer"

@@ -113,8 +113,13 @@ class Settings(BaseModel):
     """Port on which admission is served; 0 takes a free one."""
     webhook_service: str = "energaizer-webhook"
     """Service through which the API server reaches admission; names the certificate."""
+    certificates: Literal["self", "secret"] = "self"
+    """Who makes the certificates: `self` makes and rotates them and tells the API server whom to
+    trust; `secret` reads what cert-manager or an admin put into the Secret, and writes nothing."""
     certificate_secret: str = "energaizer-webhook-certificate"  # noqa: S105, the name of an object
     """Secret of our own namespace that holds the certificates."""
+    certificate_check_s: PositiveFloat = 20.0
+    """Between two looks at that Secret, s: a new certificate is served this long after."""
     webhook_configuration: str = "energaizer"
     """Name of both webhook configurations, whose `caBundle` the rotator keeps."""
     validation_deadline_s: PositiveFloat = 1.5

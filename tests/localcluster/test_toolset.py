@@ -91,10 +91,10 @@ def test_an_unknown_tool_set_lists_the_known_ones() -> None:
         load_toolset("kubernets")
 
 
-@pytest.mark.parametrize("changed", ["go.mod", "go.sum", "toolset.toml"])
+@pytest.mark.parametrize("changed", ["go.mod", "go.sum", "toolset.toml", "main.go"])
 def test_any_change_of_what_is_built_gives_another_key(tmp_path: Path, changed: str) -> None:
-    original = load_toolset("kubernetes")
-    copy = Toolset("kubernetes", tmp_path / "copy", original.recipe)
+    original = load_toolset("cert-manager")
+    copy = Toolset("cert-manager", tmp_path / "copy", original.recipe)
     copytree(original.folder, copy.folder)
     assert copy.key("go1.26.8") == original.key("go1.26.8")
     assert copy.key("go1.27.0") != original.key("go1.26.8")

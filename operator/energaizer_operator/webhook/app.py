@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 
 from aiohttp import web
 
+from energaizer_operator import logs
 from energaizer_operator.certificates import KeyPair
 from energaizer_operator.webhook import review
 
@@ -104,10 +105,11 @@ class Server:
         except review.MalformedReviewError as error:
             return 400, {"error": f"{route.name}: {error}"}
         started = time.perf_counter()
-        answer = await self._answer(route, request, deadline_s)
-        took_s = time.perf_counter() - started
-        with contextlib.suppress(Exception):  # a counter never decides about a pod
-            self._observe(route.name, request, answer, took_s)
+        with logs.about(uid=request.uid):
+            answer = await self._answer(route, request, deadline_s)
+            took_s = time.perf_counter() - started
+            with contextlib.suppress(Exception):  # a counter never decides about a pod
+                self._observe(route.name, request, answer, took_s)
         return 200, review.encode(answer, request.uid)
 
     def _endpoint(self, route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:

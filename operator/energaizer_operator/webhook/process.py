@@ -21,11 +21,10 @@ from energaizer_operator.webhook import mutate, validate
 from energaizer_operator.webhook.app import Route, Server
 from energaizer_operator.webhook.judge import Judge
 from energaizer_operator.webhook.lineage import Lineage
-from energaizer_operator.webhook.review import Answer, Request
-from energaizer_operator.webhook.rotation import Rotator
+from energaizer_operator.webhook.review import Answer, Request, clean
+from energaizer_operator.webhook.rotation import Provided, Rotator
 from energaizer_operator.webhook.view import View
 
-ROTATE_EVERY_S = 60.0
 RETRY_EVERY_S = 5.0
 SWITCH_INTERVAL_S = 0.0001  # an estimate in its thread holds up a step of a review this long
 
@@ -66,7 +65,11 @@ class Process:
         )
         self._estimator.observe = self._metrics.estimate
         self._estimator.look = lambda hit: self._metrics.estimate_cache(hit=hit)
-        self._rotator = Rotator(cluster, settings, lambda: datetime.now(UTC))
+        self._rotator: Rotator | Provided = (
+            Rotator(cluster, settings, lambda: datetime.now(UTC))
+            if settings.certificates == "self"
+            else Provided(cluster, settings)
+        )
         self._judge = Judge(View(self._informer), Lineage(cluster), self._estimator, settings)
         self._material: Material | None = None
         self._warm = False
@@ -122,7 +125,7 @@ class Process:
         log.info("serving admission", extra={"port": port})
         while True:
             settled = await self._rotate() and self._rotator.announced
-            await asyncio.sleep(ROTATE_EVERY_S if settled else RETRY_EVERY_S)
+            await asyncio.sleep(self._settings.certificate_check_s if settled else RETRY_EVERY_S)
 
     def routes(self) -> list[Route]:
         """Return what is served: one path per webhook, its name without the group."""
@@ -158,8 +161,9 @@ class Process:
             self._server.reload(material.leaf)
         self._material = material
         for name, pair in (("leaf", material.leaf), ("authority", material.authority)):
-            expiry = certificates.expiry(pair.certificate)
-            self._metrics.certificate(name, expiry.timestamp())
+            if pair.certificate:  # a Secret of others' need not tell who signed
+                expiry = certificates.expiry(pair.certificate)
+                self._metrics.certificate(name, expiry.timestamp())
         return True
 
     async def _drain(self) -> None:
@@ -199,4 +203,19 @@ class Process:
             answer.cause,
             dry_run=bool(request.dry_run),
             seconds=took_s,
+        )
+        log.info(
+            "decided",
+            extra={
+                "webhook": webhook,
+                "operation": request.operation,
+                "kind": clean(request.kind.kind, 63),
+                "namespace": clean(request.namespace, 63),
+                "object": clean(request.name, 253),
+                "user": clean(request.user.username, 253),
+                "decision": answer.decision,
+                "reason": answer.cause,
+                "dry_run": bool(request.dry_run),
+                "milliseconds": round(1000 * took_s, 1),
+            },
         )

@@ -13,7 +13,7 @@ from typing import Any
 
 from energaizer_operator import certificates
 from energaizer_operator.certificates import KeyPair, Material
-from energaizer_operator.cluster import Cluster, Conflict, Object
+from energaizer_operator.cluster import Cluster, ClusterError, Conflict, Object
 from energaizer_operator.kinds import MUTATING_WEBHOOKS, SECRETS, VALIDATING_WEBHOOKS, ApiResource
 from energaizer_operator.names import (
     GROUP,
@@ -139,6 +139,43 @@ class Rotator:
                 "%s %s is missing: nothing is judged until it is there", resource.kind, name
             )
         return found or {}
+
+
+class Provided:
+    """Reads certificates that cert-manager or an admin keeps in the Secret; writes nothing."""
+
+    announced = True
+    """Whom the API server trusts is theirs to say."""
+
+    def __init__(self, cluster: Cluster, settings: Settings) -> None:
+        """Prepare. An expired certificate is served too: it is theirs to replace."""
+        self._cluster = cluster
+        self._settings = settings
+
+    async def step(self) -> Material:
+        """Return what to serve now.
+
+        Raises:
+            ClusterError: No usable pair is there; what is served stays.
+        """
+        name, namespace = self._settings.certificate_secret, self._settings.namespace
+        secret = await self._cluster.get(SECRETS, name, namespace)
+        data = secret.get("data") or {}
+        try:
+            leaf, key, authority = (
+                base64.b64decode(data.get(part, ""), validate=True)
+                for part in ("tls.crt", "tls.key", "ca.crt")
+            )
+            pair = KeyPair(leaf, key)
+            authority = certificates.split(authority)[0] if authority.strip() else b""
+        except ValueError:
+            pair, authority = KeyPair(b"", b""), b""
+        if not certificates.belong_together(pair):
+            raise ClusterError(
+                f"Secret {namespace}/{name} has no tls.crt with the tls.key that belongs to it; "
+                "put a PEM certificate chain and its private key there"
+            )
+        return Material(pair, KeyPair(authority, b""), authority)
 
 
 def read(secret: Object | None) -> Material | None:

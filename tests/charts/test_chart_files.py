@@ -1,0 +1,42 @@
+"""The chart holds copies of what has its source elsewhere, and names this version."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+import energaizer
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "charts/energaizer"
+COPIES = {
+    "files/base": [
+        ROOT / "charts/kustomize/base" / f"{name}.yaml"
+        for name in ("controller-account", "webhook-account", "user-roles", "webhooks")
+    ],
+    "files/crds": sorted((ROOT / "crds").glob("*s.yaml")),
+}
+
+
+@pytest.mark.parametrize("folder", COPIES)
+def test_copies_are_what_they_copy(folder: str) -> None:
+    sources = {path.name: path.read_text() for path in COPIES[folder]}
+    copies = {path.name: path.read_text() for path in (CHART / folder).iterdir()}
+    assert copies == sources, f"{CHART / folder} differs from its sources; run: make chart"
+
+
+def test_the_chart_has_the_version_of_the_package() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert chart["version"] == chart["appVersion"] == energaizer.__version__
+
+
+def test_roles_have_no_wildcard_and_no_secret_of_others() -> None:
+    for path in COPIES["files/base"][:3]:
+        for document in yaml.safe_load_all(path.read_text()):
+            for rule in document.get("rules", []):
+                assert "*" not in rule["verbs"] + rule["resources"] + rule["apiGroups"], path
+                if "secrets" in rule["resources"]:
+                    assert document["kind"] == "Role", f"{path}: secrets of the whole cluster"
+                    assert rule["resourceNames"], f"{path}: every secret of a namespace"
