@@ -62,6 +62,7 @@ check: install ## Unit tests, format, lint, types, import contracts, generated f
 	$(BIN)/lint-imports
 	$(BIN)/python -m energaizer_operator.crds --check
 	$(BIN)/python -m energaizer_operator.kubectl profiles | diff -q - charts/kustomize/profiles/gpuprofiles.yaml || { echo "profiles differ from the catalogue; run: make profiles" >&2; exit 1; }
+	$(BIN)/python -m observability check
 	$(BIN)/pytest -q -n auto -m "not cluster"
 
 .PHONY: crds
@@ -74,6 +75,10 @@ chart: ## Copy into the Helm chart what crds/ and the kustomize base hold: roles
 	rm -f charts/energaizer/files/crds/* && cp crds/*s.yaml charts/energaizer/files/crds/
 
 BASE := charts/kustomize/base
+
+.PHONY: dashboards
+dashboards: install ## Write the dashboards, docs/metrics.md and docs/alerts.md anew from their code
+	$(BIN)/python -m observability write
 
 .PHONY: bench
 bench: install ## Time estimates beside a bare numpy reference

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from energaizer_operator import owners
 from energaizer_operator.cluster import Cluster, ClusterError, Expired, Object
 from energaizer_operator.kinds import (
     AIWORKLOADS,
@@ -73,6 +74,8 @@ class WorkloadRecord:
     """Whether another object controls it."""
     node: str = ""
     phase: str = ""
+    gpus: int = 0
+    """GPUs that a pod asks for."""
 
 
 def object_record(body: Object) -> ObjectRecord:
@@ -114,6 +117,7 @@ def workload_record(body: Object) -> WorkloadRecord:
         controlled=any(owner.get("controller") for owner in metadata.get("ownerReferences") or ()),
         node=body.get("spec", {}).get("nodeName", "") if pod else "",
         phase=body.get("status", {}).get("phase", "") if pod else "",
+        gpus=sum(owners.gpu_requests(body["spec"]).values()) if pod else 0,
     )
 
 

@@ -81,6 +81,11 @@ class Settings(BaseModel):
     watch_silence_s: PositiveFloat = 90.0
     """A watch without event or bookmark this long is reopened, s; bookmarks come every 60."""
 
+    metrics_workload_limit: PositiveInt = 5000
+    """Most AIWorkloads with series of their own; the predictions of others are summed."""
+    metrics_candidates: bool = False
+    """Whether each candidate GPU, clock and cap of a workload has a series of its energy."""
+
     probe_address: str = ""
     """Address of probes and metrics; empty is every address."""
     probe_port: Port = 8081

@@ -1,6 +1,12 @@
 from prometheus_client.parser import text_string_to_metric_families
 
-from energaizer_operator.metrics import Metrics, QueueState, WatchState, WorkloadSeries
+from energaizer_operator.metrics import (
+    CandidateSeries,
+    Metrics,
+    QueueState,
+    WatchState,
+    WorkloadSeries,
+)
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, tuple[str, ...]], float]:
@@ -72,3 +78,44 @@ def test_nodes_have_series_only_once_somebody_looked() -> None:
     page = samples(metrics)
     assert page["energaizer_node_gpu_profile_info", ("h100", "h100-0")] == 1
     assert page["energaizer_unprofiled_gpu_nodes", ()] == 2
+
+
+def test_running_share_counts_declared_gpus_and_never_passes_one() -> None:
+    metrics = Metrics("1")
+    for name, gpus in (("half", 8), ("surge", 2), ("idle", 4), ("unknown", 0)):
+        metrics.workload("team-a", name, WorkloadSeries(declared_gpus=gpus))
+    metrics.running(lambda: {("team-a", "half"): 4, ("team-a", "surge"): 3, ("team-b", "idle"): 4})
+    page = samples(metrics)
+    ratio = "energaizer_workload_running_ratio"
+    assert page[ratio, ("half", "team-a")] == 0.5
+    assert page[ratio, ("surge", "team-a")] == 1.0
+    assert page[ratio, ("idle", "team-a")] == 0.0
+    assert (ratio, ("team-a", "unknown")) not in page
+
+
+def test_beyond_the_limit_workloads_are_summed_by_namespace() -> None:
+    metrics = Metrics("1", workload_limit=2)
+    for number in range(5):
+        series = WorkloadSeries(gpu_profile="h100", energy_j=10.0, duration_s=1.0)
+        metrics.workload(f"team-{number % 2}", f"w{number}", series)
+    page = samples(metrics)
+    energy = "energaizer_workload_predicted_energy_joules"
+    assert page[energy, ("h100", "team-0", "w0")] == 10
+    assert page[energy, ("", "", "team-0")] == 10
+    assert page[energy, ("", "", "team-1")] == 20
+    assert sum(value for (name, _), value in page.items() if name == energy) == 50
+    durations = [labels for name, labels in page if name.endswith("predicted_duration_seconds")]
+    assert len(durations) == 2, "seconds do not add up"
+
+
+def test_five_thousand_workloads_stay_within_eighty_thousand_series() -> None:
+    metrics = Metrics("1")
+    series = WorkloadSeries(
+        "h100", "Inference", "llama", "BF16", "Calibrated", 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 8,
+        "DCGM", 1.0, 1.0, (CandidateSeries("h100", "", "", 1.0),),
+        {"Ready": True, "BudgetReserved": True},
+    )  # fmt: skip
+    metrics.running(dict)
+    for number in range(6000):
+        metrics.workload("team", f"w{number}", series)
+    assert len(metrics.page().splitlines()) <= 80_000

@@ -25,6 +25,7 @@ from energaizer_operator.resources.aiworkload import AIWorkload
 from energaizer_operator.resources.aiworkload.status import AIWorkloadStatus
 from energaizer_operator.resources.energypolicy import EnergyPolicy
 from energaizer_operator.resources.gpuprofile import GPUProfile
+from energaizer_operator.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -33,13 +34,20 @@ class AIWorkloads:
     """Estimates one AIWorkload and writes its status."""
 
     def __init__(
-        self, context: Context, estimator: Estimator, threads: int, survey: Callable[[], Survey]
+        self,
+        context: Context,
+        estimator: Estimator,
+        settings: Settings,
+        survey: Callable[[], Survey],
     ) -> None:
-        """Estimate on `threads` threads, for the GPUs that `survey` found on nodes."""
+        """Estimate for the GPUs that `survey` found on nodes."""
         self._context = context
         self._estimator = estimator
         self._survey = survey
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="estimate")
+        self._candidates = settings.metrics_candidates
+        self._threads = ThreadPoolExecutor(
+            settings.estimator_threads, thread_name_prefix="estimate"
+        )
         self._world: World | None = None
 
     def forget_world(self) -> None:
@@ -57,7 +65,8 @@ class AIWorkloads:
         sources = await gather(self._context, workload, record)
         wanted = await self._status(workload, record, sources)
         result = await write_status(self._context.cluster, AIWORKLOADS, record, wanted)
-        self._context.metrics.workload(namespace, name, series(wanted))
+        shown = series(wanted, candidates=self._candidates)
+        self._context.metrics.workload(namespace, name, shown)
         if result is Result.CHANGED:
             await self._tell(record, wanted)
         return result if sources.problem is None else Result.PENDING

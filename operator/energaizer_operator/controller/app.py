@@ -159,7 +159,7 @@ async def run(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     version = estimation.VERSION
-    metrics = Metrics(version)
+    metrics = Metrics(version, workload_limit=settings.metrics_workload_limit)
     metrics.leader(leads=False)
     cluster = await Cluster.connect(settings)
     informer, heart, probes = Informer(), Heart(), Probes(metrics)

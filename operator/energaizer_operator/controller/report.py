@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from energaizer_operator import human
-from energaizer_operator.metrics import WorkloadSeries
+from energaizer_operator.metrics import CandidateSeries, WorkloadSeries
 from energaizer_operator.names import ConditionType
 from energaizer_operator.resources.aiworkload.status import AIWorkloadStatus
 from energaizer_operator.schema import Condition
@@ -37,8 +37,8 @@ def summary(wanted: AIWorkloadStatus) -> str:
     )
 
 
-def series(wanted: AIWorkloadStatus) -> WorkloadSeries:
-    """Return what the metrics page says of a status."""
+def series(wanted: AIWorkloadStatus, *, candidates: bool = False) -> WorkloadSeries:
+    """Return what the metrics page says of a status, its candidates too if they are wanted."""
     inputs = {resolved.name: resolved.value for resolved in wanted.resolved_inputs}
     conditions = {
         condition.type: condition.status == "True"
@@ -51,7 +51,14 @@ def series(wanted: AIWorkloadStatus) -> WorkloadSeries:
         precision=inputs.get("model.precision", ""),
         conditions=conditions,
     )
-    estimate = wanted.estimate
+    measured, estimate = wanted.measured, wanted.estimate
+    if measured is not None:
+        common = replace(
+            common,
+            measured_source=measured.source,
+            measured_energy_j=measured.energy_joules,
+            measured_coverage=measured.coverage_percent / 100,
+        )
     if estimate is None:
         return common
     token = estimate.energy_per_token_microjoules
@@ -65,4 +72,19 @@ def series(wanted: AIWorkloadStatus) -> WorkloadSeries:
         energy_high_j=estimate.energy_high_joules,
         duration_s=estimate.duration_seconds,
         energy_per_token_j=None if token is None else token * _MICRO,
+        declared_gpus=estimate.gpu_count,
+        candidates=_candidates(wanted) if candidates else (),
+    )
+
+
+def _candidates(wanted: AIWorkloadStatus) -> tuple[CandidateSeries, ...]:
+    return tuple(
+        CandidateSeries(
+            gpu_profile=one.profile,
+            clock="" if one.clock_megahertz is None else f"{one.clock_megahertz} MHz",
+            power_cap="" if one.power_cap_watts is None else f"{one.power_cap_watts} W",
+            energy_j=one.energy_joules,
+        )
+        for one in wanted.candidates
+        if one.energy_joules is not None and one.feasibility == "Feasible"
     )

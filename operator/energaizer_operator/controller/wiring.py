@@ -14,6 +14,7 @@ from energaizer_operator.controller.energypolicy import EnergyPolicies
 from energaizer_operator.controller.gpuprofile import GPUProfiles
 from energaizer_operator.controller.loop import Context, Loop
 from energaizer_operator.controller.nodes import Nodes
+from energaizer_operator.controller.running import running_gpus
 from energaizer_operator.controller.workloads import WorkloadKey, Workloads, audit, undescribed
 from energaizer_operator.estimation import Estimator
 from energaizer_operator.informer import Key, ObjectRecord, WorkloadRecord
@@ -38,8 +39,9 @@ class Wiring:
         self._estimator = Estimator(settings.estimate_cache_size)
         self._estimator.observe = metrics.estimate
         self._estimator.look = lambda hit: metrics.estimate_cache(hit=hit)
+        metrics.running(lambda: running_gpus(informer))
         self._estimates = AIWorkloads(
-            context, self._estimator, settings.estimator_threads, lambda: self._nodes.current
+            context, self._estimator, settings, lambda: self._nodes.current
         )
         self.aiworkloads: Loop[Key] = Loop(
             "aiworkload",

@@ -1,0 +1,113 @@
+"""A real Prometheus beside an instance: it scrapes our processes and the API server."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import SystemRandom
+
+import yaml
+
+from localcluster import network, processes
+from localcluster.build import build
+from localcluster.cluster import Cluster
+from localcluster.errors import LocalClusterError
+from localcluster.places import write_private
+
+READY_TIMEOUT_S = 30.0
+_POLL_S = 0.05
+
+
+@dataclass
+class PrometheusProcess:
+    """A running Prometheus."""
+
+    child: subprocess.Popen[bytes]
+    url: str
+    log: Path
+
+    def wait_ready(self) -> None:
+        """Return once it answers queries."""
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while time.monotonic() < deadline:
+            try:
+                with urllib.request.urlopen(f"{self.url}/-/ready", timeout=2):  # noqa: S310
+                    return
+            except OSError:
+                time.sleep(_POLL_S)
+        raise LocalClusterError(
+            f"Prometheus not ready after {READY_TIMEOUT_S:.0f} s; see {self.log}"
+        )
+
+
+def start_prometheus(
+    cluster: Cluster,
+    targets: Mapping[str, Sequence[str]],
+    rules: Sequence[Path] = (),
+    *,
+    leashed: bool = True,
+    interval: str = "1s",
+) -> PrometheusProcess:
+    """Start a Prometheus in the folder of an instance.
+
+    Args:
+        cluster: Whose API server it scrapes as well.
+        targets: Addresses, `host:port`, by job.
+        rules: Files of recording rules and alerts.
+        leashed: Whether it dies with this process.
+        interval: Between two scrapes, and two evaluations of a rule.
+    """
+    folder = cluster.directory / "prometheus"
+    write_private(
+        folder / "prometheus.yml", yaml.safe_dump(_configuration(cluster, targets, rules, interval))
+    )
+    (port,) = network.choose_ports(1, set(), SystemRandom(), network.can_bind)
+    child = processes.spawn(
+        "prometheus",
+        [
+            str(build("prometheus").program("prometheus")),
+            f"--config.file={folder / 'prometheus.yml'}",
+            f"--storage.tsdb.path={folder / 'data'}",
+            f"--web.listen-address=127.0.0.1:{port}",
+            "--log.level=warn",
+        ],
+        cluster.directory,
+        leashed=leashed,
+    )
+    return PrometheusProcess(
+        child, f"http://127.0.0.1:{port}", cluster.directory / "prometheus.log"
+    )
+
+
+def _configuration(
+    cluster: Cluster, targets: Mapping[str, Sequence[str]], rules: Sequence[Path], interval: str
+) -> dict[str, object]:
+    """Return the configuration file."""
+    user = yaml.safe_load(cluster.kubeconfig.read_text())["users"][0]["user"]
+    ours = [
+        {"job_name": job, "static_configs": [{"targets": list(addresses)}]}
+        for job, addresses in targets.items()
+    ]
+    api_server = {
+        "job_name": "apiserver",
+        "scheme": "https",
+        "authorization": {"credentials": user["token"]},
+        "tls_config": {"ca_file": str(cluster.directory / "pki" / "ca.crt")},
+        "static_configs": [{"targets": [cluster.server.removeprefix("https://")]}],
+        "metric_relabel_configs": [
+            {
+                "source_labels": ["__name__"],
+                "regex": "apiserver_admission_webhook_.*",
+                "action": "keep",
+            }
+        ],
+    }
+    return {
+        "global": {"scrape_interval": interval, "evaluation_interval": interval},
+        "rule_files": [str(path) for path in rules],
+        "scrape_configs": [*ours, api_server],
+    }

@@ -1,0 +1,51 @@
+"""`python -m observability`: write, check or draw."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Dashboards as code, their pictures, and the reference pages of metrics and alerts."""
+
+
+@main.command()
+def write() -> None:
+    """Write the dashboards, docs/metrics.md and docs/alerts.md anew."""
+    from observability.pages import pages
+
+    for path, text in pages():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+@main.command()
+def check() -> None:
+    """Fail if a generated file differs from its source."""
+    from observability.pages import pages
+
+    stale = [str(path) for path, text in pages() if not path.exists() or path.read_text() != text]
+    if stale:
+        click.echo(f"differs from its source: {', '.join(stale)}; run: make dashboards", err=True)
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("prometheus")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("docs/dashboards"))
+@click.option("--minutes", default=15, show_default=True, help="How far back.")
+@click.option("--set", "chosen", multiple=True, metavar="NAME=VALUE", help="Value of a variable.")
+def draw(prometheus: str, out: Path, minutes: int, chosen: tuple[str, ...]) -> None:
+    """Draw each dashboard's panels from the Prometheus at URL into a picture."""
+    from observability.drawing import draw_all
+
+    for path in draw_all(prometheus, out, minutes, dict(one.split("=", 1) for one in chosen)):
+        click.echo(path)
+
+
+if __name__ == "__main__":
+    main()
