@@ -190,6 +190,7 @@ class EventReason(StrEnum):
     BUDGET_RELEASED = "BudgetReleased"
     PLACEMENT_PREFERRED = "PlacementPreferred"
     UNPROFILED_GPU = "UnprofiledGPU"
+    INVALID_POWER_CAPACITY = "InvalidPowerCapacity"
     UNBUDGETED_POD = "UnbudgetedPod"
     POLICY_VIOLATED = "PolicyViolated"
 
