@@ -5,6 +5,7 @@ from __future__ import annotations
 from prometheus_client import Metric
 
 from energaizer_operator.metrics import (
+    BudgetSeries,
     CandidateSeries,
     Metrics,
     QueueState,
@@ -73,4 +74,7 @@ def everything() -> Metrics:
     page.estimate("x", "x", "x", 0.0)
     page.estimate_cache(hit=True)
     page.reconcile("x", "x", 0.0)
+    page.budget_conflict("x")
+    page.budgets.records["x", "x"] = BudgetSeries(1, 0, 0, 0.0, 0, 0)
+    page.budgets.held_oldest["x"] = page.budgets.unbudgeted["x"] = 0
     return page

@@ -19,7 +19,9 @@ from energaizer_operator import owners
 from energaizer_operator.cluster import Cluster, ClusterError, Expired, Object
 from energaizer_operator.kinds import (
     AIWORKLOADS,
+    ENERGYBUDGETS,
     ENERGYPOLICIES,
+    ENERGYRESERVATIONS,
     GPUPROFILES,
     NAMESPACES,
     NODES,
@@ -27,6 +29,7 @@ from energaizer_operator.kinds import (
     WORKLOADS,
     ApiResource,
 )
+from energaizer_operator.lifetimes import NEW_LIFE, Life, life_of
 from energaizer_operator.names import GROUP, LABEL_WORKLOAD
 
 log = logging.getLogger(__name__)
@@ -51,13 +54,10 @@ class ObjectRecord:
 
 @dataclass(frozen=True, slots=True)
 class MetadataRecord:
-    """What we follow of a node or namespace."""
+    """Name and labels of a node or namespace."""
 
     name: str
     labels: dict[str, str]
-    annotations: dict[str, str] = field(default_factory=dict)
-    """Those of our group."""
-    uid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,8 @@ class WorkloadRecord:
     phase: str = ""
     gpus: int = 0
     """GPUs that a pod asks for."""
+    life: Life = NEW_LIFE
+    """Where it stands, for the ledger."""
 
 
 def object_record(body: Object) -> ObjectRecord:
@@ -95,13 +97,9 @@ def object_record(body: Object) -> ObjectRecord:
 
 
 def metadata_record(body: Object) -> MetadataRecord:
-    """Keep name, labels, and the annotations of our group."""
+    """Keep name and labels."""
     metadata = body["metadata"]
-    stated = (metadata.get("annotations") or {}).items()
-    ours = {key: value for key, value in stated if key.startswith(f"{GROUP}/")}
-    return MetadataRecord(
-        metadata["name"], metadata.get("labels") or {}, ours, metadata.get("uid", "")
-    )
+    return MetadataRecord(metadata["name"], metadata.get("labels") or {})
 
 
 def workload_record(body: Object) -> WorkloadRecord:
@@ -125,6 +123,7 @@ def workload_record(body: Object) -> WorkloadRecord:
         node=body.get("spec", {}).get("nodeName", "") if pod else "",
         phase=body.get("status", {}).get("phase", "") if pod else "",
         gpus=sum(owners.gpu_requests(body["spec"]).values()) if pod else 0,
+        life=life_of(body),
     )
 
 
@@ -248,6 +247,28 @@ class Store(Generic[Record]):
 
 
 @dataclass
+class Newest:
+    """The newest copy of objects that we write: what the watch brought, or what we wrote last."""
+
+    store: Store[ObjectRecord]
+    _written: dict[Key, Object] = field(default_factory=dict)
+
+    def get(self, key: Key) -> Object | None:
+        """Return an object; None if the watch does not know it."""
+        record = self.store.get(key[1], key[0])
+        written = self._written.get(key)
+        if record is None or written is None or written["metadata"]["uid"] != record.uid:
+            self._written.pop(key, None)
+            return None if record is None else record.body
+        newer = int(written["metadata"]["resourceVersion"]) > int(record.version)
+        return written if newer else record.body
+
+    def wrote(self, key: Key, body: Object) -> None:
+        """Take in what the API server answered."""
+        self._written[key] = body
+
+
+@dataclass
 class Informer:
     """The stores of one process; a store that nobody needs is None."""
 
@@ -259,6 +280,12 @@ class Informer:
     )
     energypolicies: Store[ObjectRecord] = field(
         default_factory=lambda: Store(ENERGYPOLICIES, object_record)
+    )
+    energybudgets: Store[ObjectRecord] = field(
+        default_factory=lambda: Store(ENERGYBUDGETS, object_record)
+    )
+    energyreservations: Store[ObjectRecord] = field(
+        default_factory=lambda: Store(ENERGYRESERVATIONS, object_record)
     )
     namespaces: Store[MetadataRecord] = field(
         default_factory=lambda: Store(NAMESPACES, metadata_record, metadata_only=True)
@@ -287,6 +314,8 @@ class Informer:
             self.aiworkloads,
             self.gpuprofiles,
             self.energypolicies,
+            self.energybudgets,
+            self.energyreservations,
             self.namespaces,
             self.nodes,
         )

@@ -41,6 +41,7 @@ def _ours(kind: Kind) -> ApiResource:
 AIWORKLOADS = _ours(Kind.AI_WORKLOAD)
 GPUPROFILES = _ours(Kind.GPU_PROFILE)
 ENERGYPOLICIES = _ours(Kind.ENERGY_POLICY)
+ENERGYBUDGETS = _ours(Kind.ENERGY_BUDGET)
 ENERGYRESERVATIONS = _ours(Kind.ENERGY_RESERVATION)
 PODS = ApiResource("", "v1", "pods", "Pod")
 NODES = ApiResource("", "v1", "nodes", "Node", namespaced=False)
@@ -52,6 +53,9 @@ CRONJOBS = ApiResource("batch", "v1", "cronjobs", "CronJob")
 DEPLOYMENTS = ApiResource("apps", "v1", "deployments", "Deployment")
 STATEFULSETS = ApiResource("apps", "v1", "statefulsets", "StatefulSet")
 REPLICASETS = ApiResource("apps", "v1", "replicasets", "ReplicaSet")
+PRIORITYCLASSES = ApiResource(
+    "scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", namespaced=False
+)
 LEASES = ApiResource("coordination.k8s.io", "v1", "leases", "Lease")
 EVENTS = ApiResource("events.k8s.io", "v1", "events", "Event")
 VALIDATING_WEBHOOKS = ApiResource(

@@ -133,6 +133,12 @@ class ConditionType(StrEnum):
     MEASURED = "Measured"
     MATCHED = "Matched"
     CALIBRATION_LOADED = "CalibrationLoaded"
+    NEAR_LIMIT = "NearLimit"
+    EXCEEDED = "Exceeded"
+    DRIFTED = "Drifted"
+    RUNNING = "Running"
+    SETTLED = "Settled"
+    RESERVED = "Reserved"
 
 
 class Reason(StrEnum):
@@ -178,6 +184,15 @@ class Reason(StrEnum):
     CONFLICT = "Conflict"
     CALIBRATION_LOADED = "CalibrationLoaded"
     NO_CALIBRATION = "NoCalibration"
+    INVALID_BUDGET = "InvalidBudget"
+    WITHIN_LIMIT = "WithinLimit"
+    NEAR_LIMIT = "NearLimit"
+    EXCEEDED = "Exceeded"
+    IN_STEP = "InStep"
+    REPAIRED = "Repaired"
+    RUNNING = "Running"
+    NOT_RUNNING = "NotRunning"
+    NOT_ENDED = "NotEnded"
 
 
 class EventReason(StrEnum):
@@ -188,9 +203,9 @@ class EventReason(StrEnum):
     BUDGET_RESERVED = "BudgetReserved"
     BUDGET_EXCEEDED = "BudgetExceeded"
     BUDGET_RELEASED = "BudgetReleased"
+    BUDGET_DRIFTED = "BudgetDrifted"
     PLACEMENT_PREFERRED = "PlacementPreferred"
     UNPROFILED_GPU = "UnprofiledGPU"
-    INVALID_POWER_CAPACITY = "InvalidPowerCapacity"
     UNBUDGETED_POD = "UnbudgetedPod"
     POLICY_VIOLATED = "PolicyViolated"
 

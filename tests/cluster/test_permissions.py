@@ -21,6 +21,8 @@ SELDOM = {
     ("energaizer-webhook", "get", "apps", "statefulsets"),  # owners of pods: same code as Jobs
     ("energaizer-webhook", "get", "apps", "deployments"),
     ("energaizer-webhook", "get", "batch", "cronjobs"),
+    ("energaizer-webhook", "get", "energaizer.io", "energybudgets"),  # after a lost race alone
+    ("energaizer-webhook", "update", "energaizer.io", "energybudgets/status"),
     ("energaizer-controller", "get", "apps", "statefulsets"),
     ("energaizer-controller", "get", "apps", "replicasets"),
 }

@@ -14,6 +14,7 @@ from energaizer_operator import estimation, kinds
 from energaizer_operator.estimation import Estimator
 from energaizer_operator.informer import Informer
 from energaizer_operator.settings import Settings
+from energaizer_operator.webhook.accounts import Accounts
 from energaizer_operator.webhook.judge import Judge
 from energaizer_operator.webhook.lineage import Lineage
 from energaizer_operator.webhook.view import View
@@ -145,7 +146,9 @@ async def judging(
     await informer.wait()
     try:
         settings = Settings(kubeconfig=Path("nowhere"))
-        yield Judge(view, Lineage(cluster), estimator, settings), cluster  # type: ignore[arg-type]
+        accounts = Accounts(cluster, informer)  # type: ignore[arg-type]
+        lineage = Lineage(cluster)  # type: ignore[arg-type]
+        yield Judge(view, lineage, estimator, settings, accounts), cluster
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)

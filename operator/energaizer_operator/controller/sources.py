@@ -71,7 +71,7 @@ async def _workload(context: Context, workload: AIWorkload, record: ObjectRecord
     described = owners.describe(body)
     if described is None:
         return Sources(problem=(Reason.WORKLOAD_NOT_FOUND, f"{what} makes no pods itself"))
-    return Sources(described, await _annotations(context.cluster, described))
+    return Sources(described, await annotations_above(context.cluster, described))
 
 
 async def _labelled(context: Context, record: ObjectRecord) -> Sources:
@@ -92,10 +92,10 @@ async def _labelled(context: Context, record: ObjectRecord) -> Sources:
         return Sources()
     if not roots:
         described = dataclasses.replace(described, replicas=len(carriers))
-    return Sources(described, await _annotations(context.cluster, described))
+    return Sources(described, await annotations_above(context.cluster, described))
 
 
-async def _annotations(
+async def annotations_above(
     cluster: Cluster, described: owners.Description
 ) -> tuple[Mapping[str, str], ...]:
     """Return the annotations of what is above the workload, the nearest first."""

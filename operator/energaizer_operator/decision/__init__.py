@@ -14,6 +14,7 @@ from energaizer_operator import placement, policy
 from energaizer_operator.decision import remembered
 from energaizer_operator.decision.budgeting import (
     HOLDABLE,
+    Claim,
     Purse,
     balances,
     held_for,
@@ -30,6 +31,7 @@ from energaizer_operator.status import Finding
 __all__ = [
     "HOLDABLE",
     "Case",
+    "Claim",
     "Decision",
     "Purse",
     "Subject",

@@ -1,7 +1,7 @@
 """Budgets as a judgement sees them: which are for a workload, and what is left of each."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
@@ -33,9 +33,9 @@ class Purse:
         """Return `team-a/monthly`."""
         return f"{self.namespace}/{self.name}"
 
-    def acts(self, kind: str) -> Action:
-        """Return what follows for a kind: who cannot be held is refused."""
-        if self.action is Action.HOLD and kind not in HOLDABLE:
+    def acts(self, *, holdable: bool) -> Action:
+        """Return what follows: who cannot be held is refused."""
+        if self.action is Action.HOLD and not holdable:
             return Action.DENY
         return self.action
 
@@ -68,18 +68,20 @@ def matching(purses: Iterable[Purse], labels: Mapping[str, str]) -> tuple[Purse,
     return tuple(sorted(found, key=lambda purse: purse.name))
 
 
-def balances(
-    purses: Iterable[Purse], kind: str, now: datetime, held: Mapping[str, int] | None = None
-) -> tuple[Balance, ...]:
-    """Return what is left of each budget.
+@dataclass(frozen=True)
+class Claim:
+    """What asks a budget for joules."""
 
-    Args:
-        purses: Those that select the workload.
-        kind: Of the workload.
-        now: The present.
-        held: Budget -> joules that it holds for the workload already.
-    """
-    return tuple(_balance(purse, kind, now, (held or {}).get(purse.name, 0)) for purse in purses)
+    kind: str
+    holdable: bool
+    """Whether it can wait suspended for us."""
+    held: Mapping[str, int] = field(default_factory=dict)
+    """Budget -> joules that it holds for the workload already."""
+
+
+def balances(purses: Iterable[Purse], claim: Claim, now: datetime) -> tuple[Balance, ...]:
+    """Return what is left of each budget that selects a workload."""
+    return tuple(_balance(purse, claim, now) for purse in purses)
 
 
 def held_for(
@@ -95,11 +97,11 @@ def held_for(
     }
 
 
-def _balance(purse: Purse, kind: str, now: datetime, held: int) -> Balance:
-    action = purse.acts(kind)
+def _balance(purse: Purse, claim: Claim, now: datetime) -> Balance:
+    action = purse.acts(holdable=claim.holdable)
     note = ""
     if action is not purse.action:
-        note = f"The budget would hold it, but a {kind} cannot be held."
+        note = f"The budget would hold it, but this {claim.kind} cannot be held."
     budget = purse.budget
     if budget is None:
         return Balance(purse.full_name, action, 0, 0, note=note, broken=purse.problem)
@@ -112,9 +114,9 @@ def _balance(purse: Purse, kind: str, now: datetime, held: int) -> Balance:
         name=purse.full_name,
         action=action,
         limit_joules=spec.limit_joules,
-        remaining_joules=ledger.remaining(spec, budget.status) + held,
+        remaining_joules=ledger.remaining(spec, budget.status) + claim.held.get(purse.name, 0),
         until=ledger.local(spec.window, window.end) if window.end else "",
         high=spec.reserve_for == "High",
-        seconds=seconds if kind in ledger.ENDLESS else None,
+        seconds=seconds if claim.kind in ledger.ENDLESS else None,
         note=note,
     )

@@ -17,6 +17,7 @@ from prometheus_client import (
     generate_latest,
 )
 
+from energaizer_operator.metrics.budgets import Budgets, BudgetSeries
 from energaizer_operator.metrics.states import Nodes, QueueState, States, WatchState
 from energaizer_operator.metrics.workloads import (
     CandidateSeries,
@@ -25,7 +26,14 @@ from energaizer_operator.metrics.workloads import (
     WorkloadSeries,
 )
 
-__all__ = ["CandidateSeries", "Metrics", "QueueState", "WatchState", "WorkloadSeries"]
+__all__ = [
+    "BudgetSeries",
+    "CandidateSeries",
+    "Metrics",
+    "QueueState",
+    "WatchState",
+    "WorkloadSeries",
+]
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, which no rule of ours reads
 
@@ -49,7 +57,8 @@ class Metrics:
         """
         self.registry = CollectorRegistry()
         self._workloads, self._nodes, self._states = Workloads(workload_limit), Nodes(), States()
-        for collector in (self._workloads, self._nodes, self._states):
+        self.budgets = Budgets()
+        for collector in (self._workloads, self._nodes, self._states, self.budgets):
             self.registry.register(collector)
         self._leader = self._gauge("leader", "1 while this replica leads.")
         self._gauge("build_info", "Version of this process.", "version").labels(version).set(1)
@@ -63,6 +72,9 @@ class Metrics:
         )
         self._admission_time = self._histogram(
             "admission_duration_seconds", "Time of a review.", ("webhook",), _ADMISSION_BUCKETS
+        )
+        self._conflicts = self._counter(
+            "budget_cas_conflicts", "Budget writes that lost a race.", ("outcome",)
         )
         self._estimates = self._counter("estimates", "Estimates made.", ("method", "result"))
         self._estimate_time = self._histogram(
@@ -128,6 +140,10 @@ class Metrics:
         dry = "true" if dry_run else "false"
         self._admissions.labels(webhook, operation, decision, reason, dry).inc()
         self._admission_time.labels(webhook).observe(seconds)
+
+    def budget_conflict(self, outcome: str) -> None:
+        """Count one lost race for a budget: `retried` or `exhausted`."""
+        self._conflicts.labels(outcome).inc()
 
     def estimate(self, method: str, result: str, task: str, seconds: float) -> None:
         """Count one estimate that was computed."""

@@ -5,17 +5,19 @@ may carry the inputs, so the pod is judged as that workload, with the pod's own 
 question that was asked when the workload itself came, hence the same answer from the cache.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from energaizer_operator import decision, owners
-from energaizer_operator.decision import Decision, Subject
+from energaizer_operator.decision import Decision, Purse, Subject
 from energaizer_operator.estimation import Estimator
 from energaizer_operator.names import LABEL_WORKLOAD
 from energaizer_operator.owners import Description
+from energaizer_operator.policy import Balance
 from energaizer_operator.resources.aiworkload import AIWorkload
 from energaizer_operator.settings import Settings
+from energaizer_operator.webhook.accounts import Accounts
 from energaizer_operator.webhook.lineage import Lineage
 from energaizer_operator.webhook.review import MalformedReviewError, Request
 from energaizer_operator.webhook.view import View, metadata_of
@@ -46,6 +48,7 @@ class Judge:
     lineage: Lineage
     estimator: Estimator
     settings: Settings
+    accounts: Accounts
 
     async def part(self, request: Request, obj: Mapping[str, Any]) -> Part:
         """Return the workload that an object of a review belongs to.
@@ -74,9 +77,18 @@ class Judge:
         annotations = tuple(_annotations(owner) for owner in above[index + 1 :])
         return self._as(workload, annotations, described.labels, workload.kind)
 
-    async def decide(self, part: Part) -> Decision:
+    async def decide(self, part: Part, balances: Sequence[Balance] = ()) -> Decision:
         """Return the decision on a part's workload."""
-        return await decision.decide_soon(part.subject, self.view.world, self.estimator)
+        return await decision.decide_soon(part.subject, self.view.world, self.estimator, balances)
+
+    def purses(self, part: Part, namespace: str) -> tuple[Purse, ...]:
+        """Return the budgets that select a part's workload."""
+        labels = {**part.subject.labels, LABEL_WORKLOAD: part.label}
+        return decision.matching(self.view.purses(namespace), labels)
+
+    def own(self, username: str) -> bool:
+        """Say whether a request is of one of our own accounts."""
+        return username.startswith(f"system:serviceaccount:{self.settings.namespace}:")
 
     async def of_aiworkload(self, workload: AIWorkload, namespace: str) -> Subject:
         """Return an AIWorkload with the object that it describes, if that exists already."""

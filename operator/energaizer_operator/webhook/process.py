@@ -18,6 +18,7 @@ from energaizer_operator.names import GROUP, Webhook
 from energaizer_operator.probes import Heart, Probes, silence_check
 from energaizer_operator.settings import Settings
 from energaizer_operator.webhook import mutate, validate
+from energaizer_operator.webhook.accounts import Accounts
 from energaizer_operator.webhook.app import Route, Server
 from energaizer_operator.webhook.judge import Judge
 from energaizer_operator.webhook.lineage import Lineage
@@ -70,7 +71,10 @@ class Process:
             if settings.certificates == "self"
             else Provided(cluster, settings)
         )
-        self._judge = Judge(View(self._informer), Lineage(cluster), self._estimator, settings)
+        accounts = Accounts(cluster, self._informer, self._metrics.budget_conflict)
+        self._judge = Judge(
+            View(self._informer), Lineage(cluster), self._estimator, settings, accounts
+        )
         self._material: Material | None = None
         self._warm = False
         self._server: Server | None = None

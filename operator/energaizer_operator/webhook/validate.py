@@ -1,21 +1,26 @@
 """Whether admission lets an object in: our own kind, workloads, and pods that nobody judged before.
 
-Order of kubernetes.md 4.2: inputs, estimate, the user's limits, policies. What makes an object
-smaller is always let in, so that people can shrink when they are over a limit.
+Order of kubernetes.md 4.2: inputs, estimate, the user's limits, policies, budgets. What makes an
+object smaller is always let in, so that people can shrink when they are over a limit.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import ValidationError
 
-from energaizer_operator.decision import Decision, decide_soon
+from energaizer_operator.decision import Claim, Decision, Purse, balances, decide_soon
 from energaizer_operator.names import AuditKey
 from energaizer_operator.owners import describe
 from energaizer_operator.policy import Action
 from energaizer_operator.resources.aiworkload import AIWorkload
-from energaizer_operator.webhook.judge import Judge
+from energaizer_operator.schema import Option
+from energaizer_operator.webhook import charging, hold
+from energaizer_operator.webhook.accounts import BusyError
+from energaizer_operator.webhook.charging import Debtor
+from energaizer_operator.webhook.judge import Judge, Part
 from energaizer_operator.webhook.review import Answer, Request, allow, busy, deny, invalid
 
 Fallback = Callable[[Request, str], Answer]
@@ -26,11 +31,9 @@ async def validate_workload(judge: Judge, request: Request) -> Answer:
     obj = request.object
     if request.operation not in ("CREATE", "UPDATE") or obj is None:
         return allow(cause="Skipped")
-    part = await judge.part(request, obj)
-    decided = await judge.decide(part)
-    if decided.verdict.action is Action.DENY and await _shrinks(judge, request, decided):
-        return _admit(judge, decided, "Shrinks")
-    return _answer(judge, decided)
+    if judge.own(request.user.username):
+        return allow(cause="OwnAccount")
+    return await _judge(judge, request, obj, await judge.part(request, obj))
 
 
 async def validate_pod(judge: Judge, request: Request) -> Answer:
@@ -41,7 +44,88 @@ async def validate_pod(judge: Judge, request: Request) -> Answer:
     part = await judge.part(request, obj)
     if part.parent and request.user.username in judge.settings.trusted_controllers:
         return allow(cause="JudgedBefore")
-    return _answer(judge, await judge.decide(part))
+    return await _judge(judge, request, obj, part)
+
+
+async def _judge(judge: Judge, request: Request, obj: dict[str, Any], part: Part) -> Answer:
+    """Judge by limits and policies, then by budgets, which are charged for what is about to run."""
+    before = await _before(judge, request)
+    debtor = Debtor.of(request.namespace, obj, before.estimate if before else None)
+    purses = judge.purses(part, request.namespace)
+    stopped = _hold_rules(judge, request, debtor, purses)
+    if stopped is not None:
+        return stopped
+    runs = not hold.suspended(obj)
+    holdable = hold.holdable(obj) and not runs
+    hard = charging.refusing(purses, holdable=holdable) if runs else ()
+    soft = tuple(one for one in purses if one.acts(holdable=holdable) is not Action.DENY)
+    claim = Claim(debtor.kind, holdable, charging.held(judge, debtor, purses))
+    looked_at = (*hard, *soft) if request.dry_run else soft
+    decided = await judge.decide(part, balances(looked_at, claim, datetime.now(UTC)))
+    if decided.verdict.action is Action.DENY:
+        return _shrunk(judge, decided, before) or _answer(judge, decided)
+    if decided.case.idle or not hard or request.dry_run:
+        return _answer(judge, decided)
+    return await _charge(judge, part, decided, _Bill(debtor, claim, hard, soft))
+
+
+@dataclass(frozen=True)
+class _Bill:
+    """Who pays, and which budgets."""
+
+    debtor: Debtor
+    claim: Claim
+    hard: tuple[Purse, ...]
+    """Those that refuse what they have no room for."""
+    soft: tuple[Purse, ...]
+
+
+async def _charge(judge: Judge, part: Part, decided: Decision, bill: _Bill) -> Answer:
+    """Let in what the budgets promise, and refuse the rest."""
+    charged = decided.verdict.charged
+    if charged is None:  # no GPUProfile at all: nobody knows what it takes
+        return await _refuse(judge, part, (*bill.hard, *bill.soft), bill.claim)
+    try:
+        without_room = await charging.charge(judge, bill.debtor, charged.estimate, bill.hard)
+    except BusyError as error:
+        return busy(f"{error}; try again")
+    if without_room is None:
+        return _answer(judge, decided)
+    now = (without_room if one.name == without_room.name else one for one in bill.hard)
+    return await _refuse(judge, part, (*now, *bill.soft), bill.claim)
+
+
+def _hold_rules(
+    judge: Judge, request: Request, debtor: Debtor, purses: tuple[Purse, ...]
+) -> Answer | None:
+    """Refuse what starts unheld, or is let go, where a budget holds; None if that is not so."""
+    obj = request.object or {}
+    if not hold.holding(purses, obj) or hold.suspended(obj):
+        return None
+    if request.operation == "CREATE":
+        what = f"{debtor.kind} {debtor.name}"
+        return busy(f"{what} has to start held by its energy budget; try again")
+    reserved = judge.view.reservation(request.namespace, debtor.uid) is not None
+    return _lifted(debtor, purses) if hold.held(request.old_object) and not reserved else None
+
+
+async def _refuse(judge: Judge, part: Part, purses: tuple[Purse, ...], claim: Claim) -> Answer:
+    """Refuse what a budget has no room for, with a way out."""
+    decided = await judge.decide(part, balances(purses, claim, datetime.now(UTC)))
+    if decided.verdict.action is not Action.DENY:  # room came free in this very moment
+        return busy("the energy budget changed while this was judged; try again")
+    return _answer(judge, decided)
+
+
+def _lifted(debtor: Debtor, purses: tuple[Purse, ...]) -> Answer:
+    """Refuse to let go what waits for joules."""
+    names = ", ".join(one.full_name for one in purses if one.action is Action.HOLD)
+    message = (
+        f"{debtor.kind} {debtor.name} is held by energy budget {names} and starts by itself when"
+        " there is room; see `kubectl energaizer budget`. An administrator can raise the budget"
+    )
+    audit = {str(AuditKey.DECISION): "deny", str(AuditKey.BUDGET): names}
+    return deny(message, audit=audit, cause="HoldLifted")
 
 
 async def validate_aiworkload(judge: Judge, request: Request) -> Answer:
@@ -52,7 +136,7 @@ async def validate_aiworkload(judge: Judge, request: Request) -> Answer:
         workload = AIWorkload.model_validate(request.object)
     except ValidationError as error:
         return invalid(f"AIWorkload {request.name}: {_faults(error)}")
-    if request.user.username.startswith(f"system:serviceaccount:{judge.settings.namespace}:"):
+    if judge.own(request.user.username):
         return allow(cause="OwnAccount")
     subject = await judge.of_aiworkload(workload, request.namespace)
     decided = await decide_soon(subject, judge.view.world, judge.estimator)
@@ -101,11 +185,16 @@ def _answer(judge: Judge, decided: Decision) -> Answer:
 
 def _admit(judge: Judge, decided: Decision, cause: str) -> Answer:
     warnings = [*decided.verdict.warnings, *judge.view.unreadable]
+    if decided.verdict.action is Action.HOLD:
+        warnings.append(f"held until there is room: {decided.verdict.message}")
     return allow(warnings, _audit(decided), cause=cause)
 
 
 def _audit(decided: Decision) -> dict[str, str]:
     found = {str(AuditKey.DECISION): decided.verdict.action.lower()}
+    budgets = [one.budget for one in decided.verdict.violations if one.budget]
+    if budgets:
+        found[AuditKey.BUDGET] = ",".join(dict.fromkeys(budgets))
     policies = [violation.policy for violation in decided.verdict.violations if violation.policy]
     if policies:
         found[AuditKey.POLICY] = ",".join(dict.fromkeys(policies))
@@ -114,19 +203,26 @@ def _audit(decided: Decision) -> dict[str, str]:
     return found
 
 
-async def _shrinks(judge: Judge, request: Request, decided: Decision) -> bool:
-    """Return whether an update takes no more than what is there already."""
+async def _before(judge: Judge, request: Request) -> Option | None:
+    """Return what an object under update is charged as it stands; None if it runs nothing yet."""
     old: dict[str, Any] | None = request.old_object
     if request.operation != "UPDATE" or old is None or describe(old) is None:
-        return False
-    before = (await judge.decide(await judge.part(request, old))).verdict.charged
+        return None
+    if hold.suspended(old):
+        return None
+    return (await judge.decide(await judge.part(request, old))).verdict.charged
+
+
+def _shrunk(judge: Judge, decided: Decision, before: Option | None) -> Answer | None:
+    """Let in an update that takes no more than what is there already."""
     after = decided.verdict.charged
     if before is None or after is None:
-        return False
-    return (
+        return None
+    smaller = (
         after.estimate.energy_high_joules <= before.estimate.energy_high_joules
         and after.estimate.power_high_watts <= before.estimate.power_high_watts
     )
+    return _admit(judge, decided, "Shrinks") if smaller else None
 
 
 def _rivals(judge: Judge, namespace: str, workload: AIWorkload) -> list[str]:

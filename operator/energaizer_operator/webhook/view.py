@@ -6,16 +6,18 @@ once after a change, and AIWorkloads are found by an index that follows the watc
 
 import logging
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
 from pydantic import ValidationError
 
-from energaizer_operator.decision import World
+from energaizer_operator.decision import Purse, World, purse_of
 from energaizer_operator.informer import Informer, Key, ObjectRecord
 from energaizer_operator.names import LABEL_ADMISSION, Admission
 from energaizer_operator.resources.aiworkload import AIWorkload
 from energaizer_operator.resources.energypolicy import EnergyPolicy
+from energaizer_operator.resources.energyreservation import EnergyReservation
 from energaizer_operator.resources.gpuprofile import GPUProfile
 
 log = logging.getLogger(__name__)
@@ -34,9 +36,11 @@ class View:
         self._unreadable: tuple[str, ...] = ()
         self._describing: dict[Reference, set[str]] = {}
         self._parsed = lru_cache(maxsize=4096)(self._parse)
+        self._purses: dict[str, tuple[Purse, ...]] = {}
         informer.gpuprofiles.subscribe(lambda *_: self._forget())
         informer.energypolicies.subscribe(lambda *_: self._forget())
         informer.aiworkloads.subscribe(self._index)
+        informer.energybudgets.subscribe(self._forget_purses)
 
     @property
     def world(self) -> World:
@@ -60,6 +64,26 @@ class View:
         """Return whether a namespace wants no GPU work unjudged."""
         return self.namespace_labels(namespace).get(LABEL_ADMISSION) == Admission.STRICT
 
+    def purses(self, namespace: str) -> tuple[Purse, ...]:
+        """Return the budgets of a namespace, as the watch last saw them."""
+        if namespace not in self._purses:
+            now = datetime.now(UTC)
+            self._purses[namespace] = tuple(
+                purse_of(record.body, now)
+                for record in self._informer.energybudgets
+                if record.namespace == namespace
+            )
+        return self._purses[namespace]
+
+    def reservation(self, namespace: str, uid: str) -> EnergyReservation | None:
+        """Return what is reserved for an object."""
+        record = self._informer.energyreservations.get(uid, namespace)
+        try:
+            return EnergyReservation.model_validate(record.body) if record else None
+        except ValidationError as error:
+            log.warning("EnergyReservation %s/%s cannot be read: %s", namespace, uid, error)
+            return None
+
     def workload(
         self, namespace: str, kind: str, name: str, label: str | None
     ) -> AIWorkload | None:
@@ -82,6 +106,9 @@ class View:
         except ValidationError as error:
             log.warning("AIWorkload %s/%s cannot be read: %s", namespace, name, error)
             return None
+
+    def _forget_purses(self, key: Key, _record: ObjectRecord) -> None:
+        self._purses.pop(key[0], None)
 
     def _forget(self) -> None:
         self._world = None
