@@ -11,6 +11,7 @@ from energaizer.errors import InputError, one_line, shorten
 from energaizer.families import Network
 from energaizer.model import Model
 from energaizer.parallelism import Parallelism
+from energaizer.precision import Precision
 from energaizer.units import (
     format_duration,
     format_frequency,
@@ -83,8 +84,10 @@ def workload(model: Model | Network, given: Mapping[str, Any]) -> Described:
 
 def _complete(model: Model, fields: dict[str, Any]) -> list[str]:
     """Fill in the tokens of a language model; return what was assumed."""
-    if "image_size" in fields:
-        raise InputError(f"--image-size: {model.name} takes no images; leave it out")
+    for name in ("image_size", "images", "frames"):
+        if name in fields and model.vision is None:
+            option = f"--{name.replace('_', '-')}"
+            raise InputError(f"{option}: {model.name} takes no images; leave it out")
     notes = []
     if "input_tokens" not in fields:
         longest = model.max_positions or DEFAULT_INPUT_TOKENS
@@ -94,8 +97,12 @@ def _complete(model: Model, fields: dict[str, Any]) -> list[str]:
         room = (model.max_positions or math.inf) - fields["input_tokens"]
         fields["output_tokens"] = int(max(0, min(DEFAULT_OUTPUT_TOKENS, room)))
         notes.append(f"--output-tokens not given: {fields['output_tokens']} assumed")
-    if "weight_precision" not in fields and model.weight_precision is not None:
-        fields["weight_precision"] = model.weight_precision
+    stored = model.weight_precision
+    if stored is not None:
+        fields.setdefault("weight_precision", stored)
+        if stored in {Precision.FP8, Precision.INT8} and "precision" not in fields:
+            fields["precision"] = stored
+            notes.append(f"--precision not given: {stored}, as the checkpoint's weights")
     return notes
 
 
@@ -186,6 +193,10 @@ def _sizes(workload: Workload) -> list[str]:
     if isinstance(model, Network) and model.takes_images:
         edge = workload.image_size or model.image_size
         found.append(f"images of {edge} x {edge}")
+    if not isinstance(model, Network):
+        edge = workload.edge
+        for count, what in ((workload.images, "images"), (workload.frames, "frames")):
+            found += [f"{count} {what} of {edge} x {edge}"] if count else []
     if workload.has_tokens:
         output = workload.output_tokens
         written = f" and {output} output" if output else ""

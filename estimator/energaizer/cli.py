@@ -111,6 +111,8 @@ _job_options = _options(
     _whole("--input-tokens", "Tokens of one prompt; 1024 by default. Not for images."),
     _whole("--output-tokens", "Tokens per prompt; 256 by default, 0: prefill only."),
     _whole("--image-size", "Pixels along an edge; the model's own by default."),
+    _whole("--images", "Images in each prompt of a vision-language model."),
+    _whole("--frames", "Video frames in each prompt of such a model."),
     _whole("--requests", "Requests of the job; one batch by default."),
     click.option(
         "--requests-per-second",
@@ -121,9 +123,8 @@ _job_options = _options(
     _text("--duration", "TIME", "Hold the GPUs for 90s, 15min, 2h; alone: serve all that time."),
     _format_of(
         "--precision",
-        f"Of activations and arithmetic: {', '.join(_PRECISIONS)}.",
-        default="bf16",
-        show_default=True,
+        f"Of activations and arithmetic: {', '.join(_PRECISIONS)}; bf16 by default, or as an "
+        "8-bit checkpoint.",
     ),
     _format_of("--weight-precision", "Of weights; that of the checkpoint, else --precision."),
     _format_of("--cache-precision", "Of the KV cache; --precision by default."),
