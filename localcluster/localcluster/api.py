@@ -49,6 +49,25 @@ class Api:
         except (urllib.error.URLError, OSError, TimeoutError):
             return None
 
+    def call(
+        self, method: str, path: str, body: object = None, kind: str = "application/json"
+    ) -> dict[str, Any]:
+        """Return the answer of one request; for a patch, `kind` is its content type.
+
+        Raises:
+            urllib.error.HTTPError: The server refuses; 404 and 409 have their usual meaning.
+            OSError: There is no answer.
+        """
+        request = urllib.request.Request(  # noqa: S310 (our own URL)
+            self._server + path,
+            data=None if body is None else json.dumps(body).encode(),
+            method=method,
+            headers={"Authorization": f"Bearer {self._token}", "Content-Type": kind},
+        )
+        with self._opener.open(request, timeout=10) as answer:
+            found: dict[str, Any] = json.loads(answer.read())
+            return found
+
     def ready(self) -> bool:
         """Say whether the API server calls itself ready, start-up hooks included."""
         return self.text("/readyz") == "ok"

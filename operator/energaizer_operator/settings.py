@@ -128,6 +128,8 @@ class Settings(BaseModel):
     """Secret of our own namespace that holds the certificates."""
     certificate_check_s: PositiveFloat = 20.0
     """Between two looks at that Secret, s: a new certificate is served this long after."""
+    controller_account: str = "energaizer-controller"
+    """Account of the controller in our own namespace: what it writes is not judged again."""
     webhook_configuration: str = "energaizer"
     """Name of both webhook configurations, whose `caBundle` the rotator keeps."""
     validation_deadline_s: PositiveFloat = 1.5

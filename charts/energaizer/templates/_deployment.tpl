@@ -45,7 +45,12 @@ spec:
           image: {{ include "energaizer.image" .root }}
           imagePullPolicy: {{ .root.Values.image.pullPolicy }}
           command: [energaizer-operator, {{ .component }}]
-          env: {{ include "energaizer.environment" . | nindent 12 }}
+          env:
+            {{- include "energaizer.environment" . | nindent 12 }}
+            {{- range list "PROBE" "WEBHOOK" }}
+            - name: ENERGAIZER_OPERATOR_{{ . }}_ADDRESS
+              valueFrom: {fieldRef: {fieldPath: status.podIP}}
+            {{- end }}
           ports:
             {{- range .ports }}
             - {name: {{ .name }}, containerPort: {{ .number }}}

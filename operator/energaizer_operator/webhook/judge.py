@@ -87,8 +87,9 @@ class Judge:
         return decision.matching(self.view.purses(namespace), labels)
 
     def own(self, username: str) -> bool:
-        """Say whether a request is of one of our own accounts."""
-        return username.startswith(f"system:serviceaccount:{self.settings.namespace}:")
+        """Say whether a request is our controller's."""
+        where, account = self.settings.namespace, self.settings.controller_account
+        return username == f"system:serviceaccount:{where}:{account}"
 
     async def of_aiworkload(self, workload: AIWorkload, namespace: str) -> Subject:
         """Return an AIWorkload with the object that it describes, if that exists already."""

@@ -1,0 +1,316 @@
+"""The Helm chart on a real API server, by the real helm: what its pods say runs, as processes.
+
+The release has another name and namespace than the defaults. The previous version is this chart
+with an older number and a kind that lacks a field.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from localcluster import Cluster
+from localcluster.helm import helm
+from localcluster.kubelet import LocalNode
+from localcluster.operator import ROOT
+from localcluster.pools import NodePool
+
+CHART = ROOT / "charts/energaizer"
+RELEASE, NAMESPACE, FULL = "watt", "gpu-energy", "watt-energaizer"
+ON_THE_LOCAL_NODE = [
+    option
+    for component in ("controller", "webhook")
+    for option in ("--set", rf"{component}.nodeSelector.kubernetes\.io/hostname=local")
+]
+GPUS = NodePool(
+    name="h100",
+    labels={"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"},
+    capacity={"cpu": "64", "memory": "1Ti", "pods": "110", "nvidia.com/gpu": "8"},
+)
+UID = "6f1de2ab-0000-4000-8000-000000000001"
+OLD_LACKS = ("spec", "whatIf")
+AIWORKLOAD = {
+    "apiVersion": "energaizer.io/v1alpha1",
+    "kind": "AIWorkload",
+    "metadata": {"name": "chat", "namespace": "team-a"},
+    "spec": {
+        "task": "Inference",
+        "model": {"name": "meta-llama/Llama-3.1-8B", "precision": "BF16"},
+        "inference": {"batchSize": 32, "inputTokens": 1024, "outputTokens": 256},
+        "accelerator": {"resourceName": "nvidia.com/gpu", "countPerReplica": 1, "replicas": 2},
+        "duration": {"expectedSeconds": 86400},
+    },
+}
+POD = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"generateName": "probe-", "namespace": "team-a"},
+    "spec": {
+        "restartPolicy": "Never",
+        "containers": [
+            {
+                "name": "main",
+                "image": "example.com/main:1",
+                "resources": {"limits": {"nvidia.com/gpu": 1}},
+            }
+        ],
+    },
+}
+
+
+def template(*options: str) -> list[dict[str, Any]]:
+    """Return the objects that the chart renders."""
+    said = helm(None, "template", RELEASE, str(CHART), "-n", NAMESPACE, *options).stdout
+    return [document for document in yaml.safe_load_all(said) if document]
+
+
+def test_it_lints_without_a_warning() -> None:
+    said = helm(None, "lint", "--strict", str(CHART)).stdout
+    assert "1 chart(s) linted, 0 chart(s) failed" in said
+    assert "[WARNING]" not in said
+
+
+@pytest.mark.parametrize(
+    ("option", "why"),
+    [
+        ("webhook.replicas=0", "minimum"),
+        ("webhook.port=443", "minimum"),
+        ("webhook.port=8081", "'not' failed"),
+        ("controller.replica=2", "additional properties 'replica' not allowed"),
+        ("certificates.mode=letsencrypt", "must be one of"),
+        ("certificates.mode=provided", "/certificates/secretName"),
+        ("image.digest=latest", "does not match pattern"),
+        ("settings.Audit-S=1", "Audit-S"),
+        ("log.level=loud", "must be one of"),
+    ],
+)
+def test_the_schema_refuses_what_cannot_work(option: str, why: str) -> None:
+    said = helm(None, "template", RELEASE, str(CHART), "--set", option, check=False)
+    assert said.returncode != 0
+    assert why in said.stderr
+
+
+def test_every_optional_part_renders_and_carries_the_names_of_the_release() -> None:
+    parts = ("networkPolicy", "serviceMonitor", "prometheusRule", "dashboards")
+    on = [option for part in parts for option in ("--set", f"{part}.enabled=true")]
+    objects = template(*on, "--set", "modelConfigs.namespaces={team-a}")
+    kinds = {one["kind"] for one in objects}
+    assert {"NetworkPolicy", "ServiceMonitor", "PrometheusRule", "PodDisruptionBudget"} <= kinds
+    for one in objects:
+        where = one["metadata"].get("namespace")
+        assert where in (None, NAMESPACE, "team-a"), one["metadata"]
+        assert "energaizer-system" not in json.dumps(one), one["metadata"]
+        if one["kind"] != "CustomResourceDefinition":
+            assert one["metadata"]["name"].startswith(FULL), one["metadata"]
+        labels = one["metadata"]["labels"]
+        assert labels["app.kubernetes.io/instance"] == RELEASE, one["metadata"]
+    rules = next(one for one in objects if one["kind"] == "PrometheusRule")["spec"]["groups"]
+    assert any("alert" in rule for group in rules for rule in group["rules"])
+
+
+def test_roles_are_those_of_the_kustomize_base() -> None:
+    """One source: the rules differ in the names of objects of ours alone."""
+    base = ROOT / "charts/kustomize/base"
+    written = {
+        (one["kind"], one["metadata"]["name"].replace("energaizer", FULL, 1)): one["rules"]
+        for path in base.glob("*.yaml")
+        for one in yaml.safe_load_all(path.read_text())
+        if one and one["kind"] in ("Role", "ClusterRole")
+    }
+    rendered = {
+        (one["kind"], one["metadata"]["name"]): one["rules"]
+        for one in template()
+        if one["kind"] in ("Role", "ClusterRole")
+        and "helm.sh/hook" not in one["metadata"].get("annotations", {})
+    }
+    assert {key: without_names(rules) for key, rules in rendered.items()} == {
+        key: without_names(rules) for key, rules in written.items() if key in rendered
+    }
+    optional = {name for kind, name in set(written) - set(rendered)}
+    assert not {name for name in optional if name.count("-") < 3}, "a role is lost"
+
+
+def without_names(rules: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in rule.items() if key != "resourceNames"} for rule in rules]
+
+
+@dataclass
+class Admissions:
+    """Asks for GPU pods in a strict namespace, in dry runs, until it is told to stop."""
+
+    cluster: Cluster
+    made: int = 0
+    failures: list[str] = field(default_factory=list)
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> Admissions:
+        self._thread = threading.Thread(target=self._ask)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _ask(self) -> None:
+        while not self._stop.is_set():
+            done = self.cluster.kubectl(
+                "create", "--dry-run=server", "-f", "-", input=json.dumps(POD), check=False
+            )
+            self.made += 1
+            if done.returncode != 0:
+                self.failures.append(done.stderr)
+
+
+@dataclass
+class World:
+    """A cluster with a node for our pods."""
+
+    cluster: Cluster
+    node: LocalNode
+
+    def helm(self, *arguments: str) -> str:
+        done = helm(self.cluster, *arguments, "-n", NAMESPACE)
+        return done.stdout + done.stderr
+
+    def get(self, *arguments: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(
+            self.cluster.kubectl("get", *arguments, "-o", "json").stdout
+        )
+        return found
+
+    def wait_ready(self, name: str) -> dict[str, Any]:
+        self.cluster.kubectl(
+            "wait", "--for=condition=Ready", f"aiworkload/{name}", "-n", "team-a", "--timeout=20s"
+        )
+        return self.get("aiworkload", name, "-n", "team-a")
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    """A fresh control plane: nothing of ours is in it."""
+    with Cluster(pools=[GPUS]) as cluster, LocalNode(cluster) as node:
+        for name in (NAMESPACE, "team-a"):
+            cluster.kubectl("create", "namespace", name)
+        restricted = "pod-security.kubernetes.io/enforce=restricted"
+        cluster.kubectl("label", "namespace", NAMESPACE, restricted)
+        cluster.kubectl("label", "namespace", "team-a", "energaizer.io/admission=strict")
+        yield World(cluster, node)
+
+
+@pytest.fixture(scope="module")
+def previous(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The packaged previous version."""
+    folder = tmp_path_factory.mktemp("chart")
+    shutil.copytree(CHART, folder / "energaizer")
+    about = folder / "energaizer/Chart.yaml"
+    content = yaml.safe_load(about.read_text())
+    about.write_text(yaml.safe_dump(content | {"version": "0.0.9", "appVersion": "0.0.9"}))
+    kind = folder / "energaizer/files/crds/aiworkloads.yaml"
+    definition = yaml.safe_load(kind.read_text())
+    del schema_of(definition)[OLD_LACKS[0]]["properties"][OLD_LACKS[1]]
+    kind.write_text(yaml.safe_dump(definition))
+    helm(None, "package", str(folder / "energaizer"), "-d", str(folder))
+    return folder / "energaizer-0.0.9.tgz"
+
+
+def schema_of(definition: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    return found["properties"]
+
+
+def test_from_installation_to_removal(world: World, previous: Path) -> None:
+    """One story, for each step needs the one before."""
+    cluster = world.cluster
+    told = world.helm("install", RELEASE, str(previous), "--wait", *ON_THE_LOCAL_NODE)
+    assert told.count("kubectl") + told.count("helm test") >= 3, told
+    assert f"helm test {RELEASE} -n {NAMESPACE}" in told
+    world.helm("test", RELEASE)
+    assert "ok: admission refuses" in world.node.log(f"{FULL}-check")
+
+    cluster.kubectl("apply", "-f", "-", input=json.dumps(AIWORKLOAD))
+    before = world.wait_ready("chat")
+    watts = {"spec": {"thermalDesignPowerWatts": 650}}
+    cluster.kubectl(
+        "patch", "gpuprofile", "h100-sxm5-80gb", "--type=merge", f"-p={json.dumps(watts)}"
+    )
+
+    with Admissions(cluster) as admissions:
+        world.helm("upgrade", RELEASE, str(CHART), "--wait", *ON_THE_LOCAL_NODE)
+    assert admissions.failures == []
+    assert admissions.made > 20, "the upgrade was not under load"
+    definition = world.get("crd", "aiworkloads.energaizer.io")
+    assert OLD_LACKS[1] in schema_of(definition)[OLD_LACKS[0]]["properties"]
+    images = {
+        container["image"]
+        for pod in world.get("pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/component")["items"]
+        for container in pod["spec"]["containers"]
+    }
+    assert images == {"energaizer:0.1.0"}
+    after = world.wait_ready("chat")
+    assert after["metadata"]["uid"] == before["metadata"]["uid"]
+    assert after["status"]["estimate"]["energyJoules"] > 0
+    own = world.get("gpuprofile", "h100-sxm5-80gb")
+    assert own["spec"]["thermalDesignPowerWatts"] == 650, "an admin's own value was overwritten"
+    world.helm("test", RELEASE)
+
+    stored = {**AIWORKLOAD["spec"], "whatIf": {"clocksMegahertz": [1410]}}  # type: ignore[dict-item]
+    cluster.kubectl("apply", "-f", "-", input=json.dumps({**AIWORKLOAD, "spec": stored}))
+    reserve(cluster)
+    world.helm("uninstall", RELEASE)
+    wait_gone(world)
+    kept = world.get("aiworkload", "chat", "-n", "team-a")
+    assert kept["status"]["estimate"]["energyJoules"] > 0
+    assert kept["spec"]["whatIf"] == {"clocksMegahertz": [1410]}, "pruned by the older kind"
+    started = time.monotonic()
+    cluster.kubectl("delete", "namespace", "team-a", "--timeout=10s")
+    assert time.monotonic() - started <= 10
+    cluster.kubectl("delete", "namespace", NAMESPACE, "--timeout=30s")
+
+
+def reserve(cluster: Cluster) -> None:
+    """Leave a reservation as a controller leaves it that is gone: with its finalizer."""
+    chosen = {"apiVersion": "batch/v1", "kind": "Job", "name": "train", "uid": UID}
+    body = {
+        "apiVersion": "energaizer.io/v1alpha1",
+        "kind": "EnergyReservation",
+        "metadata": {
+            "name": UID,
+            "namespace": "team-a",
+            "finalizers": ["energaizer.io/reservation-release"],
+        },
+        "spec": {
+            "workloadRef": chosen,
+            "energyJoules": 1000,
+            "powerWatts": 10,
+            "reservedTime": "2026-11-24T12:00:00Z",
+        },
+    }
+    cluster.kubectl("apply", "--validate=false", "-f", "-", input=json.dumps(body))
+
+
+def wait_gone(world: World) -> None:
+    """Fail unless everything of the release goes, but for the kinds, which are kept."""
+    select = ["-l", f"app.kubernetes.io/instance={RELEASE}", "-A", "-o", "name"]
+    kinds = world.cluster.kubectl("api-resources", "--verbs=list", "-o", "name").stdout.split()
+    deadline = time.monotonic() + 30
+    while True:
+        left = world.cluster.kubectl(
+            "get", ",".join(kinds), *select, "--ignore-not-found", check=False
+        ).stdout.split()
+        left = [one for one in left if not one.startswith("customresourcedefinition")]
+        if not left:
+            break
+        assert time.monotonic() < deadline, left
+        time.sleep(0.5)
+    release = world.cluster.kubectl("get", "secrets", "-n", NAMESPACE, "-o", "name").stdout
+    assert release == ""
