@@ -8,10 +8,9 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from energaizer.errors import InputError, one_line, shorten
-from energaizer.families import Network
+from energaizer.families import Generation, Network
 from energaizer.model import Model
 from energaizer.parallelism import Parallelism
-from energaizer.precision import Precision
 from energaizer.units import (
     format_duration,
     format_frequency,
@@ -70,6 +69,12 @@ def workload(model: Model | Network, given: Mapping[str, Any]) -> Described:
     ):
         if given.get(option) is not None:
             fields[name] = _parsed(given[option], f"--{option.replace('_', '-')}", parse)
+    made = {name: given[name] for name in Generation.model_fields if given.get(name) is not None}
+    if made and not (isinstance(model, Network) and model.generates):
+        option = f"--{next(iter(made)).removesuffix('_scale')}"
+        raise InputError(f"{option}: {model.name} makes no images or videos; leave it out")
+    if isinstance(model, Network) and model.generates:
+        fields["generation"] = _checked(Generation, made)
     if isinstance(model, Network):
         notes += _complete_network(model, fields)
     else:
@@ -84,10 +89,8 @@ def workload(model: Model | Network, given: Mapping[str, Any]) -> Described:
 
 def _complete(model: Model, fields: dict[str, Any]) -> list[str]:
     """Fill in the tokens of a language model; return what was assumed."""
-    for name in ("image_size", "images", "frames"):
-        if name in fields and model.vision is None:
-            option = f"--{name.replace('_', '-')}"
-            raise InputError(f"{option}: {model.name} takes no images; leave it out")
+    if "image_size" in fields:
+        raise InputError(f"--image-size: {model.name} takes no images; leave it out")
     notes = []
     if "input_tokens" not in fields:
         longest = model.max_positions or DEFAULT_INPUT_TOKENS
@@ -97,17 +100,15 @@ def _complete(model: Model, fields: dict[str, Any]) -> list[str]:
         room = (model.max_positions or math.inf) - fields["input_tokens"]
         fields["output_tokens"] = int(max(0, min(DEFAULT_OUTPUT_TOKENS, room)))
         notes.append(f"--output-tokens not given: {fields['output_tokens']} assumed")
-    stored = model.weight_precision
-    if stored is not None:
-        fields.setdefault("weight_precision", stored)
-        if stored in {Precision.FP8, Precision.INT8} and "precision" not in fields:
-            fields["precision"] = stored
-            notes.append(f"--precision not given: {stored}, as the checkpoint's weights")
+    if "weight_precision" not in fields and model.weight_precision is not None:
+        fields["weight_precision"] = model.weight_precision
     return notes
 
 
 def _complete_network(model: Network, fields: dict[str, Any]) -> list[str]:
     """Check and fill in the inputs of a network; return what was assumed."""
+    if "image_size" in fields and model.generates:
+        raise InputError(f"--image-size: {model.name} takes --height and --width")
     if "image_size" in fields and not model.takes_images:
         raise InputError(f"--image-size: {model.name} takes no images; leave it out")
     if "input_tokens" in fields and not model.takes_tokens:
@@ -190,13 +191,11 @@ def in_words(workload: Workload, *, settings: bool = True) -> str:
 def _sizes(workload: Workload) -> list[str]:
     """Return images and tokens of one sample."""
     model, found = workload.model, []
+    if isinstance(model, Network) and model.generates:
+        return [model.in_words(workload.generation)]
     if isinstance(model, Network) and model.takes_images:
         edge = workload.image_size or model.image_size
         found.append(f"images of {edge} x {edge}")
-    if not isinstance(model, Network):
-        edge = workload.edge
-        for count, what in ((workload.images, "images"), (workload.frames, "frames")):
-            found += [f"{count} {what} of {edge} x {edge}"] if count else []
     if workload.has_tokens:
         output = workload.output_tokens
         written = f" and {output} output" if output else ""

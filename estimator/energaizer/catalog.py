@@ -36,6 +36,7 @@ _BUILT_IN = Path(__file__).parent / "profiles"  # not importlib.resources, which
 _MAX_BYTES = 4 * 2**20  # a configuration is a few kB; more is not one
 _GPU_PREFIXES = ("nvidia-", "tesla-", "amd-instinct-", "amd-")
 Kind = Literal["gpus", "models", "calibrations", "hosts", "nodes"]
+_INDEX = "model_index.json"
 _PRIOR = "prior.json"  # beside the fits, but not one
 _NOUNS = {
     "gpus": "GPU",
@@ -159,15 +160,22 @@ def load_gpu(path: Path) -> Gpu:
 
 
 def load_model(path: Path) -> Model | Network:
-    """Return the model that a Hugging Face `config.json`, its folder or a profile file describes.
+    """Return the model that a file or folder describes.
+
+    It is a `config.json` of Hugging Face, a `model_index.json` or a component's `config.json` of
+    diffusers, the folder of either, or a profile.
 
     Raises:
         InputError: There is no such file, or it is not a configuration.
         NoEstimateError: The configuration is of a family without a method.
         ProfileError: The file cannot be read.
     """
+    if path.is_dir() and (path / _INDEX).is_file():
+        path = path / _INDEX
     path = path / "config.json" if path.is_dir() else path
     fields = _read_fields(path)
+    if "_class_name" in fields:
+        return _load_pipeline(path, fields)
     if "model_type" in fields:
         from energaizer import huggingface  # noqa: PLC0415
 
@@ -176,6 +184,17 @@ def load_model(path: Path) -> Model | Network:
         name = given if isinstance(given, str) and given else own
         return huggingface.model_from_config(fields, name=name)
     return _described(_schema(fields), fields, path)
+
+
+def _load_pipeline(path: Path, fields: dict[str, Any]) -> Network:
+    """Return a pipeline of diffusers, or one around a denoiser of which nothing else is at hand."""
+    from energaizer import diffusers  # noqa: PLC0415
+
+    folder = path.resolve().parent
+    parts = diffusers.components(fields) if path.name == _INDEX else ()
+    configs = {part: _read_fields(folder / part / "config.json") for part in parts}
+    known = [entry.fields for entry in _entries("models", None).values()]
+    return diffusers.pipeline_from_configs(configs or {"transformer": fields}, known, folder.name)
 
 
 def resolve(text: str, profiles: Path | None = None) -> Gpu | Model | Network:

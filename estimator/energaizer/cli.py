@@ -16,13 +16,12 @@ import click
 from energaizer import __version__
 from energaizer.collection.command import collect
 from energaizer.errors import EnergaizerError, NoEstimateError, ProfileError, one_line
+from energaizer.options import JOB, OUTPUT
 from energaizer.output import write
 from energaizer.tuning.command import calibrate
 from energaizer.validation.command import validate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from energaizer.arguments import Settings
     from energaizer.families import Network
     from energaizer.gpu import Gpu
@@ -31,9 +30,6 @@ if TYPE_CHECKING:
     from energaizer.whatif import Candidate
 
 _DONE, _ENVIRONMENT, _USAGE, _NO_ESTIMATE = 0, 1, 2, 3
-# As in `precision`, which a command loads only when it runs; a test compares the two.
-_PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "fp8", "int8", "int4", "nvfp4", "mxfp4")
-_FORMATS: Final = ("table", "json", "csv", "markdown")
 # Read when numpy and pydantic are loaded; what a person sets counts. Threads for our small products
 # cost 20 ms to start; a search for plugins reads the metadata of every installed package.
 _LIGHT: Final = {"OPENBLAS_NUM_THREADS": "1", "PYDANTIC_DISABLE_PLUGINS": "__all__"}
@@ -74,83 +70,6 @@ def _exit_code(error: EnergaizerError) -> int:
 def _fail(message: str, code: int) -> None:
     click.echo(f"energaizer: {' '.join(message.split())}", err=True)
     sys.exit(code)
-
-
-def _options(*options: Callable[..., Any]) -> Callable[..., Any]:
-    def wrap(command: Callable[..., Any]) -> Callable[..., Any]:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return wrap
-
-
-def _text(option: str, name: str, described: str) -> Callable[..., Any]:
-    return click.option(option, metavar=name, help=described)
-
-
-def _whole(option: str, described: str, **more: Any) -> Callable[..., Any]:
-    return click.option(option, *more.pop("to", ()), type=int, metavar="N", help=described, **more)
-
-
-def _format_of(option: str, described: str, **more: Any) -> Callable[..., Any]:
-    formats = click.Choice(_PRECISIONS, case_sensitive=False)
-    return click.option(option, type=formats, metavar="FORMAT", help=described, **more)
-
-
-def _path(option: str, name: str, described: str) -> Callable[..., Any]:
-    return click.option(option, type=click.Path(path_type=Path), metavar=name, help=described)
-
-
-_output_options = _options(
-    click.option("-o", "--output", type=click.Choice(_FORMATS), help="Format; table by default."),
-    _path("--out", "FILE", "Write to FILE; without -o its suffix names the format."),
-    _path("--profiles", "DIR", "Your own gpus/ and models/; ~/.config/energaizer by default."),
-)
-_job_options = _options(
-    _whole("--input-tokens", "Tokens of one prompt; 1024 by default. Not for images."),
-    _whole("--output-tokens", "Tokens per prompt; 256 by default, 0: prefill only."),
-    _whole("--image-size", "Pixels along an edge; the model's own by default."),
-    _whole("--images", "Images in each prompt of a vision-language model."),
-    _whole("--frames", "Video frames in each prompt of such a model."),
-    _whole("--requests", "Requests of the job; one batch by default."),
-    click.option(
-        "--requests-per-second",
-        type=click.FloatRange(min=0, min_open=True),
-        metavar="RATE",
-        help="Arrivals at all replicas, for --duration; the GPUs are idle for what is left of it.",
-    ),
-    _text("--duration", "TIME", "Hold the GPUs for 90s, 15min, 2h; alone: serve all that time."),
-    _format_of(
-        "--precision",
-        f"Of activations and arithmetic: {', '.join(_PRECISIONS)}; bf16 by default, or as an "
-        "8-bit checkpoint.",
-    ),
-    _format_of("--weight-precision", "Of weights; that of the checkpoint, else --precision."),
-    _format_of("--cache-precision", "Of the KV cache; --precision by default."),
-    _whole("--tensor-parallel", "GPUs that share every layer.", to=["--tp", "tensor"]),
-    _whole("--pipeline-parallel", "Groups of layers in a row.", to=["--pp", "pipeline"]),
-    _whole("--data-parallel", "Replicas of the model.", to=["--dp", "data"]),
-    _whole("--expert-parallel", "GPUs that the experts lie on.", to=["--ep", "expert"]),
-    _whole("--context-parallel", "GPUs that share a sequence.", to=["--cp", "context"]),
-    _text("--node", "NAME", "Server: dgx-h100, gb200-nvl72, ...; the GPU's usual one by default."),
-    _whole("--gpus-per-node", "GPUs of a server; the node's by default."),
-    _text("--network", "RATE", "Of a GPU between nodes, one way: 400Gb/s, 50GB/s."),
-    click.option(
-        "--host",
-        default="serving",
-        show_default=True,
-        metavar="NAME",
-        help="What launches the kernels: serving, pytorch-eager (of vision models), ...",
-    ),
-    click.option(
-        "--attention",
-        type=click.Choice(["fused", "eager"]),
-        default="fused",
-        show_default=True,
-        help="Flash attention, or one kernel a step.",
-    ),
-)
 
 
 @click.group(
@@ -198,12 +117,12 @@ for _command in (validate, calibrate, collect):
     metavar="N",
     help="Sequences or images that run together.",
 )
-@_job_options
+@JOB
 @click.option("--clock", metavar="FREQ", help="Locked clock, 1410MHz; by default the highest.")
 @click.option(
     "--power-cap", metavar="POWER", help="Limit per GPU, 500W; by default that of the board."
 )
-@_output_options
+@OUTPUT
 def estimate(model: str, gpu: str, **options: Any) -> None:
     """Estimate power, energy and time of one workload on one kind of GPU.
 
@@ -215,6 +134,8 @@ def estimate(model: str, gpu: str, **options: Any) -> None:
         --weight-precision fp8 --duration 1h --power-cap 500W -o json
     energaizer estimate --model bert-base --gpu a100-40gb --batch 32 --clock 1110MHz
     energaizer estimate --model vit-large --gpu a100-40gb --batch 32 --image-size 384
+    energaizer estimate --model FLUX.1-dev --gpu h100-sxm --height 1024 --width 1024 --steps 28
+    energaizer estimate --model wan2.1-14b --gpu h100-sxm --frames 81 --context-parallel 8
     """
     from energaizer import arguments, catalog, pipeline, render
 
@@ -234,10 +155,10 @@ def estimate(model: str, gpu: str, **options: Any) -> None:
 @click.option("--model", required=True, metavar="NAME|PATH", help="As of `estimate`.")
 @click.option("--gpu", required=True, metavar="LIST", help="One or more: h100-sxm,a100-80gb.")
 @click.option("--batch", metavar="LIST", help="1,8,64 or 1..64, which doubles.")
-@_job_options
+@JOB
 @click.option("--clock", metavar="LIST", help="900MHz,1410MHz or 900MHz..1410MHz[..STEP].")
 @click.option("--power-cap", metavar="LIST", help="300W,500W or 300W..700W[..STEP].")
-@_output_options
+@OUTPUT
 def sweep(model: str, gpu: str, **options: Any) -> None:
     """Estimate one workload at many settings, and mark the best compromises.
 
@@ -306,7 +227,7 @@ def _reason(asked: Settings, board: Gpu) -> EnergaizerError | None:
 
 @main.command()
 @click.argument("pattern", default="")
-@_output_options
+@OUTPUT
 def gpus(pattern: str, **options: Any) -> None:
     """List the known GPUs, or those whose name holds PATTERN.
 
@@ -325,7 +246,7 @@ def gpus(pattern: str, **options: Any) -> None:
 
 @main.command()
 @click.argument("pattern", default="")
-@_output_options
+@OUTPUT
 def models(pattern: str, **options: Any) -> None:
     """List the known models, or those whose name holds PATTERN.
 
@@ -343,7 +264,7 @@ def models(pattern: str, **options: Any) -> None:
 
 @main.command()
 @click.argument("name")
-@_output_options
+@OUTPUT
 def show(name: str, **options: Any) -> None:
     """Show everything known about one GPU or model, and whence.
 

@@ -1,15 +1,19 @@
 """What the machine around a GPU adds: time to launch kernels and to run a step of an engine.
 
 Launch cost belongs to CPU, driver and framework, not to the GPU, so it has profiles of its own:
-`profiles/hosts/*.json`.
+`profiles/hosts/*.json`. A framework may bring kernels of its own too, which reach another share of
+a chip's peak than those that the GPU's coefficients were fitted on; they stand beside the costs.
 """
 
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from energaizer.caches import remembered
+from energaizer.coefficients import Coefficients, Residual
 from energaizer.errors import ProfileError
-from energaizer.gpu import Source
+from energaizer.gpu import Gpu, Source
+from energaizer.result import Provenance
 
 
 class LaunchCost(BaseModel):
@@ -30,6 +34,30 @@ class LaunchCost(BaseModel):
     gap_layer_s: float = Field(default=0.0, ge=0, description="per layer, the GPU waits")
 
 
+class Reach(BaseModel):
+    """What a framework's kernels of one family reach; None: as on other frameworks."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
+
+    family: str = Field(description="as in coefficients: gemm, attention-prefill, ...")
+    compute_efficiency: float | None = Field(default=None, gt=0, description="of the FLOP peak")
+    memory_efficiency: float | None = Field(default=None, gt=0, description="of the DRAM peak")
+    energy_factor: float | None = Field(default=None, gt=0, description="dynamic energy, relative")
+
+
+class Kernels(BaseModel):
+    """Kernels of a framework on one architecture."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    architecture: str = Field(description='of GPUs, in lower case; "default": of any other')
+    families: tuple[Reach, ...]
+    residuals: tuple[Residual, ...] = Field(
+        default=(), description="spreads on what a fit did not see; empty: those of the GPU"
+    )
+    provenance: Provenance
+
+
 class Host(BaseModel):
     """A host profile: one cost for prompts, one for decode steps (often a replayed graph)."""
 
@@ -40,6 +68,9 @@ class Host(BaseModel):
     prefill: LaunchCost
     decode: LaunchCost
     log_sd: float = Field(default=0.7, ge=0, description="spread of ln(launch cost)")
+    kernels: tuple[Kernels, ...] = Field(
+        default=(), description="its own, where they differ from those of a serving engine"
+    )
     source: Source
 
     @classmethod
@@ -49,3 +80,26 @@ class Host(BaseModel):
             return cls.model_validate_json(text)
         except ValidationError as error:
             raise ProfileError.of(where, error) from error
+
+
+@remembered(256)
+def with_kernels(host: Host, gpu: Gpu, coefficients: Coefficients) -> Coefficients:
+    """Return a GPU's coefficients with the kernels of a framework in place of others.
+
+    Args:
+        host: The framework.
+        gpu: The board.
+        coefficients: What was fitted about it.
+    """
+    known = {own.architecture: own for own in host.kernels}
+    found = known.get(gpu.architecture.lower(), known.get("default"))
+    if found is None:
+        return coefficients
+    tree = coefficients.model_dump(include={"families"})["families"]
+    for reach in found.families:
+        own = reach.model_dump(exclude_none=True, exclude={"family"})
+        tree[reach.family] = {**tree.get(reach.family, {}), **own, "provenance": found.provenance}
+    fields = coefficients.model_dump() | {"families": tree}
+    if found.residuals:
+        fields["residuals"] = found.residuals
+    return Coefficients.model_validate(fields)

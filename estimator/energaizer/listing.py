@@ -11,7 +11,7 @@ from energaizer.tables import Document, Table
 from energaizer.units import format_bytes, format_frequency, format_power, format_si
 
 _TERA, _GIB, _KIB = 1e12, 2**30, 2**10
-_WIDEST_NAME = 34  # beyond it a list leaves the organisation out
+_WIDEST_NAME = 36  # beyond it a list leaves the organisation out
 _WIDEST = 60  # of a value in a table, letters
 
 
@@ -42,7 +42,7 @@ def models_document(models: Sequence[Model | Network]) -> Document:
     """Return a list of models."""
     rows = [
         (
-            _name(model.name),
+            model.name if len(model.name) <= _WIDEST_NAME else model.name.rsplit("/", 1)[-1],
             model.aliases[0] if model.aliases else "",
             _count(model.parameters),
             *(_of_network(model) if isinstance(model, Network) else _of_transformer(model)),
@@ -51,13 +51,6 @@ def models_document(models: Sequence[Model | Network]) -> Document:
     ]
     headings = ("Model", "Alias", ">Params", ">Layers", ">Hidden", ">Heads/KV", ">KV/token")
     return Document("", (Table(headings, rows),), remarks=() if rows else ("none",))
-
-
-def _name(name: str) -> str:
-    if len(name) <= _WIDEST_NAME:
-        return name
-    own = name.rsplit("/", 1)[-1]
-    return own if len(own) <= _WIDEST_NAME else own[: _WIDEST_NAME - 1] + "…"
 
 
 def _of_transformer(model: Model) -> tuple[str, str, str, str]:
@@ -73,6 +66,8 @@ def _of_network(model: Network) -> tuple[str, str, str, str]:
     layers, hidden = (getattr(model, name, "") for name in ("layers", "hidden_size"))
     if isinstance(model, EncoderDecoder):
         return (f"{layers}", f"{hidden}", "", "enc-dec")
+    if model.generates:
+        return ("", "", "", model.sample)
     return (f"{layers}", f"{hidden}", "", f"{model.image_size} px")
 
 
@@ -120,9 +115,10 @@ def model_document(model: Model | Network) -> Document:
 
 def _network_facts(model: Network) -> list[tuple[str, str]]:
     found = [("Family", model.family), ("Parameters", _whole(model.parameters))]
-    if model.takes_images:
+    if model.takes_images and not model.generates:
         found.append(("Image", f"{model.image_size} x {model.image_size}"))
-    found.append(("Forward pass", f"{format_si(model.macs, 'MAC')} a {model.sample}"))
+    work = "A step" if model.generates else "Forward pass"
+    found.append((work, f"{format_si(model.macs, 'MAC')} per {model.sample}"))
     return [*found, *((name, _short(value)) for name, value in model.facts())]
 
 
@@ -140,41 +136,17 @@ def _transformer_facts(model: Model) -> list[tuple[str, str]]:
         f"{model.attention_heads} of {model.head_size}, {model.key_value_heads} for keys, values"
     )
     mlp = f"{model.intermediate_size} wide, {'gated ' if model.gated_mlp else ''}{model.activation}"
-    mlp += f", in {model.dense_count} layers" if model.dense_count != model.layers else ""
     return [
         ("Family", f"{model.family}, {'decoder' if model.causal else 'encoder'}"),
         ("Parameters", _whole(model.parameters)),
-        ("Active", f"{_whole(model.active_parameters)} a token"),
         ("Layers", f"{model.layers} of {model.hidden_size}"),
         ("Heads", heads),
-        ("MLP", mlp if model.dense_count else "none dense"),
-        *_beside(model),
+        ("MLP", mlp),
         ("Window", window if model.sliding_layers else "none"),
         ("Vocabulary", f"{model.vocabulary_size}{', tied head' if model.tied_embeddings else ''}"),
         ("Longest context", f"{model.max_positions or 'not stated'}"),
         ("KV cache", f"{format_bytes(model.key_value_bytes_per_token())} a token, 16-bit"),
     ]
-
-
-def _beside(model: Model) -> list[tuple[str, str]]:
-    """Return what a model has beside dense attention and MLP."""
-    found = []
-    if model.experts is not None:
-        mixture = model.experts
-        shared = f", shared {mixture.shared_size} wide" if mixture.shared_size else ""
-        each = f"{mixture.per_token} of {mixture.count}, {mixture.intermediate_size} wide{shared}"
-        found.append(("Experts", f"{each}, in {mixture.layers} layers"))
-    if model.latent is not None:
-        stored = f"{model.latent.cached_size} elements a token and layer"
-        found.append(("Latent attention", stored))
-    if model.recurrent is not None:
-        kind, state = model.recurrent.kind, format_bytes(model.recurrent.state_bytes)
-        found.append(("Recurrent", f"{model.recurrent.layers} layers of {kind}, state {state}"))
-    if model.vision is not None:
-        tokens = model.vision.tokens(model.vision.image_size)
-        edge = model.vision.image_size
-        found.append(("Vision", f"{tokens} tokens for an image of {edge} x {edge}"))
-    return found
 
 
 def gpu_record(gpu: Gpu, provenance: str) -> dict[str, Any]:
@@ -200,13 +172,14 @@ def gpu_record(gpu: Gpu, provenance: str) -> dict[str, Any]:
 def model_record(model: Model | Network) -> dict[str, Any]:
     """Return a model as one flat record."""
     if isinstance(model, Network):
-        record = {"name": model.name, "family": model.family, "image_size": model.image_size}
+        record: dict[str, Any] = {"name": model.name, "family": model.family}
+        if not model.generates:
+            record["image_size"] = model.image_size
         record |= {name.replace(" ", "_").lower(): value for name, value in model.facts()}
         return record | {"parameters": model.parameters, "macs": model.macs}
     record = model.model_dump(mode="json", exclude={"aliases", "notes"})
     return record | {
         "parameters": model.parameters,
-        "active_parameters": model.active_parameters,
         "key_value_bytes_per_token": model.key_value_bytes_per_token(),
     }
 

@@ -94,8 +94,8 @@ def _add(operator: object, to: Listing, batch: float, count: float, formats: For
 @_add.register
 def _(operator: Convolution, to: Listing, batch: float, count: float, formats: Formats) -> None:
     act = formats.activation
-    plane = float(operator.size[0] * operator.size[1])
-    out = float(operator.out[0] * operator.out[1])
+    plane = float(operator.size[0] * operator.size[1] * operator.frames)
+    out = float(operator.out[0] * operator.out[1] * operator.frames)
     inputs, outputs, groups = (
         float(channels) for channels in (operator.inputs, operator.outputs, operator.groups)
     )

@@ -1,10 +1,10 @@
 """How a model is spread over GPUs."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Parallelism(BaseModel):
-    """Degrees of parallelism; their product, `expert` aside, is the number of GPUs."""
+    """Degrees of parallelism; the product of all but `expert` and `ring` is the number of GPUs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
@@ -13,6 +13,23 @@ class Parallelism(BaseModel):
     data: int = Field(default=1, ge=1, le=65536, description="replicas of the model (DP)")
     expert: int = Field(default=1, ge=1, le=1024, description="ranks the experts lie on (EP)")
     context: int = Field(default=1, ge=1, le=1024, description="ranks a sequence lies on (CP)")
+    ring: int = Field(
+        default=1, ge=1, le=1024,
+        description="of `context`: ranks that pass keys on; the others exchange heads (Ulysses)",
+    )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _ring_divides(self) -> "Parallelism":
+        if self.context % self.ring:
+            raise ValueError(
+                f"ring {self.ring} must divide context {self.context}; try context {self.ring}"
+            )
+        return self
+
+    @property
+    def ulysses(self) -> int:
+        """Ranks that exchange heads, so that each attends with its own to the whole sequence."""
+        return self.context // self.ring
 
     @property
     def gpus(self) -> int:

@@ -24,7 +24,7 @@ from energaizer.coefficients import Coefficients
 from energaizer.errors import InputError
 from energaizer.families import Network
 from energaizer.gpu import Gpu
-from energaizer.host import Host
+from energaizer.host import Host, with_kernels
 from energaizer.job import Total
 from energaizer.kernels import FloatArray
 from energaizer.links import Fabric
@@ -104,12 +104,11 @@ def estimate(
         DoesNotFitError: It needs more memory than the GPUs have.
         NoEstimateError: There is no method for it; the message says what is missing.
     """
-    found = coefficients or catalog.coefficients(gpu)
-    board = machine.of(gpu, found)
+    beside = host or catalog.host(host_name(workload))
+    board = machine.of(gpu, with_kernels(beside, gpu, coefficients or catalog.coefficients(gpu)))
     setting = setting_of(workload, gpu)
     need = memory.need(workload, gpu)
     memory.check(need, workload, gpu)
-    beside = host or catalog.host(host_name(workload))
     totals: dict[str, Total] = {}
     place = place_of(workload, board, node)
     notes = [*setting.notes, *place.notes]
@@ -294,8 +293,8 @@ def _inputs(workload: Workload, setting: Setting) -> dict[str, float]:
     ranks = float(workload.parallelism.tensor)
     found = {"clock_hz": setting.clock_hz, "batch": float(workload.batch), "tensor": ranks}
     if workload.has_tokens:
-        found["input_tokens"] = float(workload.prompt_tokens)
-        found["context_tokens"] = float(workload.prompt_tokens + workload.output_tokens)
+        found["input_tokens"] = float(workload.input_tokens)
+        found["context_tokens"] = float(workload.input_tokens + workload.output_tokens)
     return found
 
 

@@ -15,6 +15,7 @@ from energaizer import catalog, job, lowering, machine, memory, pipeline, power,
 from energaizer.coefficients import Coefficients
 from energaizer.errors import DoesNotFitError, InputError, TooSlowError
 from energaizer.gpu import Gpu
+from energaizer.host import with_kernels
 from energaizer.kernels import FloatArray, Program
 from energaizer.machine import Machine
 from energaizer.result import Provenance
@@ -116,9 +117,10 @@ def sweep(
         InputError: No setting is left.
     """
     found: list[Candidate] = []
+    host = catalog.host(pipeline.host_name(workload))
     for gpu in gpus:
         own = (coefficients or {}).get(gpu.name) or catalog.coefficients(gpu)
-        board = machine.of(gpu, own)
+        board = machine.of(gpu, with_kernels(host, gpu, own))
         for batch in batches or (workload.batch,):
             part = workload.model_copy(update={"batch": batch})
             try:

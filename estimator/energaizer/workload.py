@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_validat
 
 from energaizer import families
 from energaizer.errors import NoEstimateError
-from energaizer.families import Inputs, Network
+from energaizer.families import Generation, Inputs, Network
 from energaizer.model import Model
 from energaizer.parallelism import Parallelism
 from energaizer.precision import Precision
@@ -49,11 +49,8 @@ class Workload(BaseModel):
     image_size: int | None = Field(
         default=None, ge=8, le=16384, description="pixels along an edge; None: the model's own"
     )
-    images: int = Field(
-        default=0, ge=0, le=4096, description="in each prompt of a vision-language model"
-    )
-    frames: int = Field(
-        default=0, ge=0, le=65536, description="of video in each prompt of such a model"
+    generation: Generation | None = Field(
+        default=None, description="image or video of a diffusion model; None: the model's own"
     )
     output_tokens: int = Field(
         default=0, ge=0, le=16777216, description="0: prefill or encoder only"
@@ -107,14 +104,22 @@ class Workload(BaseModel):
 
     @model_validator(mode="after")
     def _one_amount_of_work(self) -> "Workload":
-        sees = isinstance(self.model, Network) or self.model.vision is not None
-        if (self.images or self.frames) and not sees:
-            raise ValueError(f"images: {self.model.name} has no vision tower; set it to 0")
         if self.requests_per_second is not None:
             if self.requests is not None:
                 raise ValueError("requests and requests_per_second exclude each other; give one")
             if self.duration_s is None:
                 raise ValueError("requests_per_second needs duration_s: for how long?")
+        return self
+
+    @model_validator(mode="after")
+    def _only_what_generates(self) -> "Workload":
+        makes = isinstance(self.model, Network) and self.model.generates
+        if self.generation is not None and not makes:
+            raise ValueError(f"{self.model.name} makes no images; leave generation out")
+        if makes and self.image_size is not None:
+            raise ValueError(f"{self.model.name} takes a height and a width; leave image_size out")
+        if makes and self.output_tokens:
+            raise ValueError(f"{self.model.name} writes no tokens; set output_tokens to 0")
         return self
 
     @property
@@ -127,28 +132,6 @@ class Workload(BaseModel):
         if isinstance(self.model, Network):
             raise NoEstimateError(f"{self.model.name} has a method for forward passes only")
         return self.model
-
-    @property
-    def prompt_tokens(self) -> int:
-        """Tokens of one prompt, those of its images and frames included."""
-        if isinstance(self.model, Network) or self.model.vision is None:
-            return self.input_tokens
-        seen, edge = self.model.vision, self.edge
-        return self.input_tokens + round(self.pictures * seen.tokens(edge))
-
-    @property
-    def pictures(self) -> float:
-        """Images of one prompt, and frames as far as a tower sees them apart."""
-        if isinstance(self.model, Network) or self.model.vision is None:
-            return 0.0
-        return self.images + self.frames / self.model.vision.frames_per_patch
-
-    @property
-    def edge(self) -> int:
-        """Pixels along an edge of the images of a prompt; 1 where there is no vision tower."""
-        if isinstance(self.model, Network) or self.model.vision is None:
-            return 1
-        return self.image_size or self.model.vision.image_size
 
     @property
     def network(self) -> Network:
@@ -176,7 +159,9 @@ class Workload(BaseModel):
             return self.host
         if self.training is not None:
             return "training"
-        return "pytorch-eager" if isinstance(self.model, Network) else self.host
+        if isinstance(self.model, Network):
+            return "diffusion" if self.model.generates else "pytorch-eager"
+        return self.host
 
     @property
     def network_inputs(self) -> Inputs:

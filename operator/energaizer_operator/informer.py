@@ -54,13 +54,10 @@ class ObjectRecord:
 
 @dataclass(frozen=True, slots=True)
 class MetadataRecord:
-    """What we follow of a node or namespace."""
+    """Name and labels of a node or namespace."""
 
     name: str
     labels: dict[str, str]
-    annotations: dict[str, str] = field(default_factory=dict)
-    """Those of our group."""
-    uid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +97,9 @@ def object_record(body: Object) -> ObjectRecord:
 
 
 def metadata_record(body: Object) -> MetadataRecord:
-    """Keep name, labels, and the annotations of our group."""
+    """Keep name and labels."""
     metadata = body["metadata"]
-    stated = (metadata.get("annotations") or {}).items()
-    ours = {key: value for key, value in stated if key.startswith(f"{GROUP}/")}
-    return MetadataRecord(
-        metadata["name"], metadata.get("labels") or {}, ours, metadata.get("uid", "")
-    )
+    return MetadataRecord(metadata["name"], metadata.get("labels") or {})
 
 
 def workload_record(body: Object) -> WorkloadRecord:

@@ -9,7 +9,7 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from energaizer import cli
+from energaizer import cli, options
 from energaizer.precision import Precision
 from energaizer.result import Estimate
 
@@ -139,7 +139,7 @@ def test_unreadable_configurations(tmp_path):
     bad.write_text('{"model_type": "llama"}')
     result = run("estimate", "--model", bad, "--gpu", "h100")
     assert (result.exit_code, "no hidden_size; add it" in result.stderr) == (2, True)
-    bad.write_text('{"model_type": "rwkv"}')
+    bad.write_text('{"model_type": "mixtral"}')
     assert run("estimate", "--model", bad, "--gpu", "h100").exit_code == 3
     bad.write_text("{")
     assert run("estimate", "--model", bad, "--gpu", "h100").exit_code == 2
@@ -251,7 +251,7 @@ def test_help_teaches_by_example():
 
 
 def test_precisions_are_those_of_the_library():
-    assert tuple(Precision) == cli._PRECISIONS
+    assert tuple(Precision) == options.PRECISIONS
 
 
 def test_as_a_process_with_a_reader_that_leaves():
@@ -268,7 +268,7 @@ def test_the_command_line_loads_only_what_it_needs():
     script = """
 import sys
 from click.testing import CliRunner
-from energaizer import cli
+from energaizer import cli, options
 CliRunner().invoke(cli.main, ["--help"])
 assert not {"numpy", "pydantic"} & set(sys.modules), "help"
 CliRunner().invoke(cli.main, ["estimate", "--model", "gpt2", "--gpu", "a10"])

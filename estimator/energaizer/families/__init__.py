@@ -1,11 +1,12 @@
-"""Vision, speech and encoder-decoder models: one room for each family, loaded when it is wanted."""
+"""Vision, speech, diffusion and encoder-decoder models: a room a family, loaded when wanted."""
 
 from functools import lru_cache
 from importlib import import_module
 
+from energaizer.families.generation import Generation
 from energaizer.families.network import EncoderDecoder, Inputs, Network, passes
 
-__all__ = ["FAMILIES", "EncoderDecoder", "Inputs", "Network", "passes", "schema"]
+__all__ = ["FAMILIES", "EncoderDecoder", "Generation", "Inputs", "Network", "passes", "schema"]
 
 FAMILIES = {
     "clip": ("clip", "Clip"),
@@ -17,6 +18,8 @@ FAMILIES = {
     "resnet": ("resnet", "ResNet"),
     "swin": ("swin", "Swin"),
     "t5": ("t5", "T5"),
+    "text-to-image": ("diffusion.pipeline", "ImagePipeline"),
+    "text-to-video": ("diffusion.pipeline", "VideoPipeline"),
     "vit": ("vit", "VisionTransformer"),
     "whisper": ("whisper", "Whisper"),
 }

@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from energaizer.families.generation import Generation
 from energaizer.families.operators import Tape
 
 Count = Annotated[int, Field(ge=1, le=65536)]
@@ -27,6 +28,7 @@ class Network(BaseModel):
     takes_images: ClassVar[bool] = True
     takes_tokens: ClassVar[bool] = False
     decodes: ClassVar[bool] = False
+    generates: ClassVar[bool] = False
     default_tokens: ClassVar[int | None] = None
     sample: ClassVar[str] = "image"
 
@@ -58,6 +60,10 @@ class Network(BaseModel):
     def bare(self) -> Self:
         """Return the model without its task's head, as measured tables time it."""
         return self
+
+    def in_words(self, asked: Generation | None) -> str:
+        """Return what a model that generates is asked for, in one line."""
+        raise NotImplementedError(f"{self.name} generates nothing: {asked}")
 
     def fault(self, inputs: Inputs) -> str | None:
         """Return why the model cannot take such inputs, and what to do; None: it can."""

@@ -17,7 +17,7 @@ Function = Literal[
 
 
 class Convolution(NamedTuple):
-    """A convolution over a plane of `size`; a signal is a plane of width 1.
+    """A convolution over a plane of `size`; a signal is a plane of width 1, a video many planes.
 
     Attributes:
         inputs: Channels read.
@@ -30,6 +30,8 @@ class Convolution(NamedTuple):
         padded: Half a window of zeros surrounds the input, else none.
         laid_out: In half precision a channels-first tensor is laid out anew before and after.
         zeros: How much of the input is zero: products of zeros draw less.
+        frames: Planes of a video, as many in as out.
+        depth: Planes that an output sums.
     """
 
     inputs: int
@@ -42,6 +44,8 @@ class Convolution(NamedTuple):
     padded: bool = True
     laid_out: bool = True
     zeros: Zeros = ""
+    frames: int = 1
+    depth: int = 1
 
     @property
     def out(self) -> tuple[int, int]:
@@ -57,7 +61,7 @@ class Convolution(NamedTuple):
     @property
     def taps(self) -> int:
         """Inputs that one output sums."""
-        return self.inputs // self.groups * self.window[0] * self.window[1]
+        return self.inputs // self.groups * self.window[0] * self.window[1] * self.depth
 
     @property
     def depthwise(self) -> bool:
@@ -77,12 +81,12 @@ class Convolution(NamedTuple):
     @property
     def results(self) -> int:
         """Elements of the output of one sample."""
-        return self.outputs * math.prod(self.out)
+        return self.outputs * math.prod(self.out) * self.frames
 
     @property
     def elements(self) -> float:
         """Elements in and out."""
-        return float(self.inputs * math.prod(self.size) + self.results)
+        return float(self.inputs * math.prod(self.size) * self.frames + self.results)
 
 
 class Linear(NamedTuple):

@@ -2,7 +2,7 @@
 
 from energaizer.families import EncoderDecoder, Network
 from energaizer.kernels import Program
-from energaizer.lowering import encoder_decoder, training, transformer, vision
+from energaizer.lowering import diffusion, encoder_decoder, training, transformer, vision
 from energaizer.workload import Workload
 
 
@@ -17,6 +17,8 @@ def lower(workload: Workload) -> Program:
         return training.lower(workload)
     if isinstance(workload.model, EncoderDecoder):
         return encoder_decoder.lower(workload)
+    if isinstance(workload.model, Network) and workload.model.generates:
+        return diffusion.lower(workload)
     if isinstance(workload.model, Network):
         return vision.lower(workload)
     return transformer.lower(workload)

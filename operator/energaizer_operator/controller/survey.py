@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from energaizer_operator import owners
@@ -32,37 +32,21 @@ class Survey:
         return frozenset(self.profiles.values())
 
 
-def counted(
-    identified: Mapping[str, Identification], capacity: Mapping[str, int]
-) -> dict[str, int]:
-    """Return the GPUs of each node: by its labels, else by its capacity where that is known."""
-    return {
-        node: capacity.get(node, 0) if found.gpus is None else found.gpus
-        for node, found in identified.items()
-    }
-
-
-def survey(
-    identified: Mapping[str, Identification],
-    counts: Mapping[str, int],
-    advertising: Container[str] = (),
-) -> Survey:
+def survey(identified: Mapping[str, Identification], capacity: Mapping[str, int]) -> Survey:
     """Return what nodes say, given what the labels of each mean.
 
     Args:
         identified: By node.
-        counts: GPUs by node.
-        advertising: Nodes that advertise watts.
+        capacity: GPUs of a node by its capacity, where they are known.
     """
     nodes: Counter[str] = Counter()
-    powered: Counter[str] = Counter()
     gpus: Counter[str] = Counter()
     conflicts: dict[str, list[str]] = {}
     terms: dict[str, Counter[tuple[str, str]]] = {}
     profiles: dict[str, str] = {}
     unprofiled: list[str] = []
     for node, found in sorted(identified.items()):
-        count = counts.get(node, 0)
+        count = found.gpus if found.gpus is not None else capacity.get(node, 0)
         if found.profile is None:
             if found.gpu_node or count:
                 unprofiled.append(node)
@@ -70,7 +54,6 @@ def survey(
         profiles[node] = found.profile
         nodes[found.profile] += 1
         gpus[found.profile] += count
-        powered[found.profile] += node in advertising
         terms.setdefault(found.profile, Counter()).update(found.terms)
         for profile in found.conflict:
             conflicts.setdefault(profile, []).append(node)
@@ -78,7 +61,6 @@ def survey(
         profile: Census(
             nodes=nodes[profile],
             gpus=gpus[profile],
-            power_nodes=powered[profile],
             terms=tuple(
                 ObservedTerm(key=key, value=value, nodes=number)
                 for (key, value), number in terms.get(profile, Counter()).most_common(_TERMS_MOST)

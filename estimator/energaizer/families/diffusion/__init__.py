@@ -1,0 +1,1 @@
+"""Diffusion models: text encoders, a denoiser that runs once a step, and a decoder of latents."""

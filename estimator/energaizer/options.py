@@ -1,0 +1,102 @@
+"""Options that commands share: what runs, on how many GPUs, and where the answer goes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# As in `precision`, which a command loads only when it runs; a test compares the two.
+PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "fp8", "int8", "int4", "nvfp4", "mxfp4")
+FORMATS: Final = ("table", "json", "csv", "markdown")
+
+
+def _options(*options: Callable[..., Any]) -> Callable[..., Any]:
+    def wrap(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return wrap
+
+
+def _text(option: str, name: str, described: str) -> Callable[..., Any]:
+    return click.option(option, metavar=name, help=described)
+
+
+def _whole(option: str, described: str, **more: Any) -> Callable[..., Any]:
+    return click.option(option, *more.pop("to", ()), type=int, metavar="N", help=described, **more)
+
+
+def _format_of(option: str, described: str, **more: Any) -> Callable[..., Any]:
+    formats = click.Choice(PRECISIONS, case_sensitive=False)
+    return click.option(option, type=formats, metavar="FORMAT", help=described, **more)
+
+
+def _path(option: str, name: str, described: str) -> Callable[..., Any]:
+    return click.option(option, type=click.Path(path_type=Path), metavar=name, help=described)
+
+
+OUTPUT = _options(
+    click.option("-o", "--output", type=click.Choice(FORMATS), help="Format; table by default."),
+    _path("--out", "FILE", "Write to FILE; without -o its suffix names the format."),
+    _path("--profiles", "DIR", "Your own gpus/ and models/; ~/.config/energaizer by default."),
+)
+JOB = _options(
+    _whole("--input-tokens", "Tokens of one prompt; 1024 by default. Not for images."),
+    _whole("--output-tokens", "Tokens per prompt; 256 by default, 0: prefill only."),
+    _whole("--image-size", "Pixels along an edge; the model's own by default."),
+    _whole("--height", "Pixels of a generated image or video; --width, --frames alike."),
+    _whole("--width", "The model's own size, frames and steps are the default."),
+    _whole("--frames", "Frames of a generated video."),
+    _whole("--steps", "Denoising steps."),
+    click.option(
+        "--guidance",
+        "guidance_scale",
+        type=float,
+        metavar="SCALE",
+        help="Above 1 classifier-free guidance evaluates twice a step; distilled models never do.",
+    ),
+    _whole("--requests", "Requests of the job; one batch by default."),
+    click.option(
+        "--requests-per-second",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="RATE",
+        help="Arrivals at all replicas, for --duration; the GPUs are idle for what is left of it.",
+    ),
+    _text("--duration", "TIME", "Hold the GPUs for 90s, 15min, 2h; alone: serve all that time."),
+    _format_of(
+        "--precision",
+        f"Of activations and arithmetic: {', '.join(PRECISIONS)}.",
+        default="bf16",
+        show_default=True,
+    ),
+    _format_of("--weight-precision", "Of weights; that of the checkpoint, else --precision."),
+    _format_of("--cache-precision", "Of the KV cache; --precision by default."),
+    _whole("--tensor-parallel", "GPUs that share every layer.", to=["--tp", "tensor"]),
+    _whole("--pipeline-parallel", "Groups of layers in a row.", to=["--pp", "pipeline"]),
+    _whole("--data-parallel", "Replicas of the model.", to=["--dp", "data"]),
+    _whole("--expert-parallel", "GPUs that the experts lie on.", to=["--ep", "expert"]),
+    _whole("--context-parallel", "GPUs that share a sequence.", to=["--cp", "context"]),
+    _text("--node", "NAME", "Server: dgx-h100, gb200-nvl72, ...; the GPU's usual one by default."),
+    _whole("--gpus-per-node", "GPUs of a server; the node's by default."),
+    _text("--network", "RATE", "Of a GPU between nodes, one way: 400Gb/s, 50GB/s."),
+    click.option(
+        "--host",
+        default="serving",
+        show_default=True,
+        metavar="NAME",
+        help="What launches the kernels: serving, pytorch-eager (of vision models), ...",
+    ),
+    click.option(
+        "--attention",
+        type=click.Choice(["fused", "eager"]),
+        default="fused",
+        show_default=True,
+        help="Flash attention, or one kernel a step.",
+    ),
+)
