@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -18,8 +19,11 @@ from localcluster.cluster import Cluster
 from localcluster.errors import LocalClusterError
 from localcluster.places import write_private
 
+EXPORTER = "dcgm-exporter"
 READY_TIMEOUT_S = 30.0
 _POLL_S = 0.05
+_POD_OF = {EXPORTER: {"namespace": "gpu-operator", "pod": "nvidia-dcgm-exporter-x7k2p"}}
+"""Labels that service discovery adds to a target: the exporter's own become `exported_`."""
 
 
 @dataclass
@@ -42,6 +46,40 @@ class PrometheusProcess:
         raise LocalClusterError(
             f"Prometheus not ready after {READY_TIMEOUT_S:.0f} s; see {self.log}"
         )
+
+    def stop(self) -> None:
+        """End it."""
+        self.child.kill()
+        self.child.wait(10)
+
+
+@dataclass
+class ExporterProcess:
+    """A running stand-in for the GPU exporter."""
+
+    child: subprocess.Popen[bytes]
+    address: str
+    """Where it is scraped, `host:port`."""
+
+    def stop(self) -> None:
+        """End it."""
+        self.child.kill()
+        self.child.wait(10)
+
+
+def start_exporter(cluster: Cluster, *options: str, leashed: bool = True) -> ExporterProcess:
+    """Start a stand-in for the GPU exporter.
+
+    Args:
+        cluster: Whose running pods have GPUs that draw power.
+        options: Of `python -m localcluster.exporter`.
+        leashed: Whether it dies with this process.
+    """
+    (port,) = network.choose_ports(1, set(), SystemRandom(), network.can_bind)
+    where = (f"--kubeconfig={cluster.kubeconfig}", f"--port={port}")
+    command = [sys.executable, "-m", "localcluster.exporter", *where, *options]
+    child = processes.spawn(EXPORTER, command, cluster.directory, leashed=leashed)
+    return ExporterProcess(child, f"127.0.0.1:{port}")
 
 
 def start_prometheus(
@@ -89,12 +127,16 @@ def _configuration(
     """Return the configuration file."""
     user = yaml.safe_load(cluster.kubeconfig.read_text())["users"][0]["user"]
     ours = [
-        {"job_name": job, "static_configs": [{"targets": list(addresses)}]}
+        {
+            "job_name": job,
+            "static_configs": [{"targets": list(addresses), "labels": _POD_OF.get(job, {})}],
+        }
         for job, addresses in targets.items()
     ]
     api_server = {
         "job_name": "apiserver",
         "scheme": "https",
+        "scrape_interval": "5s",  # its page is megabytes
         "authorization": {"credentials": user["token"]},
         "tls_config": {"ca_file": str(cluster.directory / "pki" / "ca.crt")},
         "static_configs": [{"targets": [cluster.server.removeprefix("https://")]}],
