@@ -11,6 +11,7 @@ from energaizer.errors import InputError, one_line, shorten
 from energaizer.families import Generation, Network
 from energaizer.model import Model
 from energaizer.parallelism import Parallelism
+from energaizer.precision import Precision
 from energaizer.units import (
     format_duration,
     format_frequency,
@@ -69,11 +70,15 @@ def workload(model: Model | Network, given: Mapping[str, Any]) -> Described:
     ):
         if given.get(option) is not None:
             fields[name] = _parsed(given[option], f"--{option.replace('_', '-')}", parse)
-    made = {name: given[name] for name in Generation.model_fields if given.get(name) is not None}
-    if made and not (isinstance(model, Network) and model.generates):
+    generates = isinstance(model, Network) and model.generates
+    shared = set() if generates else {"frames"}  # that a vision-language model sees
+    made = {name: given[name] for name in Generation.model_fields
+            if given.get(name) is not None and name not in shared}  # fmt: skip
+    if made and not generates:
         option = f"--{next(iter(made)).removesuffix('_scale')}"
         raise InputError(f"{option}: {model.name} makes no images or videos; leave it out")
-    if isinstance(model, Network) and model.generates:
+    if generates:
+        fields.pop("frames", None)
         fields["generation"] = _checked(Generation, made)
     if isinstance(model, Network):
         notes += _complete_network(model, fields)
@@ -89,8 +94,10 @@ def workload(model: Model | Network, given: Mapping[str, Any]) -> Described:
 
 def _complete(model: Model, fields: dict[str, Any]) -> list[str]:
     """Fill in the tokens of a language model; return what was assumed."""
-    if "image_size" in fields:
-        raise InputError(f"--image-size: {model.name} takes no images; leave it out")
+    for name in ("image_size", "images", "frames"):
+        if name in fields and model.vision is None:
+            option = f"--{name.replace('_', '-')}"
+            raise InputError(f"{option}: {model.name} takes no images; leave it out")
     notes = []
     if "input_tokens" not in fields:
         longest = model.max_positions or DEFAULT_INPUT_TOKENS
@@ -100,8 +107,12 @@ def _complete(model: Model, fields: dict[str, Any]) -> list[str]:
         room = (model.max_positions or math.inf) - fields["input_tokens"]
         fields["output_tokens"] = int(max(0, min(DEFAULT_OUTPUT_TOKENS, room)))
         notes.append(f"--output-tokens not given: {fields['output_tokens']} assumed")
-    if "weight_precision" not in fields and model.weight_precision is not None:
-        fields["weight_precision"] = model.weight_precision
+    stored = model.weight_precision
+    if stored is not None:
+        fields.setdefault("weight_precision", stored)
+        if stored in {Precision.FP8, Precision.INT8} and "precision" not in fields:
+            fields["precision"] = stored
+            notes.append(f"--precision not given: {stored}, as the checkpoint's weights")
     return notes
 
 
@@ -196,6 +207,10 @@ def _sizes(workload: Workload) -> list[str]:
     if isinstance(model, Network) and model.takes_images:
         edge = workload.image_size or model.image_size
         found.append(f"images of {edge} x {edge}")
+    if not isinstance(model, Network):
+        edge = workload.edge
+        for count, what in ((workload.images, "images"), (workload.frames, "frames")):
+            found += [f"{count} {what} of {edge} x {edge}"] if count else []
     if workload.has_tokens:
         output = workload.output_tokens
         written = f" and {output} output" if output else ""

@@ -33,6 +33,12 @@ class Formats(NamedTuple):
     unpacked: bool = False  # narrow weights that are unpacked to the rate of the activations
     toggle: float = 1.0  # energy of the input of a product, against random operands
 
+    def wide(self) -> "Formats":
+        """Return the formats of matrices that a quantised checkpoint keeps as they were."""
+        return self._replace(
+            weight=self.head, rate=self.head_rate, quantised_input=0.0, unpacked=False
+        )
+
 
 class Shard(NamedTuple):
     """What one GPU computes in one step: its share of the model and the tokens of the step."""

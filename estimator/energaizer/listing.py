@@ -11,7 +11,7 @@ from energaizer.tables import Document, Table
 from energaizer.units import format_bytes, format_frequency, format_power, format_si
 
 _TERA, _GIB, _KIB = 1e12, 2**30, 2**10
-_WIDEST_NAME = 36  # beyond it a list leaves the organisation out
+_WIDEST_NAME = 34  # beyond it a list leaves the organisation out
 _WIDEST = 60  # of a value in a table, letters
 
 
@@ -42,7 +42,7 @@ def models_document(models: Sequence[Model | Network]) -> Document:
     """Return a list of models."""
     rows = [
         (
-            model.name if len(model.name) <= _WIDEST_NAME else model.name.rsplit("/", 1)[-1],
+            _name(model.name),
             model.aliases[0] if model.aliases else "",
             _count(model.parameters),
             *(_of_network(model) if isinstance(model, Network) else _of_transformer(model)),
@@ -51,6 +51,13 @@ def models_document(models: Sequence[Model | Network]) -> Document:
     ]
     headings = ("Model", "Alias", ">Params", ">Layers", ">Hidden", ">Heads/KV", ">KV/token")
     return Document("", (Table(headings, rows),), remarks=() if rows else ("none",))
+
+
+def _name(name: str) -> str:
+    if len(name) <= _WIDEST_NAME:
+        return name
+    own = name.rsplit("/", 1)[-1]
+    return own if len(own) <= _WIDEST_NAME else own[: _WIDEST_NAME - 1] + "…"
 
 
 def _of_transformer(model: Model) -> tuple[str, str, str, str]:
@@ -136,17 +143,41 @@ def _transformer_facts(model: Model) -> list[tuple[str, str]]:
         f"{model.attention_heads} of {model.head_size}, {model.key_value_heads} for keys, values"
     )
     mlp = f"{model.intermediate_size} wide, {'gated ' if model.gated_mlp else ''}{model.activation}"
+    mlp += f", in {model.dense_count} layers" if model.dense_count != model.layers else ""
     return [
         ("Family", f"{model.family}, {'decoder' if model.causal else 'encoder'}"),
         ("Parameters", _whole(model.parameters)),
+        ("Active", f"{_whole(model.active_parameters)} a token"),
         ("Layers", f"{model.layers} of {model.hidden_size}"),
         ("Heads", heads),
-        ("MLP", mlp),
+        ("MLP", mlp if model.dense_count else "none dense"),
+        *_beside(model),
         ("Window", window if model.sliding_layers else "none"),
         ("Vocabulary", f"{model.vocabulary_size}{', tied head' if model.tied_embeddings else ''}"),
         ("Longest context", f"{model.max_positions or 'not stated'}"),
         ("KV cache", f"{format_bytes(model.key_value_bytes_per_token())} a token, 16-bit"),
     ]
+
+
+def _beside(model: Model) -> list[tuple[str, str]]:
+    """Return what a model has beside dense attention and MLP."""
+    found = []
+    if model.experts is not None:
+        mixture = model.experts
+        shared = f", shared {mixture.shared_size} wide" if mixture.shared_size else ""
+        each = f"{mixture.per_token} of {mixture.count}, {mixture.intermediate_size} wide{shared}"
+        found.append(("Experts", f"{each}, in {mixture.layers} layers"))
+    if model.latent is not None:
+        stored = f"{model.latent.cached_size} elements a token and layer"
+        found.append(("Latent attention", stored))
+    if model.recurrent is not None:
+        kind, state = model.recurrent.kind, format_bytes(model.recurrent.state_bytes)
+        found.append(("Recurrent", f"{model.recurrent.layers} layers of {kind}, state {state}"))
+    if model.vision is not None:
+        tokens = model.vision.tokens(model.vision.image_size)
+        edge = model.vision.image_size
+        found.append(("Vision", f"{tokens} tokens for an image of {edge} x {edge}"))
+    return found
 
 
 def gpu_record(gpu: Gpu, provenance: str) -> dict[str, Any]:
@@ -180,6 +211,7 @@ def model_record(model: Model | Network) -> dict[str, Any]:
     record = model.model_dump(mode="json", exclude={"aliases", "notes"})
     return record | {
         "parameters": model.parameters,
+        "active_parameters": model.active_parameters,
         "key_value_bytes_per_token": model.key_value_bytes_per_token(),
     }
 

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from energaizer import families
-from energaizer.errors import DoesNotFitError, NoEstimateError
+from energaizer.errors import DoesNotFitError, InputError, NoEstimateError
 from energaizer.families import EncoderDecoder, Network
 from energaizer.gpu import Gpu
 from energaizer.model import Model
+from energaizer.parallelism import Parallelism
 from energaizer.precision import Precision
 from energaizer.result import Memory
 from energaizer.units import format_bytes
@@ -35,28 +36,34 @@ def embedding_parameters(model: Model) -> int:
 
 
 def layer_parameters(model: Model) -> int:
-    """Return parameters of all layers: projections, MLP and norms; biases are left out."""
-    width = model.attention_heads * model.head_size
-    kv_width = model.key_value_heads * model.head_size
-    attention = model.hidden_size * (2 * width + 2 * kv_width)
-    mlp = (3 if model.gated_mlp else 2) * model.hidden_size * model.intermediate_size
-    return model.layers * (attention + mlp + model.norms_per_layer * model.hidden_size)
+    """Return parameters of all layers, norms and routers included."""
+    norms = model.norms_per_layer * model.layers * model.hidden_size
+    return model.layer_parameters + model.router_parameters + norms
+
+
+def parameters_on(model: Model, split: Parallelism) -> float:
+    """Return parameters of all pipeline stages on one rank: experts lie on more ranks than rest."""
+    rest = layer_parameters(model) + embedding_parameters(model) - model.routed_parameters
+    rest += model.vision_parameters
+    return rest / split.tensor + model.routed_parameters / max(split.tensor, split.expert)
 
 
 def cache_bytes(model: Model, context: int, cache: Precision, tensor: int = 1) -> float:
-    """Return bytes of keys and values of one sequence on one tensor-parallel rank.
+    """Return bytes that one sequence leaves on one tensor-parallel rank: keys, values, states.
 
     Args:
         model: Architecture.
         context: Tokens of the sequence; windowed layers keep only their window.
         cache: Format of keys and values.
-        tensor: Ranks; each keeps at least one KV head.
+        tensor: Ranks; each keeps at least one KV head, and the whole of a latent cache.
     """
     heads = max(1.0, model.key_value_heads / tensor)
-    per_layer = 2.0 * heads * model.head_size * cache.bytes_per_element
+    elements = model.cached_size if model.latent else 2.0 * heads * model.head_size
     windowed = model.sliding_layers if model.sliding_window else 0
     kept = min(context, model.sliding_window or context)
-    return per_layer * ((model.layers - windowed) * context + windowed * kept)
+    tokens = (model.attention_count - windowed) * context + windowed * kept
+    states = model.recurrent.layers * model.recurrent.state_bytes if model.recurrent else 0.0
+    return elements * cache.bytes_per_element * tokens + states / tensor
 
 
 def need(workload: Workload, gpu: Gpu) -> Memory:
@@ -73,12 +80,12 @@ def need(workload: Workload, gpu: Gpu) -> Memory:
     weights, per_sequence, per_token, fixed = _parts(
         workload.transformer,
         (workload.precision, workload.weight_precision, workload.cache_precision),
-        (workload.input_tokens, workload.output_tokens), workload.attention,
-        (workload.parallelism.tensor, workload.parallelism.pipeline),
+        (workload.prompt_tokens, workload.output_tokens), workload.attention,
+        workload.parallelism,
     )  # fmt: skip
 
     def activations(batch: float) -> float:
-        tokens = batch * workload.input_tokens
+        tokens = batch * workload.prompt_tokens
         if workload.attention == "fused":
             tokens = min(tokens, float(_CHUNK_TOKENS))
         return per_token * tokens + fixed * batch
@@ -107,8 +114,7 @@ def _largest(total: Callable[[float], float], capacity: float) -> int:
 def _need_training(workload: Workload, training: Training, gpu: Gpu) -> Memory:
     """Return what a training step holds: 16 B of states per parameter, and saved activations."""
     model, split = workload.transformer, workload.parallelism
-    whole = layer_parameters(model) + embedding_parameters(model)
-    owned = whole / (split.tensor * split.pipeline)
+    owned = parameters_on(model, split) / split.pipeline
     states = owned * (
         _WEIGHT_AND_GRADIENT + _ADAM_STATES / (split.data if training.sharded_optimizer else 1)
     )
@@ -200,11 +206,14 @@ def _need_generation(workload: Workload, gpu: Gpu) -> Memory:
 
 
 def check(memory: Memory, workload: Workload, gpu: Gpu) -> None:
-    """Raise if a workload does not fit.
+    """Raise if a workload does not fit its GPUs, or its sequences the positions of its model.
 
     Raises:
+        InputError: The message names the longest prompt that works.
         DoesNotFitError: The message says by how much, and what would fit.
     """
+    if workload.training is None and not isinstance(workload.model, Network):
+        _check_context(workload.model, workload.prompt_tokens, max(0, workload.output_tokens - 1))
     if memory.total_bytes <= memory.capacity_bytes:
         return
     advice = (
@@ -218,18 +227,39 @@ def check(memory: Memory, workload: Workload, gpu: Gpu) -> None:
     )
 
 
+def _check_context(model: Model, prompt: int, output: int) -> None:
+    longest = model.max_positions
+    if longest is None or prompt + output <= longest:
+        return
+    fits = f"input_tokens={longest - output}" if longest > output else f"output_tokens={longest}"
+    raise InputError(
+        f"a context of {prompt + output} tokens exceeds the {longest} positions of "
+        f"{model.name}; choose {fits} or less"
+    )
+
+
+def _widest(model: Model) -> int:
+    """Return the widest vector that a token has inside a layer, all its experts together."""
+    found = model.intermediate_size if model.dense_count else 0
+    if model.experts is not None:
+        each = model.experts.per_token * model.experts.intermediate_size
+        found = max(found, each + model.experts.shared_size)
+    return max(found, model.recurrent.projected if model.recurrent else 0)
+
+
 @lru_cache(maxsize=4096)
 def _parts(
     model: Model, formats: tuple[Precision, Precision | None, Precision | None],
-    tokens: tuple[int, int], attention: str, split: tuple[int, int],
+    tokens: tuple[int, int], attention: str, split: Parallelism,
 ) -> tuple[float, float, float, float]:  # fmt: skip
     """Return bytes of weights, of cache per sequence, per prompt token, of scores per sequence."""
-    (precision, stored, cached), (tensor, stages) = formats, split
+    (precision, stored, cached), (tensor, stages) = formats, (split.tensor, split.pipeline)
     element = 4.0 if precision in {Precision.FP32, Precision.TF32} else 2.0
     weight = (stored or model.weight_precision or precision).bytes_per_element
-    weights = (
-        layer_parameters(model) * weight + embedding_parameters(model) * max(element, weight)
-    ) / (tensor * stages)
+    routed = model.routed_parameters / max(tensor, split.expert)
+    small = (model.quantised_parameters - model.routed_parameters) / tensor + routed
+    wide = parameters_on(model, split) - small
+    weights = (small * weight + wide * max(element, weight)) / stages
     prompt, output = tokens
     default = Precision.FP32 if element > Precision.BF16.bytes_per_element else Precision.BF16
     per_sequence = 0.0
@@ -238,7 +268,7 @@ def _parts(
         per_sequence = cache_bytes(model, context, cached or default, tensor) / stages
     branches = 2.0 if model.gated_mlp else 1.0
     per_token = element * (
-        _LIVE_STREAMS * model.hidden_size + (branches + 1.0) * model.intermediate_size / tensor
+        _LIVE_STREAMS * model.hidden_size + (branches + 1.0) * _widest(model) / tensor
     )
     scores = 0.0
     if attention == "eager":

@@ -4,11 +4,14 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from energaizer.layers import Experts, Latent, Recurrent, Tower
 from energaizer.precision import Precision
 
 
 class Model(BaseModel):
-    """Architecture of a dense transformer, as its published configuration states it.
+    """Architecture of a language model, as its published configuration states it.
+
+    Its layers hold attention and an MLP unless `experts`, `latent` and `recurrent` say otherwise.
 
     Vision, speech and encoder-decoder models are its siblings in `families`.
     """
@@ -46,8 +49,22 @@ class Model(BaseModel):
     embedding_size: int | None = Field(
         default=None, ge=1, description="if not hidden_size (OPT-350M)"
     )
+    attention_layers: int | None = Field(
+        default=None, ge=0, description="layers with attention; None: all"
+    )
+    dense_layers: int | None = Field(
+        default=None, ge=0, description="layers with a dense MLP; None: all without experts"
+    )
+    gated_attention: bool = Field(default=False, description="queries come with a gate as wide")
+    experts: Experts | None = None
+    latent: Latent | None = None
+    recurrent: Recurrent | None = None
+    vision: Tower | None = None
     weight_precision: Precision | None = Field(
         default=None, description="of a quantised checkpoint; None: that of the activations"
+    )
+    quantised: Literal["layers", "mlp", "experts"] = Field(
+        default="layers", description="matrices that `weight_precision` covers"
     )
     notes: tuple[str, ...] = Field(default=(), description="what this description leaves out")
     source: str = Field(default="", description="where the configuration was published")
@@ -59,10 +76,18 @@ class Model(BaseModel):
                 f"attention_heads ({self.attention_heads}) must be a multiple of "
                 f"key_value_heads ({self.key_value_heads})"
             )
-        if self.sliding_layers > self.layers:
-            raise ValueError("sliding_layers exceeds layers")
+        if self.sliding_layers > self.attention_count:
+            raise ValueError("sliding_layers exceeds the layers with attention")
         if self.sliding_layers and self.sliding_window is None:
             raise ValueError("sliding_layers needs a sliding_window")
+        for name, count in (
+            ("attention_layers", self.attention_count),
+            ("dense_layers", self.dense_count),
+            ("experts.layers", self.experts.layers if self.experts else 0),
+            ("recurrent.layers", self.recurrent.layers if self.recurrent else 0),
+        ):
+            if not 0 <= count <= self.layers:
+                raise ValueError(f"{name} ({count}) must lie between 0 and layers ({self.layers})")
         return self
 
     def bare(self) -> Self:
@@ -80,26 +105,74 @@ class Model(BaseModel):
         return self.key_value_heads * self.head_size
 
     @property
+    def attention_count(self) -> int:
+        """Layers with attention."""
+        return self.layers if self.attention_layers is None else self.attention_layers
+
+    @property
+    def dense_count(self) -> int:
+        """Layers with a dense MLP."""
+        if self.dense_layers is not None:
+            return self.dense_layers
+        return self.layers - (self.experts.layers if self.experts else 0)
+
+    @property
     def attention_parameters(self) -> int:
-        """Parameters of the four projections of one layer."""
-        matrices = self.hidden_size * (2 * self.query_size + 2 * self.key_value_size)
+        """Parameters of the projections of one layer."""
+        if self.latent is not None:
+            return self.latent.parameters(self.hidden_size, self.attention_heads)
+        queries = (3 if self.gated_attention else 2) * self.query_size
+        matrices = self.hidden_size * (queries + 2 * self.key_value_size)
         bias = self.query_size + 2 * self.key_value_size if self.attention_bias else 0
         return matrices + bias + (self.hidden_size if self.mlp_bias else 0)
 
     @property
     def mlp_parameters(self) -> int:
-        """Parameters of the MLP of one layer."""
-        up = 2 if self.gated_mlp else 1
-        bias = up * self.intermediate_size + self.hidden_size if self.mlp_bias else 0
-        return (up + 1) * self.hidden_size * self.intermediate_size + bias
+        """Parameters of the dense MLP of one layer."""
+        bias = self._branches * self.intermediate_size + self.hidden_size if self.mlp_bias else 0
+        return self._matrices(self.intermediate_size) + bias
+
+    @property
+    def _branches(self) -> int:
+        return 2 if self.gated_mlp else 1
+
+    def _matrices(self, width: int) -> int:
+        return (self._branches + 1) * self.hidden_size * width
+
+    @property
+    def routed_parameters(self) -> int:
+        """Parameters of all routed experts of all layers."""
+        if self.experts is None:
+            return 0
+        each = self._matrices(self.experts.intermediate_size)
+        return self.experts.layers * self.experts.count * each
+
+    @property
+    def shared_parameters(self) -> int:
+        """Parameters of the shared experts of all layers."""
+        if self.experts is None:
+            return 0
+        return self.experts.layers * self._matrices(self.experts.shared_size)
+
+    @property
+    def router_parameters(self) -> int:
+        """Parameters of all routers, which stay wide."""
+        found = self.experts
+        return found.layers * found.count * self.hidden_size if found else 0
+
+    @property
+    def recurrent_parameters(self) -> int:
+        """Parameters of all recurrent layers."""
+        if self.recurrent is None:
+            return 0
+        return self.recurrent.layers * self.recurrent.parameters(self.hidden_size)
 
     @property
     def norm_parameters(self) -> int:
         """Parameters of all norms: those of the layers and the one outside them."""
         vectors = 2 if self.normalization == "layernorm" else 1
-        per_layer = self.norms_per_layer * self.hidden_size * vectors
-        per_layer += 2 * self.head_size if self.query_key_norm else 0
-        return self.layers * per_layer + self.hidden_size * vectors
+        found = (self.norms_per_layer * self.layers + 1) * self.hidden_size * vectors
+        return found + (2 * self.head_size * self.attention_count if self.query_key_norm else 0)
 
     @property
     def embedding_parameters(self) -> int:
@@ -119,45 +192,82 @@ class Model(BaseModel):
 
     @property
     def layer_parameters(self) -> int:
-        """Parameters of the matrices of all layers: what a quantised checkpoint stores small."""
-        return self.layers * (self.attention_parameters + self.mlp_parameters)
+        """Parameters of the matrices of all layers, routers and norms aside."""
+        dense = self.attention_count * self.attention_parameters
+        dense += self.dense_count * self.mlp_parameters + self.recurrent_parameters
+        return dense + self.routed_parameters + self.shared_parameters
+
+    @property
+    def quantised_parameters(self) -> int:
+        """Parameters that a quantised checkpoint of this model stores small."""
+        if self.quantised == "experts":
+            return self.routed_parameters
+        if self.quantised == "mlp":
+            mlp = self.dense_count * self.mlp_parameters
+            return mlp + self.routed_parameters + self.shared_parameters
+        return self.layer_parameters
+
+    @property
+    def vision_parameters(self) -> int:
+        """Parameters of the vision tower, which stay wide."""
+        return self.vision.parameters(self.hidden_size) if self.vision else 0
 
     @property
     def parameters(self) -> int:
         """All parameters; a tied head counts once."""
         head = 0 if self.tied_embeddings else self.head_parameters
-        return self.layer_parameters + self.norm_parameters + self.embedding_parameters + head
+        layers = self.layer_parameters + self.router_parameters + self.vision_parameters
+        return layers + self.norm_parameters + self.embedding_parameters + head
+
+    @property
+    def active_parameters(self) -> int:
+        """Parameters that one token of text meets: of the experts, only those it visits."""
+        idle = self.vision_parameters
+        if self.experts is not None:
+            share = 1.0 - self.experts.per_token / self.experts.count
+            idle += round(self.routed_parameters * share)
+        return self.parameters - idle
 
     def weight_bytes(self, weights: Precision, rest: Precision = Precision.BF16) -> float:
         """Return the bytes the model occupies, B.
 
         Args:
-            weights: Format of the matrices of the layers.
-            rest: Format of embeddings, head and norms, which quantised checkpoints keep wide.
+            weights: Format of what a quantised checkpoint stores small.
+            rest: Format of embeddings, head, norms and of what it keeps wide.
         """
-        wide = self.parameters - self.layer_parameters
-        return self.layer_parameters * weights.bytes_per_element + wide * rest.bytes_per_element
+        small = self.quantised_parameters
+        wide = self.parameters - small
+        return small * weights.bytes_per_element + wide * rest.bytes_per_element
 
     def bytes_read_per_step(self, weights: Precision, rest: Precision = Precision.BF16) -> float:
-        """Return the weight bytes one forward step reads, B: all but the embedding table.
+        """Return the weight bytes one wide forward step reads, B: all but the embedding table.
 
         Golden (estimation.md 3): Llama-3.1-8B in bf16 reads 15.009 GB.
         """
-        wide = self.norm_parameters + self.head_parameters
-        return self.layer_parameters * weights.bytes_per_element + wide * rest.bytes_per_element
+        small = self.quantised_parameters
+        wide = self.layer_parameters + self.router_parameters - small
+        wide += self.norm_parameters + self.head_parameters
+        return small * weights.bytes_per_element + wide * rest.bytes_per_element
+
+    @property
+    def cached_size(self) -> int:
+        """Elements that one token leaves in the cache of one layer."""
+        return self.latent.cached_size if self.latent else 2 * self.key_value_size
 
     def key_value_bytes_per_token(self, cache: Precision = Precision.BF16) -> float:
         """Return the KV-cache bytes of one token while it is in every layer's window, B."""
-        return 2 * self.layers * self.key_value_size * cache.bytes_per_element
+        return self.attention_count * self.cached_size * cache.bytes_per_element
 
     def key_value_bytes(self, context: int, cache: Precision = Precision.BF16) -> float:
-        """Return the KV-cache bytes of one sequence, B; sliding layers hold their window at most.
+        """Return the KV-cache bytes of one sequence, B, without recurrent state.
+
+        Sliding layers hold their window at most.
 
         Args:
             context: Tokens of prompt and output so far.
             cache: Format of the cache.
         """
-        held = context * (self.layers - self.sliding_layers)
+        held = context * (self.attention_count - self.sliding_layers)
         if self.sliding_window is not None:
             held += min(context, self.sliding_window) * self.sliding_layers
-        return 2 * held * self.key_value_size * cache.bytes_per_element
+        return held * self.cached_size * cache.bytes_per_element

@@ -52,7 +52,8 @@ JOB = _options(
     _whole("--image-size", "Pixels along an edge; the model's own by default."),
     _whole("--height", "Pixels of a generated image or video; --width, --frames alike."),
     _whole("--width", "The model's own size, frames and steps are the default."),
-    _whole("--frames", "Frames of a generated video."),
+    _whole("--images", "Images in each prompt of a vision-language model."),
+    _whole("--frames", "Frames of a generated video, or of video in each prompt of such a model."),
     _whole("--steps", "Denoising steps."),
     click.option(
         "--guidance",
@@ -71,9 +72,8 @@ JOB = _options(
     _text("--duration", "TIME", "Hold the GPUs for 90s, 15min, 2h; alone: serve all that time."),
     _format_of(
         "--precision",
-        f"Of activations and arithmetic: {', '.join(PRECISIONS)}.",
-        default="bf16",
-        show_default=True,
+        f"Of activations and arithmetic: {', '.join(PRECISIONS)}; bf16 by default, or as an "
+        "8-bit checkpoint.",
     ),
     _format_of("--weight-precision", "Of weights; that of the checkpoint, else --precision."),
     _format_of("--cache-precision", "Of the KV cache; --precision by default."),

@@ -293,8 +293,8 @@ def _inputs(workload: Workload, setting: Setting) -> dict[str, float]:
     ranks = float(workload.parallelism.tensor)
     found = {"clock_hz": setting.clock_hz, "batch": float(workload.batch), "tensor": ranks}
     if workload.has_tokens:
-        found["input_tokens"] = float(workload.input_tokens)
-        found["context_tokens"] = float(workload.input_tokens + workload.output_tokens)
+        found["input_tokens"] = float(workload.prompt_tokens)
+        found["context_tokens"] = float(workload.prompt_tokens + workload.output_tokens)
     return found
 
 

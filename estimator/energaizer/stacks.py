@@ -7,11 +7,13 @@ import itertools
 
 import numpy as np
 
-from energaizer import blocks, kernels
+from energaizer import blocks, experts, kernels, latent, recurrence, tower
 from energaizer.blocks import EagerStyle, Formats, Listing, Shard
 from energaizer.errors import InputError, NoEstimateError
+from energaizer.experts import Spread
 from energaizer.kernels import FloatArray
 from energaizer.model import Model
+from energaizer.parallelism import Parallelism
 from energaizer.precision import Precision
 from energaizer.workload import Workload
 
@@ -63,11 +65,10 @@ def formats_of(workload: Workload) -> Formats:
 
 def windows_of(model: Model) -> tuple[tuple[float, float], ...]:
     """Return (keys that a token sees at most, layers) for full and for windowed layers."""
-    if model.sliding_window is None or model.sliding_layers == 0:
-        return ((_FULL, float(model.layers)),)
-    full = float(model.layers - model.sliding_layers)
-    windowed = (float(model.sliding_window), float(model.sliding_layers))
-    return ((_FULL, full), windowed) if full else (windowed,)
+    windowed = float(model.sliding_layers) if model.sliding_window else 0.0
+    full = model.attention_count - windowed
+    found = ((_FULL, full), (float(model.sliding_window or 1), windowed))
+    return tuple((window, layers) for window, layers in found if layers)
 
 
 def check_split(workload: Workload) -> None:
@@ -78,19 +79,51 @@ def check_split(workload: Workload) -> None:
         NoEstimateError: There is no method for that kind of split.
     """
     model, split = workload.transformer, workload.parallelism
-    if model.attention_heads % split.tensor:
-        raise InputError(
-            f"{model.attention_heads} heads of {model.name} do not divide by "
-            f"tensor={split.tensor}; choose a divisor"
-        )
+    _divides(model.attention_heads, split.tensor, f"heads of {model.name}", "tensor")
+    if model.recurrent is not None:
+        _divides(model.recurrent.heads, split.tensor, f"state heads of {model.name}", "tensor")
     if split.pipeline > model.layers:
         raise InputError(
-            f"pipeline={split.pipeline} exceeds the {model.layers} layers of {model.name}"
+            f"pipeline={split.pipeline} exceeds the {model.layers} layers of {model.name}; "
+            f"the most is {model.layers}"
         )
     if split.expert > 1:
-        raise InputError(f"{model.name} has no experts; set expert parallelism to 1")
+        _check_experts(model, split)
     if split.context > 1:
         raise NoEstimateError("context parallelism has no method yet; set it to 1")
+    if workload.attention == "eager" and (model.experts or model.latent or model.recurrent):
+        raise NoEstimateError(f"eager attention of {model.name} has no method; use fused")
+
+
+def _check_experts(model: Model, split: Parallelism) -> None:
+    if model.experts is None:
+        raise InputError(f"{model.name} has no experts; set expert parallelism to 1")
+    _divides(model.experts.count, split.expert, f"experts of {model.name}", "expert")
+    boards = split.tensor * split.data
+    small, large = sorted((split.expert, split.tensor))
+    if boards % split.expert or large % small:
+        fits = [n for n in _divisors(model.experts.count) if boards % n == 0]
+        fits = [n for n in fits if max(n, split.tensor) % min(n, split.tensor) == 0]
+        raise InputError(
+            f"expert={split.expert} does not fit tensor={split.tensor} x data={split.data}; "
+            f"choose {_nearest(fits, split.expert)}"
+        )
+
+
+def _divides(whole: int, parts: int, what: str, degree: str) -> None:
+    if whole % parts:
+        raise InputError(
+            f"{whole} {what} do not divide by {degree}={parts}; "
+            f"choose {_nearest(_divisors(whole), parts)}"
+        )
+
+
+def _divisors(whole: int) -> list[int]:
+    return [number for number in range(1, min(whole, 1024) + 1) if whole % number == 0]
+
+
+def _nearest(allowed: list[int], wanted: int) -> int:
+    return min(allowed, key=lambda number: abs(number - wanted))
 
 
 def shard_of(model: Model, sequences: float, queries: float, context: float, tensor: int) -> Shard:
@@ -106,6 +139,19 @@ def shard_of(model: Model, sequences: float, queries: float, context: float, ten
         inner=model.intermediate_size / tensor,
         vocabulary=model.vocabulary_size / tensor,
         ranks=float(tensor),
+    )
+
+
+def spread_of(split: Parallelism) -> Spread:
+    """Return how experts lie on the ranks of a deployment.
+
+    Up to the tensor-parallel degree the tokens are on all ranks already, and the sum over ranks
+    brings results together; beyond, those of several replicas meet at their experts.
+    """
+    return Spread(
+        ranks=float(split.expert),
+        tensor=max(1.0, split.tensor / split.expert),
+        senders=max(1.0, split.expert / split.tensor),
     )
 
 
@@ -146,14 +192,54 @@ def finish(
         to.add(blocks.pointwise(shard.sequences * shard.hidden, 1.0, formats.activation, 1.0), 1.0)
 
 
-def fused(to: Listing, model: Model, shard: Shard, formats: Formats) -> None:
-    """Add the layers as a serving engine runs them: one kernel a piece, neighbours merged."""
+def fused(
+    to: Listing, model: Model, shard: Shard, formats: Formats, spread: Spread | None = None
+) -> None:
+    """Add the layers as a serving engine runs them: one kernel a piece, neighbours merged.
+
+    Args:
+        to: Listing to extend.
+        model: Architecture.
+        shard: Share of this GPU.
+        formats: Bytes and rates of what a quantised checkpoint stores small.
+        spread: How experts lie on ranks; None: each is cut like the other matrices.
+    """
     layers, tokens = float(model.layers), shard.tokens
-    width, kv_width = shard.heads * shard.head_size, shard.kv_heads * shard.head_size
     norms = model.norms_per_layer * layers
     to.add(kernels.normalization(tokens, shard.hidden, formats.activation, 2.0), norms)
     to.add(kernels.normalization(tokens, shard.hidden, formats.activation), 1.0)
-    blocks.linear(to, width + 2.0 * kv_width, shard.hidden, tokens, layers, formats)
+    outer = formats if model.quantised == "layers" else formats.wide()
+    if model.attention_count:
+        _attention_projections(to, model, shard, outer)
+    if model.recurrent is not None:
+        recurrence.add(to, model.recurrent, shard, outer)
+    dense = formats.wide() if model.quantised == "experts" else formats
+    count = float(model.dense_count)
+    if count:
+        blocks.fused_mlp(to, shard, model.gated_mlp, model.activation, count, dense)
+        blocks.exchange(to, shard, count, formats)
+    found = model.experts
+    if found is not None:
+        lies = spread or Spread(tensor=shard.ranks)
+        experts.add(to, found, lies, shard, model.gated_mlp, formats)
+        if found.shared_size:
+            shared = shard._replace(inner=found.shared_size / shard.ranks)
+            blocks.fused_mlp(
+                to, shared, model.gated_mlp, model.activation, float(found.layers), dense
+            )
+        blocks.exchange(to, shard, float(found.layers), formats)
+
+
+def _attention_projections(to: Listing, model: Model, shard: Shard, formats: Formats) -> None:
+    """Add what surrounds attention in all layers that have it."""
+    layers, tokens = float(model.attention_count), shard.tokens
+    if model.latent is not None:
+        latent.projections(to, model.latent, shard, layers, formats)
+        blocks.exchange(to, shard, layers, formats)
+        return
+    width, kv_width = shard.heads * shard.head_size, shard.kv_heads * shard.head_size
+    queries = 2.0 * width if model.gated_attention else width
+    blocks.linear(to, queries + 2.0 * kv_width, shard.hidden, tokens, layers, formats)
     if model.query_key_norm:
         heads = tokens * (shard.heads + shard.kv_heads)
         to.add(kernels.normalization(heads, shard.head_size, formats.activation), layers)
@@ -161,15 +247,27 @@ def fused(to: Listing, model: Model, shard: Shard, formats: Formats) -> None:
         to.add(blocks.pointwise(tokens * (width + kv_width), 1.0, formats.activation), layers)
     if model.causal:
         to.add(kernels.copy(2.0 * tokens * kv_width, formats.activation, formats.cache), layers)
+    if model.gated_attention:
+        to.add(blocks.pointwise(tokens * width, 2.0, formats.activation, 1.0), layers)
     blocks.linear(to, shard.hidden, width, tokens, layers, formats)
-    blocks.exchange(to, shard, layers, formats)
-    blocks.fused_mlp(to, shard, model.gated_mlp, model.activation, layers, formats)
     blocks.exchange(to, shard, layers, formats)
 
 
 def fused_attention(to: Listing, model: Model, shard: Shard, formats: Formats) -> None:
     """Add the attention of all layers as one kernel each."""
-    blocks.fused_attention(to, shard, windows_of(model), formats, model.causal)
+    if model.latent is not None:
+        latent.attention(to, model.latent, shard, float(model.attention_count), formats)
+    elif model.attention_count:
+        blocks.fused_attention(to, shard, windows_of(model), formats, model.causal)
+
+
+def look(to: Listing, model: Model, images: float, image_size: int, formats: Formats) -> None:
+    """Add the vision tower over so many images or frames of one edge length."""
+    seen = model.vision
+    if seen is not None and images > 0:
+        tiles = images * seen.tiles(image_size)
+        patches = float(seen.patches(image_size))
+        tower.add(to, seen, float(model.hidden_size), tiles, patches, formats)
 
 
 def eager(to: Listing, model: Model, shard: Shard, formats: Formats) -> None:

@@ -49,6 +49,12 @@ class Workload(BaseModel):
     image_size: int | None = Field(
         default=None, ge=8, le=16384, description="pixels along an edge; None: the model's own"
     )
+    images: int = Field(
+        default=0, ge=0, le=4096, description="in each prompt of a vision-language model"
+    )
+    frames: int = Field(
+        default=0, ge=0, le=65536, description="of video in each prompt of such a model"
+    )
     generation: Generation | None = Field(
         default=None, description="image or video of a diffusion model; None: the model's own"
     )
@@ -104,6 +110,9 @@ class Workload(BaseModel):
 
     @model_validator(mode="after")
     def _one_amount_of_work(self) -> "Workload":
+        sees = isinstance(self.model, Network) or self.model.vision is not None
+        if (self.images or self.frames) and not sees:
+            raise ValueError(f"images: {self.model.name} has no vision tower; set it to 0")
         if self.requests_per_second is not None:
             if self.requests is not None:
                 raise ValueError("requests and requests_per_second exclude each other; give one")
@@ -132,6 +141,28 @@ class Workload(BaseModel):
         if isinstance(self.model, Network):
             raise NoEstimateError(f"{self.model.name} has a method for forward passes only")
         return self.model
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of one prompt, those of its images and frames included."""
+        if isinstance(self.model, Network) or self.model.vision is None:
+            return self.input_tokens
+        seen, edge = self.model.vision, self.edge
+        return self.input_tokens + round(self.pictures * seen.tokens(edge))
+
+    @property
+    def pictures(self) -> float:
+        """Images of one prompt, and frames as far as a tower sees them apart."""
+        if isinstance(self.model, Network) or self.model.vision is None:
+            return 0.0
+        return self.images + self.frames / self.model.vision.frames_per_patch
+
+    @property
+    def edge(self) -> int:
+        """Pixels along an edge of the images of a prompt; 1 where there is no vision tower."""
+        if isinstance(self.model, Network) or self.model.vision is None:
+            return 1
+        return self.image_size or self.model.vision.image_size
 
     @property
     def network(self) -> Network:

@@ -54,10 +54,13 @@ class ObjectRecord:
 
 @dataclass(frozen=True, slots=True)
 class MetadataRecord:
-    """Name and labels of a node or namespace."""
+    """What we follow of a node or namespace."""
 
     name: str
     labels: dict[str, str]
+    annotations: dict[str, str] = field(default_factory=dict)
+    """Those of our group."""
+    uid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +100,13 @@ def object_record(body: Object) -> ObjectRecord:
 
 
 def metadata_record(body: Object) -> MetadataRecord:
-    """Keep name and labels."""
+    """Keep name, labels, and the annotations of our group."""
     metadata = body["metadata"]
-    return MetadataRecord(metadata["name"], metadata.get("labels") or {})
+    stated = (metadata.get("annotations") or {}).items()
+    ours = {key: value for key, value in stated if key.startswith(f"{GROUP}/")}
+    return MetadataRecord(
+        metadata["name"], metadata.get("labels") or {}, ours, metadata.get("uid", "")
+    )
 
 
 def workload_record(body: Object) -> WorkloadRecord:

@@ -206,6 +206,7 @@ class EventReason(StrEnum):
     BUDGET_DRIFTED = "BudgetDrifted"
     PLACEMENT_PREFERRED = "PlacementPreferred"
     UNPROFILED_GPU = "UnprofiledGPU"
+    INVALID_POWER_CAPACITY = "InvalidPowerCapacity"
     UNBUDGETED_POD = "UnbudgetedPod"
     POLICY_VIOLATED = "PolicyViolated"
 

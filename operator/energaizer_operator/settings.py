@@ -95,6 +95,9 @@ class Settings(BaseModel):
     drain_s: Annotated[float, Field(ge=0, le=25)] = 5.0
     """Time between not ready and the end of serving at SIGTERM, s."""
 
+    power_resource: bool = False
+    """Whether GPU nodes advertise `energaizer.io/watts` and pods request their predicted share."""
+
     workers: PositiveInt = 10
     """Objects that the leader reconciles at the same time."""
     estimator_threads: PositiveInt = 2

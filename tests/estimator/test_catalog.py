@@ -152,7 +152,7 @@ def test_models_from_a_folder_or_a_file(tmp_path):
         ("{", InputError, "is not JSON"),
         ("[]", InputError, "no JSON object"),
         ("[" * 100_000, InputError, "is not JSON"),
-        ('{"model_type": "mixtral"}', NoEstimateError, "mixture of experts"),
+        ('{"model_type": "rwkv"}', NoEstimateError, "recurrent layers of another kind"),
         ('{"a": 1}', InputError, "describes no Model: name: Field required"),
         ("\0\0", InputError, "is not JSON"),
     ],

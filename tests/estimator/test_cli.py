@@ -139,7 +139,7 @@ def test_unreadable_configurations(tmp_path):
     bad.write_text('{"model_type": "llama"}')
     result = run("estimate", "--model", bad, "--gpu", "h100")
     assert (result.exit_code, "no hidden_size; add it" in result.stderr) == (2, True)
-    bad.write_text('{"model_type": "mixtral"}')
+    bad.write_text('{"model_type": "rwkv"}')
     assert run("estimate", "--model", bad, "--gpu", "h100").exit_code == 3
     bad.write_text("{")
     assert run("estimate", "--model", bad, "--gpu", "h100").exit_code == 2

@@ -169,7 +169,7 @@ def test_equal_workloads_share_their_program():
 @pytest.mark.parametrize(
     ("inputs", "error", "text"),
     [
-        ({"parallelism": Parallelism(tensor=5)}, InputError, "divisor"),
+        ({"parallelism": Parallelism(tensor=5)}, InputError, "choose 4"),
         ({"parallelism": Parallelism(pipeline=64)}, InputError, "layers"),
         ({"parallelism": Parallelism(expert=2)}, InputError, "experts"),
         ({"parallelism": Parallelism(context=2)}, NoEstimateError, "context parallelism"),

@@ -218,9 +218,9 @@ def test_inputs_outside_the_hull_extrapolate():
     assert any("batch 32" in note for note in far.notes)
 
 
-def test_contexts_beyond_the_model_are_noted():
-    found = pipeline.estimate(workload(GPT2, input_tokens=1000, output_tokens=100), H100)
-    assert any("1024 positions" in note for note in found.notes)
+def test_contexts_beyond_the_model_name_the_longest_prompt():
+    with pytest.raises(InputError, match=r"1024 positions of .*choose input_tokens=925 or less"):
+        pipeline.estimate(workload(GPT2, input_tokens=1000, output_tokens=100), H100)
 
 
 def test_memory():
@@ -265,8 +265,10 @@ def test_numbers_that_are_none_are_refused(name, value):
 
 
 def test_huge_inputs_end_in_an_answer_or_an_error():
-    with pytest.raises(DoesNotFitError):
+    with pytest.raises(InputError, match="positions"):
         pipeline.estimate(workload(batch=65536, input_tokens=16777216), H100)
+    with pytest.raises(DoesNotFitError):
+        pipeline.estimate(workload(batch=65536, input_tokens=131000), H100)
 
 
 def test_front_holds_what_nothing_beats():

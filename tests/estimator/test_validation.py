@@ -300,7 +300,7 @@ class TestNames:
             ("llama", "llama-3p1-8b", "meta-llama/Llama-3.1-8B"),
             ("mistral", "7b", "mistralai/Mistral-7B-v0.3"),
             ("gemma", "gemma-2b", "google/gemma-2b"),
-            ("meta-llama/Llama-3.1-405B-Instruct-FP8", "", "meta-llama/Llama-3.1-405B"),
+            ("meta-llama/Llama-3.1-405B-Instruct", "", "meta-llama/Llama-3.1-405B"),
         ],
     )
     def test_a_size_names_an_entry(self, model, size, profile):

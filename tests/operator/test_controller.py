@@ -12,7 +12,7 @@ from energaizer_operator.controller import report, writing
 from energaizer_operator.controller.describing import describing
 from energaizer_operator.controller.loop import Context, Loop, Result
 from energaizer_operator.controller.sources import gather
-from energaizer_operator.controller.survey import gpu_capacity, survey
+from energaizer_operator.controller.survey import counted, gpu_capacity, survey
 from energaizer_operator.controller.workloads import Workloads, audit, needs_one, undescribed
 from energaizer_operator.events import Events
 from energaizer_operator.identity import Identification
@@ -248,7 +248,9 @@ def test_survey_counts_by_label_else_by_capacity() -> None:
         "e": Identification(),
         "f": Identification(),
     }
-    found = survey(identified, {"b": 4, "e": 0, "f": 2})
+    counts = counted(identified, {"b": 4, "e": 0, "f": 2})
+    found = survey(identified, counts, {"a", "d"})
+    assert {name: one.power_nodes for name, one in found.census.items()} == {"h100": 1, "a100": 0}
     h100 = found.census["h100"]
     assert (h100.nodes, h100.gpus, h100.conflicts) == (3, 20, ("c",))
     assert [(one.key, one.value, one.nodes) for one in h100.terms] == [(*term[0], 2)]

@@ -59,7 +59,7 @@ async def test_all_pages_are_listed_then_changes_followed(
         cluster.remove(kinds.NODES, "a")
         await settle()
         assert [record.name for record in store] == list("bcdef")
-        assert store.get("f") == MetadataRecord("f", {"zone": "z"})
+        assert store.get("f") == MetadataRecord("f", {"zone": "z"}, uid="uid-f")
 
 
 async def test_listener_hears_what_the_projection_sees_and_the_last_of_what_went(

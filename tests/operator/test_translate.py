@@ -193,8 +193,23 @@ def test_an_architecture_describes_the_same_model_as_the_catalogue() -> None:
     assert answer.summary.energy_joules == ask(LLAMA, H100).summary.energy_joules
     wrong = shapes.model_copy(update={"parameter_count": 70_000_000_000})
     assert "parameterCount" in ask(replace(inputs, architecture=wrong), H100).message
-    experts = shapes.model_copy(update={"experts": 8})
-    assert "mixture of experts" in ask(replace(inputs, architecture=experts), H100).message
+    experts = shapes.model_copy(update={"experts": 8, "parameter_count": None})
+    assert "expertsPerToken is missing" in ask(replace(inputs, architecture=experts), H100).message
+    many = experts.model_copy(update={"experts_per_token": 9})
+    assert "choose 1 to 8" in ask(replace(inputs, architecture=many), H100).message
+
+
+def test_an_inline_mixture_equals_the_catalogue() -> None:
+    shapes = Architecture(
+        layers=32, hiddenSize=4096, intermediateSize=14336, attentionHeads=32, keyValueHeads=8,
+        vocabularySize=32000, experts=8, expertsPerToken=2,
+    )  # fmt: skip
+    named = replace(LLAMA, model_name="mixtral-8x7b", tensor=2, expert=2, gpus_per_replica=2)
+    inline = replace(named, model_source="Inline", architecture=shapes, model_name=None)
+    known, described = (ask(inputs, H100).summary for inputs in (named, inline))
+    assert known is not None
+    assert described is not None
+    assert described.energy_joules == known.energy_joules
 
 
 def test_serving_without_requests_lasts_as_long_as_is_said() -> None:

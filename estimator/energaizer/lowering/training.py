@@ -66,7 +66,7 @@ def _lower(
     shard = stacks.shard_of(model, training.micro_batch, tokens, tokens, split.tensor)
     forward, attention = Listing(), Listing()
     stacks.embed(forward, model, shard, formats)
-    stacks.fused(forward, model, shard, formats)
+    stacks.fused(forward, model, shard, formats, stacks.spread_of(split))
     stacks.fused_attention(attention, model, shard, formats)
     stacks.finish(forward, model, shard, shard.tokens, formats, sampled=model.language_head)
     layers = forward.counts | attention.counts
@@ -124,7 +124,7 @@ def gradients(kernel: Kernel) -> tuple[tuple[Kernel, float], ...]:
         key = RATE_KEYS[int(kernel.rate)]
         inputs = kernels.gemm(kernel.batch, kernel.m, kernel.k, kernel.n, sizes, key)
         weights = kernels.gemm(kernel.batch, kernel.n, kernel.k, kernel.m, sizes, key)
-        return ((inputs, 1.0), (weights, 1.0))
+        return tuple((found._replace(family=kernel.family), 1.0) for found in (inputs, weights))
     if int(kernel.family) == FAMILY["attention-prefill"]:
         grown = ("flops", "special", "onchip_bytes", "read_bytes", "write_bytes")
         more = {name: _FLASH_BACKWARD * getattr(kernel, name) for name in grown}
@@ -149,8 +149,7 @@ def adam(parameters: float) -> Kernel:
 
 def parameters_of(model: Model, split: Parallelism) -> float:
     """Return parameters that one GPU owns under tensor and pipeline parallelism."""
-    whole = memory.layer_parameters(model) + memory.embedding_parameters(model)
-    return whole / (split.tensor * split.pipeline)
+    return memory.parameters_on(model, split) / split.pipeline
 
 
 def flop_per_step(program: Program) -> float:

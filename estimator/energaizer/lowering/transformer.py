@@ -1,4 +1,4 @@
-"""Dense transformers to kernels: prompt and sampled decode steps, fused or eager, sharded.
+"""Language models to kernels: prompt and sampled decode steps, fused or eager, sharded.
 
 Generated from the architecture, not from a trace, so that no kernel is missing that a tracer does
 not see. Decode steps differ only in their context; a few contexts stand for all.
@@ -15,6 +15,7 @@ from energaizer.errors import InputError
 from energaizer.kernels import FloatArray, Kernel, Program
 from energaizer.links import SEND
 from energaizer.model import Model
+from energaizer.parallelism import Parallelism
 from energaizer.workload import Workload
 
 _OUTER_CALLS = 8.0  # modules around the layers: embeddings, last norm, head or pooler
@@ -26,6 +27,15 @@ class Step(NamedTuple):
     phase: str
     repetitions: float
     shard: Shard
+
+
+class _Inputs(NamedTuple):
+    """One request: tokens of its prompt and output, its images or frames and their edge."""
+
+    prompt: int
+    output: int
+    images: float
+    edge: int
 
 
 def lower(workload: Workload) -> Program:
@@ -40,9 +50,9 @@ def lower(workload: Workload) -> Program:
         raise InputError(f"{model.name} is an encoder and cannot decode; set output_tokens to 0")
     stacks.check_split(workload)
     return _lower(
-        model, workload.batch, (workload.input_tokens, workload.output_tokens),
-        workload.attention, stacks.formats_of(workload),
-        (workload.parallelism.tensor, workload.parallelism.pipeline),
+        model, workload.batch,
+        _Inputs(workload.prompt_tokens, workload.output_tokens, workload.pictures, workload.edge),
+        workload.attention, stacks.formats_of(workload), workload.parallelism,
     )  # fmt: skip
 
 
@@ -65,10 +75,11 @@ class _Table:
 
 @lru_cache(maxsize=1024)
 def _lower(
-    model: Model, batch: int, tokens: tuple[int, int], attention: str, formats: Formats,
-    split: tuple[int, int],
+    model: Model, batch: int, inputs: _Inputs, attention: str, formats: Formats,
+    split: Parallelism,
 ) -> Program:  # fmt: skip
-    (prompt, output), (tensor, stages) = tokens, split
+    prompt, output, images, edge = inputs
+    tensor, stages = split.tensor, split.pipeline
     micro = min(stages, batch)
     sequences = batch / micro
     steps = [Step("prefill", 1.0, stacks.shard_of(model, sequences, prompt, prompt, tensor))]
@@ -79,18 +90,20 @@ def _lower(
             shard = stacks.shard_of(model, sequences, 1.0, float(context), tensor)
             steps.append(Step("decode", float(weight), shard))
     table = _Table(len(steps), stages)
-    run, attend = (
-        (stacks.eager, stacks.eager_attention)
-        if attention == "eager"
-        else (stacks.fused, stacks.fused_attention)
-    )
+    eager, spread = attention == "eager", stacks.spread_of(split)
+    attend = stacks.eager_attention if eager else stacks.fused_attention
     # Decode steps differ in their attention only: what they share is listed once.
     for first, places in ((0, slice(0, 1)), (1, slice(1, len(steps)))):
         if first >= len(steps):
             continue
         shard, listing = steps[first].shard, Listing()
         stacks.embed(listing, model, shard, formats)
-        run(listing, model, shard, formats)
+        if eager:
+            stacks.eager(listing, model, shard, formats)
+        else:
+            stacks.fused(listing, model, shard, formats, spread)
+        if not first:  # the ranks share out the images
+            stacks.look(listing, model, sequences * images / tensor, edge, formats)
         rows = shard.tokens if output == 0 else shard.sequences
         stacks.finish(listing, model, shard, rows, formats, sampled=output > 0)
         if stages > 1:  # hidden states go to the next stage
@@ -114,19 +127,9 @@ def _lower(
         slots=np.array(slots),
         runs=np.full(len(steps), float(micro)),
         stages=stages,
-        notes=_notes(model, prompt + max(0, output - 1)),
     )
 
 
 def _calls(model: Model) -> float:
     """Return how many framework modules one step calls."""
     return model.layers * stacks.style_of(model).calls + _OUTER_CALLS
-
-
-def _notes(model: Model, context: int) -> tuple[str, ...]:
-    if model.max_positions is not None and context > model.max_positions:
-        return (
-            f"context of {context} tokens exceeds the {model.max_positions} positions "
-            f"of {model.name}: extrapolated",
-        )
-    return ()

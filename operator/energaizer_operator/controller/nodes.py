@@ -7,11 +7,13 @@ capacity does; it is read page by page and seldom, for a node object is large an
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 
 from energaizer_operator.controller.loop import Context, Result
-from energaizer_operator.controller.survey import Survey, gpu_capacity, survey
+from energaizer_operator.controller.power import Power
+from energaizer_operator.controller.survey import Survey, counted, gpu_capacity, survey
 from energaizer_operator.events import Subject
 from energaizer_operator.identity import Catalogue
 from energaizer_operator.informer import MetadataRecord
@@ -27,12 +29,18 @@ _CAPACITY_AGE_S = 600.0
 class Nodes:
     """Keeps the survey current and reports GPUs that nobody described."""
 
-    def __init__(self, context: Context) -> None:
-        """Begin with an empty survey."""
+    def __init__(self, context: Context, *, power_resource: bool = False) -> None:
+        """Begin with an empty survey.
+
+        Args:
+            context: What reconcilers share.
+            power_resource: Whether nodes advertise watts.
+        """
         self._context = context
+        self._power = Power(context, enabled=power_resource)
         self.current = Survey()
         self._capacity: dict[str, int] = {}
-        self._capacity_time = 0.0
+        self._capacity_time = -math.inf
         self._listeners: list[Callable[[], None]] = []
 
     def subscribe(self, listener: Callable[[], None]) -> None:
@@ -52,25 +60,39 @@ class Nodes:
         unknown = {name for name, found in identified.items() if found.gpus is None}
         if unknown - self._capacity.keys() or self._capacity_is_old():
             await self._read_capacity()
-        before, self.current = self.current, survey(identified, self._capacity)
+        counts = counted(identified, self._capacity)
+        limits = {
+            profile.metadata.name: profile.spec.thermal_design_power_watts for profile in profiles
+        }
+        advertising, settled = await self._power.advertise(
+            {record.name: record for record in records},
+            {
+                name: (count, limits.get(identified[name].profile or ""))
+                for name, count in counts.items()
+                if count or identified[name].profile
+            },
+        )
+        before, self.current = self.current, survey(identified, counts, advertising)
         context.metrics.nodes(self.current.profiles, len(self.current.unprofiled))
         for name in self.current.unprofiled:
             await self._report(name, {record.name: record.labels for record in records}[name])
-        if self.current == before:
-            return Result.UNCHANGED
-        for listener in self._listeners:
-            listener()
-        return Result.CHANGED
+        if self.current != before:
+            for listener in self._listeners:
+                listener()
+        if not settled:
+            return Result.PENDING
+        return Result.UNCHANGED if self.current == before else Result.CHANGED
 
     def _capacity_is_old(self) -> bool:
         return time.monotonic() - self._capacity_time > _CAPACITY_AGE_S
 
     async def _read_capacity(self) -> None:
-        """Count the GPUs of every node by its capacity."""
+        """Count the GPUs of every node by its capacity, and see what watts it advertises."""
         counts: dict[str, int] = {}
         async for page in self._context.cluster.pages(NODES):
             for node in page.items:
                 counts[node["metadata"]["name"]] = gpu_capacity(node)
+                self._power.read(node)
         self._capacity, self._capacity_time = counts, time.monotonic()
 
     async def _report(self, name: str, labels: Mapping[str, str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 
 from energaizer_operator import owners
@@ -32,21 +32,37 @@ class Survey:
         return frozenset(self.profiles.values())
 
 
-def survey(identified: Mapping[str, Identification], capacity: Mapping[str, int]) -> Survey:
+def counted(
+    identified: Mapping[str, Identification], capacity: Mapping[str, int]
+) -> dict[str, int]:
+    """Return the GPUs of each node: by its labels, else by its capacity where that is known."""
+    return {
+        node: capacity.get(node, 0) if found.gpus is None else found.gpus
+        for node, found in identified.items()
+    }
+
+
+def survey(
+    identified: Mapping[str, Identification],
+    counts: Mapping[str, int],
+    advertising: Container[str] = (),
+) -> Survey:
     """Return what nodes say, given what the labels of each mean.
 
     Args:
         identified: By node.
-        capacity: GPUs of a node by its capacity, where they are known.
+        counts: GPUs by node.
+        advertising: Nodes that advertise watts.
     """
     nodes: Counter[str] = Counter()
+    powered: Counter[str] = Counter()
     gpus: Counter[str] = Counter()
     conflicts: dict[str, list[str]] = {}
     terms: dict[str, Counter[tuple[str, str]]] = {}
     profiles: dict[str, str] = {}
     unprofiled: list[str] = []
     for node, found in sorted(identified.items()):
-        count = found.gpus if found.gpus is not None else capacity.get(node, 0)
+        count = counts.get(node, 0)
         if found.profile is None:
             if found.gpu_node or count:
                 unprofiled.append(node)
@@ -54,6 +70,7 @@ def survey(identified: Mapping[str, Identification], capacity: Mapping[str, int]
         profiles[node] = found.profile
         nodes[found.profile] += 1
         gpus[found.profile] += count
+        powered[found.profile] += node in advertising
         terms.setdefault(found.profile, Counter()).update(found.terms)
         for profile in found.conflict:
             conflicts.setdefault(profile, []).append(node)
@@ -61,6 +78,7 @@ def survey(identified: Mapping[str, Identification], capacity: Mapping[str, int]
         profile: Census(
             nodes=nodes[profile],
             gpus=gpus[profile],
+            power_nodes=powered[profile],
             terms=tuple(
                 ObservedTerm(key=key, value=value, nodes=number)
                 for (key, value), number in terms.get(profile, Counter()).most_common(_TERMS_MOST)

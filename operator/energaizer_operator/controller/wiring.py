@@ -35,7 +35,7 @@ class Wiring:
         """Build the loops and subscribe them to what they depend on."""
         self._context, self._settings = context, settings
         informer, metrics = context.informer, context.metrics
-        self._nodes = Nodes(context)
+        self._nodes = Nodes(context, power_resource=settings.power_resource)
         self._estimator = Estimator(settings.estimate_cache_size)
         self._estimator.observe = metrics.estimate
         self._estimator.look = lambda hit: metrics.estimate_cache(hit=hit)

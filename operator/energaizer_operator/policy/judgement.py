@@ -87,6 +87,7 @@ def judge(question: Question) -> Verdict:
     return Verdict(
         action=action,
         charged=charged,
+        hungriest=dearest(options, lambda one: one.estimate.power_high_watts),
         violations=tuple(violations),
         message=f"{message} {remedy}".strip(),
         warnings=_warnings(question, charged, violations, remedy if action is Action.WARN else ""),

@@ -111,6 +111,8 @@ class Verdict:
 
     action: Action
     charged: Option | None
+    hungriest: Option | None
+    """Of all that it may still become, what draws most."""
     violations: tuple[Violation, ...] = ()
     message: str = ""
     """Of a refusal: what was needed, what the limit is, what would fit."""

@@ -10,6 +10,7 @@ from energaizer import catalog
 from energaizer.errors import InputError, NoEstimateError, one_line
 from energaizer.families import Network
 from energaizer.huggingface import model_from_config
+from energaizer.layers import Experts
 from energaizer.model import Model
 from energaizer.parallelism import Parallelism
 from energaizer.precision import Precision
@@ -139,16 +140,17 @@ def _from_config(name: str, text: str) -> Model | Network:
 def _inline(name: str, shapes: Architecture | None) -> Model:
     if shapes is None:
         raise InputError("model.source Inline needs model.architecture; add it")
-    if (shapes.experts or 0) > 1:
-        raise NoEstimateError("mixture of experts: there is no method yet")
     heads = _stated(shapes.attention_heads, "model.architecture.attentionHeads")
     hidden = _stated(shapes.hidden_size, "model.architecture.hiddenSize")
+    layers = _stated(shapes.layers, "model.architecture.layers")
+    wide = _stated(shapes.intermediate_size, "model.architecture.intermediateSize")
     model = Model(
         name=name,
         family="inline",
-        layers=_stated(shapes.layers, "model.architecture.layers"),
+        layers=layers,
         hidden_size=hidden,
-        intermediate_size=_stated(shapes.intermediate_size, "model.architecture.intermediateSize"),
+        intermediate_size=wide,
+        experts=_experts(shapes, layers, wide),
         attention_heads=heads,
         key_value_heads=shapes.key_value_heads or heads,
         head_size=shapes.head_size or max(1, hidden // heads),
@@ -157,6 +159,19 @@ def _inline(name: str, shapes: Architecture | None) -> Model:
     )
     _check_size(model, shapes.parameter_count)
     return model
+
+
+def _experts(shapes: Architecture, layers: int, wide: int) -> Experts | None:
+    """Return experts in every layer, each as wide as the architecture's MLP; None: it is dense."""
+    if (shapes.experts or 0) <= 1:
+        return None
+    each = _stated(shapes.experts_per_token, "model.architecture.expertsPerToken")
+    if not 1 <= each <= (shapes.experts or 0):
+        raise InputError(
+            f"model.architecture.expertsPerToken is {each} of {shapes.experts} experts; "
+            f"choose 1 to {shapes.experts}"
+        )
+    return Experts(count=shapes.experts or 0, per_token=each, intermediate_size=wide, layers=layers)
 
 
 def _check_size(model: Model, stated: int | None) -> None:

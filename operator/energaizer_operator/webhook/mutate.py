@@ -1,17 +1,22 @@
 """What admission adds: a label to workloads, and to pods their prediction and a preference of GPU.
 
-We only add, and only our own keys. Nothing here refuses anything: an object that cannot be read is
-left as it is, for the validating half or the API server itself to judge.
+Where power is a resource, pods and the templates of Jobs also request their watts. We only touch
+our own keys. Nothing here refuses anything: an object that cannot be read is left as it is, for the
+validating half or the API server itself to judge.
 """
+
+from typing import Any
 
 from energaizer_operator import placement, status
 from energaizer_operator.names import LABEL_WORKLOAD, AuditKey
 from energaizer_operator.owners import describe
-from energaizer_operator.webhook import hold
+from energaizer_operator.webhook import hold, power
 from energaizer_operator.webhook.judge import Judge, Part
 from energaizer_operator.webhook.review import Answer, Patch, Request, allow
 from energaizer_operator.webhook.view import metadata_of
 
+COUNTED_TEMPLATES = frozenset({"Job"})
+"""Kinds whose template requests watts too; others would differ from what GitOps tools applied."""
 LABEL = ("metadata", "labels", LABEL_WORKLOAD)
 
 
@@ -27,9 +32,12 @@ async def mutate_owner(judge: Judge, request: Request) -> Answer:
         return allow(cause="OwnAccount")
     part = await judge.part(request, obj)
     patch = Patch(obj)
-    if request.operation == "CREATE":
+    created = request.operation == "CREATE"
+    if created:
         patch.put(LABEL, part.label)
-    starts = request.operation == "CREATE" or hold.suspended(request.old_object)
+    if created and obj.get("kind") in COUNTED_TEMPLATES:  # Kueue sees what the pods will ask for
+        await _request_watts(judge, part, patch)
+    starts = created or hold.suspended(request.old_object)
     if starts and not hold.suspended(obj) and _must_wait(judge, request, part):
         hold.hold(patch)
         return allow(patch=patch.operations, audit={AuditKey.DECISION: "hold"}, cause="Held")
@@ -58,18 +66,35 @@ async def mutate_pod(judge: Judge, request: Request) -> Answer:
     patch = Patch(obj)
     patch.put(LABEL, part.label)
     decided = await judge.decide(part)
+    watts = power.wanted(decided, part, enabled=judge.settings.power_resource)
+    power.write(patch, ("spec",), _spec(obj), watts)
     if decided.case.idle or decided.shown is None:
         return allow(patch=patch.operations, cause=str(decided.reason))
     marks = status.pod_annotations(decided.shown.estimate, part.pods, decided.digest)
     for key, value in marks.items():
         patch.put(("metadata", "annotations", key), value)
-    steering = placement.patch(obj.get("spec") or {}, decided.plan)
+    steering = placement.patch(_spec(obj), decided.plan)
     return allow(patch=(*patch.operations, *steering), cause=str(decided.reason))
 
 
 def leave(_request: Request, why: str) -> Answer:
     """Change nothing; the validating half judges."""
     return allow(audit={"decision": "error"}, cause=why.capitalize())
+
+
+async def _request_watts(judge: Judge, part: Part, patch: Patch) -> None:
+    described = part.subject.description
+    if described is None:
+        return
+    decided = await judge.decide(part)
+    watts = power.wanted(decided, part, enabled=judge.settings.power_resource)
+    at = tuple(described.pod_spec_path.strip("/").split("/"))
+    power.write(patch, at, described.pod_spec, watts)
+
+
+def _spec(obj: dict[str, Any]) -> dict[str, Any]:
+    spec = obj.get("spec")
+    return spec if isinstance(spec, dict) else {}
 
 
 def _gpus(obj: dict[str, object]) -> bool:

@@ -74,7 +74,7 @@ class Request(_Part):
 
 
 Operation = Mapping[str, Any]
-"""One JSON Patch operation (RFC 6902); we only ever add."""
+"""One JSON Patch operation (RFC 6902): an addition, or the removal of what is ours to write."""
 
 
 class Patch:
@@ -104,6 +104,10 @@ class Patch:
             node = child
         if path[-1] == "-" or _member(node, path[-1]) != value:
             self._add(node, path, value)
+
+    def drop(self, path: tuple[str | int, ...]) -> None:
+        """Remove the member at `path`, which is there."""
+        self.operations.append({"op": "remove", "path": pointer(path)})
 
     def _add(self, node: Any, path: tuple[str | int, ...], value: object) -> None:
         if isinstance(node, list):

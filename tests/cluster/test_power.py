@@ -1,0 +1,244 @@
+"""Power as a resource: what nodes advertise and pods request, counted by Kubernetes itself."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import yaml
+
+from localcluster import Cluster, build, operator
+from localcluster.operator import ROOT, OperatorProcess
+from localcluster.places import DEFAULT_POOLS
+from localcluster.pools import load_pools
+
+WATTS = "energaizer.io/watts"
+CAPACITY = "energaizer.io/power-capacity-watts"
+RUNS, WRITERS, ROOM = 20, 20, 5
+INPUTS = {
+    "energaizer.io/task": "BatchInference",
+    "energaizer.io/model": "meta-llama/Llama-3.1-8B",
+    "energaizer.io/precision": "BF16",
+    "energaizer.io/batch-size": "16",
+    "energaizer.io/input-tokens": "512",
+    "energaizer.io/output-tokens": "256",
+    "energaizer.io/requests": "100000",
+}
+
+
+@pytest.fixture(scope="module")
+def powered() -> Iterator[Cluster]:
+    """A control plane of H100 nodes only, with the setting on."""
+    build()
+    pools = [pool for pool in load_pools(DEFAULT_POOLS) if pool.name == "h100"]
+    with Cluster(pools=pools) as cluster:
+        operator.install(cluster)
+        cluster.kubectl("apply", "--server-side", "-k", str(ROOT / "charts/kustomize/power"))
+        start(cluster, power_resource=True)
+        wait(lambda: set(advertised(cluster).values()) == {"5600"})
+        wait(lambda: power_nodes(cluster) == 3)
+        yield cluster
+
+
+def start(cluster: Cluster, **settings: Any) -> tuple[OperatorProcess, OperatorProcess]:
+    controller = operator.start_controller(cluster, lease_duration_s=3, **settings)
+    webhook = operator.start_webhook(cluster, drain_s=0, **settings)
+    webhook.wait_ready()
+    controller.wait_leading()
+    RUNNING[cluster.name] = (controller, webhook)
+    return controller, webhook
+
+
+RUNNING: dict[str, tuple[OperatorProcess, OperatorProcess]] = {}
+
+
+def wait(check: Callable[[], object], timeout_s: float = 20.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not check():
+        assert time.monotonic() < deadline, f"{check} does not hold after {timeout_s} s"
+        time.sleep(0.1)
+
+
+def read(cluster: Cluster, *arguments: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(cluster.kubectl("get", *arguments, "-o", "json").stdout)
+    return found
+
+
+def advertised(cluster: Cluster, field: str = "allocatable") -> dict[str, str]:
+    nodes = read(cluster, "nodes")["items"]
+    return {
+        node["metadata"]["name"]: node["status"][field][WATTS]
+        for node in nodes
+        if WATTS in node["status"][field]
+    }
+
+
+def power_nodes(cluster: Cluster) -> int:
+    profile = read(cluster, "gpuprofile", "h100-sxm5-80gb")
+    return int(profile.get("status", {}).get("powerNodes", 0))
+
+
+def pod(name: str, forged: str | None = None, **spec: Any) -> dict[str, Any]:
+    limits = {"nvidia.com/gpu": "1"} | ({WATTS: forged} if forged else {})
+    container = {"name": "main", "image": "example.com/main:1", "resources": {"limits": limits}}
+    metadata = {"name": name, "annotations": INPUTS}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": metadata,
+        "spec": {"restartPolicy": "Never", "containers": [container], **spec},
+    }
+
+
+def create(cluster: Cluster, namespace: str, *objects: dict[str, Any]) -> None:
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
+    cluster.kubectl("create", "-n", namespace, "-f", "-", input=text)
+
+
+def namespaces(cluster: Cluster, *names: str) -> None:
+    label = {"energaizer.io/admission": "enabled"}
+    items = [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": label}}
+        for name in names
+    ]
+    create(cluster, "default", *items)
+    for name in names:
+        wait(lambda name=name: read(cluster, "serviceaccounts", "-n", name)["items"])  # type: ignore[misc]
+
+
+def requested(body: dict[str, Any]) -> tuple[str | None, str | None]:
+    """Return request and limit of the only container."""
+    resources = body["spec"]["containers"][0]["resources"]
+    return resources.get("requests", {}).get(WATTS), resources["limits"].get(WATTS)
+
+
+def test_a_pod_requests_what_it_is_predicted_to_draw(powered: Cluster) -> None:
+    namespaces(powered, "predicted")
+    create(powered, "predicted", pod("plain"), pod("forged", forged="1"))
+    plain, forged = (read(powered, "pod", name, "-n", "predicted") for name in ("plain", "forged"))
+    request, limit = requested(plain)
+    assert request == limit == requested(forged)[1] == requested(forged)[0]
+    mean = int(plain["metadata"]["annotations"]["energaizer.io/predicted-power-watts"])
+    assert mean <= int(limit or 0) <= 700
+
+
+def test_a_quota_of_watts_admits_exactly_what_fits(powered: Cluster) -> None:
+    """Twenty writers at once, twenty times: floor(W / w) of them succeed, every time."""
+    each = int(requested(read(powered, "pod", "plain", "-n", "predicted"))[1] or 0)
+    room = ROOM * each + each // 2
+    names = [f"quota-{run}" for run in range(RUNS)]
+    namespaces(powered, *names)
+    hard = {f"requests.{WATTS}": str(room)}
+    for name in names:
+        quota = {
+            "apiVersion": "v1",
+            "kind": "ResourceQuota",
+            "metadata": {"name": "power"},
+            "spec": {"hard": hard},
+        }
+        create(powered, name, quota)
+    wait(lambda: all(counted(powered, name) for name in names))
+    post = poster(powered)
+    admitted = []
+    with ThreadPoolExecutor(WRITERS) as writers:
+        for name in names:
+            bodies = [pod(f"p-{n}", schedulerName="nobody") for n in range(WRITERS)]
+            codes = list(writers.map(lambda body, name=name: post(name, body), bodies))  # type: ignore[misc]
+            admitted.append(codes.count(201))
+            assert set(codes) == {201, 403}
+    assert admitted == [ROOM] * RUNS
+    used = read(powered, "resourcequota", "power", "-n", names[-1])["status"]["used"]
+    assert int(used[f"requests.{WATTS}"]) == ROOM * each
+
+
+def counted(cluster: Cluster, namespace: str) -> bool:
+    return bool(read(cluster, "resourcequota", "power", "-n", namespace)["status"].get("used"))
+
+
+def poster(cluster: Cluster) -> Callable[[str, dict[str, Any]], int]:
+    """Return what creates a pod and says with which HTTP status."""
+    config = yaml.safe_load(cluster.kubeconfig.read_text())
+    token = config["users"][0]["user"]["token"]
+    context = ssl.create_default_context(cafile=str(cluster.directory / "pki" / "ca.crt"))
+
+    def post(namespace: str, body: dict[str, Any]) -> int:
+        url = f"{cluster.server}/api/v1/namespaces/{namespace}/pods"
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        request = urllib.request.Request(url, json.dumps(body).encode(), headers)
+        try:
+            with urllib.request.urlopen(request, context=context, timeout=30) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code if "exceeded quota: power" in error.read().decode() else -error.code
+
+    return post
+
+
+def test_a_statement_lowers_a_node_at_run_time_and_a_broken_one_stops_it(powered: Cluster) -> None:
+    powered.kubectl("annotate", "node", "h100-2", f"{CAPACITY}=2000")
+    wait(lambda: advertised(powered)["h100-2"] == "2k")
+    powered.kubectl("annotate", "--overwrite", "node", "h100-2", f"{CAPACITY}=2kW")
+    wait(lambda: advertised(powered)["h100-2"] == "0")
+    wait(
+        lambda: any(
+            '"2kW" is no whole number' in event["message"]
+            for event in read(
+                powered, "events", "-A", "--field-selector", "reason=InvalidPowerCapacity"
+            )["items"]
+        )
+    )
+    powered.kubectl("annotate", "node", "h100-2", f"{CAPACITY}-")
+    wait(lambda: advertised(powered)["h100-2"] == "5600")
+
+
+def test_the_scheduler_never_binds_more_watts_than_a_node_has(powered: Cluster) -> None:
+    namespaces(powered, "bound")
+    each = int(requested(read(powered, "pod", "plain", "-n", "predicted"))[1] or 0)
+    powered.kubectl("delete", "pods", "--all", "-n", "predicted", "--force", "--grace-period=0")
+    powered.kubectl("annotate", "node", "--all", f"{CAPACITY}={2 * each + 10}")
+    wait(lambda: set(advertised(powered).values()) == {str(2 * each + 10)})
+    create(powered, "bound", *(pod(f"p-{number}") for number in range(8)))
+
+    def scheduled() -> Counter[str]:
+        pods = read(powered, "pods", "-n", "bound")["items"]
+        return Counter(one["spec"].get("nodeName", "") for one in pods)
+
+    wait(lambda: scheduled()[""] == 2)
+    time.sleep(1)
+    assert scheduled() == {"h100-0": 2, "h100-1": 2, "h100-2": 2, "": 2}
+    waiting = read(powered, "events", "-n", "bound", "--field-selector", "reason=FailedScheduling")
+    assert any(f"Insufficient {WATTS}" in event["message"] for event in waiting["items"])
+    powered.kubectl("annotate", "node", "--all", f"{CAPACITY}-")
+    wait(lambda: scheduled()[""] == 0)  # back at the GPUs' own limits there is room for all
+
+
+def test_switched_off_no_trace_remains(powered: Cluster) -> None:
+    for process in RUNNING[powered.name]:
+        process.terminate()
+    start(powered)
+    wait(lambda: not advertised(powered) and not advertised(powered, "capacity"))
+    wait(lambda: power_nodes(powered) == 0)
+    namespaces(powered, "off")
+    create(powered, "off", pod("plain"), pod("forged", forged="1"))
+    for name in ("plain", "forged"):
+        assert requested(read(powered, "pod", name, "-n", "off")) == (None, None)
+    managers = str(read(powered, "nodes")["items"][0]["metadata"].get("managedFields", ""))
+    assert "energaizer" not in managers
+
+
+def test_switched_on_again_pods_of_before_run_beside_new_ones(powered: Cluster) -> None:
+    for process in RUNNING[powered.name]:
+        process.terminate()
+    start(powered, power_resource=True)
+    wait(lambda: power_nodes(powered) == 3)
+    assert requested(read(powered, "pod", "plain", "-n", "off")) == (None, None)
+    create(powered, "off", pod("later"))
+    assert requested(read(powered, "pod", "later", "-n", "off"))[1] is not None
