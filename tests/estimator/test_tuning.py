@@ -36,7 +36,7 @@ def rows(tmp_path, kept=ROWS, name="table.csv", gpu="a10", clock=900):
     frame = pd.DataFrame(kept, columns=["model", "size", "precision", "batch", "seq"])
     frame = frame.assign(
         gpu=gpu, sm_mhz_set=clock, mode="prefill", attention="eager", time_ms=1.0, power_w=1.0,
-        energy_j=1e-3, run_s=30.0,
+        energy_j=1e-3, run_s=30.0, startup_s=0.0,
     )  # fmt: skip
     path = tmp_path / name
     frame.to_csv(path, index=False)

@@ -78,7 +78,7 @@ def called(arguments, capsys):
 
 class TestSingleGpu:
     def test_a_row_gets_what_an_estimate_says(self, tmp_path):
-        outcome = scored(tmp_path, SINGLE)
+        outcome = scored(tmp_path, SINGLE, labels="corrected")
         said = predictions(outcome)
         model = catalog.model("opt-1.3b").model_copy(update={"language_head": False})
         answer = pipeline.estimate(
@@ -119,8 +119,9 @@ class TestSingleGpu:
 
     def test_a_profile_name_is_a_gpu(self, tmp_path):
         named = SINGLE.assign(gpu=SINGLE["gpu"].replace({"a100": "a100-pcie-40gb"}))
-        before = predictions(scored(tmp_path, SINGLE))
-        pd.testing.assert_frame_equal(before, predictions(scored(tmp_path, named)))
+        before = predictions(scored(tmp_path, SINGLE, labels="corrected"))
+        after = predictions(scored(tmp_path, named, labels="corrected"))
+        pd.testing.assert_frame_equal(before, after)
 
     def test_what_cannot_be_estimated_is_named_with_its_reason(self, tmp_path):
         table = scored(tmp_path, SINGLE).tables[0]
@@ -142,7 +143,34 @@ class TestSingleGpu:
         raw = scored(tmp_path, SINGLE).tables[0].column("time")
         corrected = scored(tmp_path, SINGLE, labels="corrected").tables[0].column("time")
         assert corrected.measured[0] == pytest.approx(0.02 - 1.67 / 1500)
-        np.testing.assert_array_equal(raw.predicted, corrected.predicted)
+        assert raw.measured[0] == 0.02
+
+    def test_raw_labels_are_predicted_as_a_run_records_them(self, tmp_path):
+        recorded = scored(tmp_path, SINGLE).tables[0]
+        own = scored(tmp_path, SINGLE, labels="corrected").tables[0]
+        time_s, watts = (own.column(name).predicted[0] for name in ("time", "power"))
+        # 30 s of iterations, 1.67 s of 1.25 times idle: a100 at 900 MHz idles at 47.4 W.
+        iterations = math.ceil(30.0 / time_s)
+        begun_s = 1.67 / iterations
+        assert recorded.column("time").predicted[0] == pytest.approx(time_s + begun_s)
+        energy_j = time_s * watts + 1.25 * 47.4 * begun_s
+        assert recorded.column("energy").predicted[0] == pytest.approx(energy_j, rel=1e-3)
+        assert recorded.column("power").predicted[0] == pytest.approx(
+            energy_j / (time_s + begun_s), rel=1e-3
+        )
+
+    def test_a_table_may_say_that_its_runs_have_no_start_up(self, tmp_path):
+        none = SINGLE.assign(startup_s=0.0)
+        own = scored(tmp_path, SINGLE, labels="corrected").tables[0].column("time")
+        raw = scored(tmp_path, none).tables[0].column("time")
+        np.testing.assert_allclose(raw.predicted, own.predicted)
+        corrected = scored(tmp_path, none, labels="corrected").tables[0].column("time")
+        np.testing.assert_allclose(corrected.measured, raw.measured)
+
+    def test_the_clock_that_was_reached_changes_no_prediction(self, tmp_path):
+        before = predictions(scored(tmp_path, SINGLE))
+        after = predictions(scored(tmp_path, SINGLE.assign(sm_mhz=700, iters=7, run_s=31.0)))
+        pd.testing.assert_frame_equal(before, after)
 
     def test_a_missing_optional_column_is_a_note(self, tmp_path):
         table = scored(tmp_path, SINGLE.drop(columns=["sm_mhz_set", "power_w", "run_s"])).tables[0]

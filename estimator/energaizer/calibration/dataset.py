@@ -31,7 +31,10 @@ NOISY_WEIGHT = 0.25
 _UNSETTLED_MHZ = 345  # the first H100 reading was taken before the board settled
 _IDENTITY_TOLERANCE = 1e-6
 _LIMIT_TOLERANCE = 1.03
-_IDLE_BEFORE = 1.25  # power before a run starts, over idle at its clock
+RUN_S = 30.0
+"""What a recorded run aims at."""
+IDLE_BEFORE = 1.25
+"""Power before a recorded run starts, over idle at its clock (method, 5.2)."""
 _FIRST_SAMPLES = 11  # readings whose one-second window reaches back before the kernel
 
 BOARDS = {
@@ -69,6 +72,25 @@ def startup_energy(
 ) -> _Number:
     """Return joules an iteration without what the board drew before the run began (5.2)."""
     return recorded_j - before_w * startup_s / iterations
+
+
+def recorded_run(
+    time_s: FloatArray, energy_j: FloatArray, startup_s: FloatArray, before_w: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return seconds and joules an iteration as a run records them, start-up included (5.2).
+
+    A recorded run repeats an iteration for about 30 s; how often follows from the iteration's own
+    time, so that a prediction passes through this law without any measured number.
+
+    Args:
+        time_s: Seconds of one iteration.
+        energy_j: Joules of one iteration.
+        startup_s: Seconds before the run that its recording holds.
+        before_w: Power in those seconds.
+    """
+    iterations = np.ceil(RUN_S / time_s)
+    recorded_s = startup_s / iterations
+    return time_s + recorded_s, energy_j + before_w * recorded_s
 
 
 def window_share(readings: npt.ArrayLike) -> FloatArray:
@@ -214,7 +236,7 @@ def single_gpu(data: Path, idle_w: dict[str, Idle | float]) -> pd.DataFrame:
     seconds = np.asarray(frame["time_ms"], dtype=np.float64) / 1e3
     joules = np.asarray(frame["energy_j"], dtype=np.float64)
     time_s = startup_time(seconds, startup, iterations)
-    energy = startup_energy(joules, _IDLE_BEFORE * before, startup, iterations)
+    energy = startup_energy(joules, IDLE_BEFORE * before, startup, iterations)
     key = frame.groupby(["gpu", *WORKLOAD, "sm_mhz_set"])["iters"].transform("size")
     weight = 1.0 / key.to_numpy(np.float64)
     weight = np.where(frame["host_noise_flag"], NOISY_WEIGHT * weight, weight)
@@ -228,7 +250,7 @@ def single_gpu(data: Path, idle_w: dict[str, Idle | float]) -> pd.DataFrame:
         power=energy / time_s,
         energy=energy,
         startup_s=startup,
-        startup_j=_IDLE_BEFORE * before * startup,
+        startup_j=IDLE_BEFORE * before * startup,
         weight=weight,
     )
 

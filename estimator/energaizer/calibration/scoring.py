@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from energaizer.calibration import anchors, baselines, boards, heldout, residuals
+from energaizer.calibration import anchors, baselines, boards, dataset, heldout, residuals
 from energaizer.calibration.boards import Job
 from energaizer.calibration.forward import Board
 from energaizer.calibration.heldout import Fitted, Outcome
@@ -18,7 +18,6 @@ BoolArray = npt.NDArray[np.bool_]
 
 TRAINED_CLOCKS_HZ = (510e6, 870e6, 1320e6)
 """Clocks that may train when families and clocks are both left out."""
-_RUN_S = 30.0  # what a recorded run aims at
 _MOST_OF_RUN = 2
 
 
@@ -61,7 +60,9 @@ class Scored:
             names = ("recorded_s", "recorded_w", "recorded_j")
         energy = time_s * watts
         if labels == "law":
-            time_s, energy = self._recorded(time_s, energy)
+            startup_s = self.label("startup_s")
+            before_w = self.label("startup_j") / startup_s
+            time_s, energy = dataset.recorded_run(time_s, energy, startup_s, before_w)
             watts = energy / time_s
         found = [
             errors(predicted[keep], self.label(name)[keep])
@@ -77,12 +78,6 @@ class Scored:
             errors(watts, self.label("power")).mean,
             errors(time_s * watts, self.label("energy")).mean,
         )
-
-    def _recorded(self, time_s: FloatArray, energy: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return what a sensor would record of the predictions: the start-up comes with them."""
-        iterations = np.ceil(_RUN_S / time_s)
-        before_j = self.label("startup_j") / iterations
-        return time_s + self.label("startup_s") / iterations, energy + before_j
 
     def log_residuals(self) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Return ln(measured/predicted) of time, power and energy."""

@@ -34,9 +34,9 @@ _FILE = click.Path(path_type=Path)
 @click.option(
     "--labels",
     type=click.Choice(["raw", "corrected"]),
-    default="raw",
+    default="corrected",
     show_default=True,
-    help="As recorded, or without a known start-up bias.",
+    help="Without the start-up that a recording is known to hold, or as recorded.",
 )
 @click.option(
     "--host-out",

@@ -22,7 +22,6 @@ from energaizer.validation.reading import Table
 from energaizer.validation.scores import FloatArray, Labels
 
 _MHZ = 1e6
-_IDLE_BEFORE = 1.25  # power before a run starts, over idle at its clock (method, 5.2)
 _FELL_MHZ = 20.0  # below the set clock from which a board has throttled
 _AT_LIMIT = 0.98  # share of the limit from which power tells the limit, not the work
 _SHOWN = 6
@@ -153,7 +152,7 @@ def _labelled(
     asked = table.floats("sm_mhz_set", gpu.max_clock_hz / _MHZ)
     reached = table.floats("sm_mhz")
     clock = np.where(np.isnan(reached), asked, reached) * _MHZ
-    before = _IDLE_BEFORE * power.idle_power(machine.build(gpu, coefficients), clock)
+    before = dataset.IDLE_BEFORE * power.idle_power(machine.build(gpu, coefficients), clock)
     measured = single_gpu.measured_labels(table, labels, before)
     time_s, watts = measured["time"], measured["power"]
     time_s = np.where(time_s > 0, time_s, np.nan)

@@ -9,7 +9,10 @@ from pydantic import ValidationError
 
 from energaizer import catalog, lowering, machine, power, serving
 from energaizer.calibration.dataset import (
+    IDLE_BEFORE,
+    RUN_S,
     SHORTEST_RUN_S,
+    recorded_run,
     startup_energy,
     startup_time,
 )
@@ -36,7 +39,6 @@ from energaizer.workload import Workload
 
 _MHZ = 1e6
 _MS = 1e-3
-_IDLE_BEFORE = 1.25  # power before a run starts, over idle at its clock (method, 5.2)
 _EAGER = {"", "eager", "eager_inferred", "model_default"}
 _FUSED = {"fused", "flash", "flash_attention_2", "sdpa"}
 _PRECISIONS = {"bfloat16": "bf16", "float16": "fp16", "half": "fp16", "float32": "fp32"}
@@ -64,14 +66,16 @@ def score(table: Table, labels: Labels, progress: Progress) -> Scores:
     table.expect("seq", instead="no tokens: vision models only")
     table.expect("sm_mhz_set", instead="boost clock assumed")
     runs, clock_hz = runs_of(table), table.floats("sm_mhz_set") * _MHZ
-    answers, before_w = prediction.Answers(n), nowhere(n)
+    answers, before_w, expected_w = prediction.Answers(n), nowhere(n), nowhere(n)
     for name, rows in _by_board(table, answers.failed).items():
         gpu = names.board(name).gpu
         coefficients = catalog.coefficients(gpu)
         answers.boards[name] = (gpu, coefficients)
         answers.limit_w[rows] = table.floats("power_limit_w", gpu.power_limit_w)[rows]
-        before_w[rows] = _IDLE_BEFORE * _idle_w(table, gpu, rows)
         clock_hz[rows] = np.where(np.isnan(clock_hz[rows]), gpu.max_clock_hz, clock_hz[rows])
+        # A label is corrected by the clock that was reached; a prediction knows the set one only.
+        before_w[rows] = IDLE_BEFORE * _idle_w(gpu, _reached_hz(table, gpu, rows))
+        expected_w[rows] = IDLE_BEFORE * _idle_w(gpu, clock_hz[rows])
         programs = {}
         for done, row in enumerate(rows):
             progress(table.dataset, done, len(rows))
@@ -87,6 +91,11 @@ def score(table: Table, labels: Labels, progress: Progress) -> Scores:
             )  # fmt: skip
             said = prediction.programs(cases, list(programs.values()), names.eager_host(gpu))
             answers.put(usable, said)
+    if labels == "raw":
+        answers.duration_s, answers.energy_j = recorded_run(
+            answers.duration_s, answers.energy_j, startup_of(table), expected_w
+        )
+        answers.power_w = answers.energy_j / answers.duration_s
     return Scores(
         dataset=table.dataset, kind=table.kind.name,
         columns=_columns(table, answers, measured_labels(table, labels, before_w)),
@@ -213,12 +222,32 @@ def _lowered(run: Run) -> Program:
     return lowering.lower(workload)
 
 
-def _idle_w(table: Table, gpu: Gpu, rows: Sequence[int]) -> FloatArray:
-    """Return idle power at the clock that was reached, for the correction of labels only."""
+def _reached_hz(table: Table, gpu: Gpu, rows: Sequence[int]) -> FloatArray:
+    """Return the clock that was reached, for the correction of labels only."""
     set_mhz = table.floats("sm_mhz_set", gpu.max_clock_hz / _MHZ)
     reached = table.floats("sm_mhz")
-    clock_hz = _MHZ * np.where(np.isnan(reached), set_mhz, reached)[rows]
+    found: FloatArray = _MHZ * np.where(np.isnan(reached), set_mhz, reached)[rows]
+    return found
+
+
+def _idle_w(gpu: Gpu, clock_hz: FloatArray) -> FloatArray:
     return power.idle_power(machine.of(gpu, catalog.coefficients(gpu)), clock_hz)
+
+
+def startup_of(table: Table) -> FloatArray:
+    """Return the seconds near idle that each recorded run begins with, shape (n,) (5.2).
+
+    A column `startup_s` says so. Without it: what is known of boards under the names that published
+    tables give them; none of a board under any other name.
+    """
+    shipped = names.Names.shipped()
+    default = shipped.startup_s["default"]
+    known = {name: shipped.startup_s.get(name, default) for name in shipped.gpus}
+    usual = np.array([known.get(name.strip().casefold(), 0.0) for name in table.texts("gpu")])
+    told = table.floats("startup_s")
+    if usual.any():
+        table.expect("startup_s", instead="runs begin near idle as in published tables; 0: none")
+    return np.where(np.isnan(told), usual, told)
 
 
 def measured_labels(table: Table, labels: Labels, before_w: FloatArray) -> dict[str, FloatArray]:
@@ -227,11 +256,14 @@ def measured_labels(table: Table, labels: Labels, before_w: FloatArray) -> dict[
     power_w = table.floats("power_w")
     if labels == "raw":
         return {"time": time_s, "power": power_w, "energy": energy_j}
+    energy_j = np.where(np.isnan(energy_j), power_w * time_s, energy_j)
+    time_s = np.where(time_s > 0, time_s, np.nan)
+    startup_s = startup_of(table)
     iterations = table.floats("iters")
-    if np.isnan(iterations).any():
-        table.notes.append("rows without iters cannot be corrected and are left out")
-    known = names.Names.shipped().startup_s
-    startup_s = np.array([known.get(name, known["default"]) for name in table.texts("gpu")])
+    uncounted = np.isnan(iterations) & (startup_s > 0)
+    if uncounted.any():
+        table.notes.append(f"rows without iters are corrected as runs of {RUN_S:g} s")
+    iterations = np.where(np.isnan(iterations), np.ceil(RUN_S / time_s), iterations)
     corrected_s = startup_time(time_s, startup_s, iterations)
     corrected_j = startup_energy(energy_j, before_w, startup_s, iterations)
     return {"time": corrected_s, "power": corrected_j / corrected_s, "energy": corrected_j}
