@@ -26,7 +26,8 @@ def spellings(model: str, size: str = "", known: Mapping[str, str] = _NONE) -> t
     """
     family = _plain(model)
     family = family.removesuffix("model") or family  # a class of a library: `vitmodel`
-    short = re.sub(r"(?<=\d)p(?=\d)", ".", _plain(size)).replace("/", "-")
+    family, short = (re.sub(r"(?<=\d)p(?=\d)", ".", text) for text in (family, _plain(size)))
+    short = short.replace("/", "-")
     if not short or short == family or (short.isdigit() and family.endswith(short)):
         found = [family]
     elif short.startswith(family):

@@ -46,6 +46,10 @@ PAPERS = {
     "vit-tiny": (5.717416, 1.26),  # the same shapes
     "vit-small": (22.050664, 4.6),
     "vit-large-384": (304.715752, 191.1),  # DeiT III, arXiv 2204.07118, table 7
+    "convnext-xlarge": (350.196968, 60.98),  # ConvNeXt, arXiv 2201.03545, table 1
+    "convnext-base-384": (88.591464, 45.2),
+    "resnet26": (15.995176, 2.36),  # model card of timm
+    "mobilenet-v2-1.4": (6.11, 0.582),  # MobileNetV2, arXiv 1801.04381, table 4
     "swin-base-384": (87.9, 47.0),  # Swin, arXiv 2103.14030, table 1
     "swin-large": (196.5, 34.5),
     "swin-large-384": (196.7, 103.9),

@@ -11,6 +11,10 @@ from energaizer.precision import Precision
 
 # Totals of the published weights, in units of 1e9 (text stack of Gemma 3).
 PUBLISHED = {
+    "llama-7b": 6.738,
+    "llama-13b": 13.016,
+    "llama-30b": 32.529,
+    "llama-65b": 65.286,
     "llama-2-7b": 6.738,
     "llama-2-13b": 13.016,
     "llama-2-70b": 68.977,
@@ -44,6 +48,8 @@ PUBLISHED = {
     "mistral-7b-v0.3": 7.248,
     "mistral-nemo": 12.248,
     "mistral-small-24b": 23.572,
+    "mistral-small-22b": 22.247,
+    "ministral-8b": 8.020,
     "mistral-large": 122.61,
     "gemma-2b": 2.506,
     "gemma-7b": 8.538,
@@ -55,6 +61,11 @@ PUBLISHED = {
     "gemma-3-4b": 3.880,
     "gemma-3-12b": 11.766,
     "gemma-3-27b": 27.009,
+    "opt-175b": 174.6,
+    "bert-tiny": 0.00437,
+    "bert-mini": 0.01110,
+    "bert-small": 0.02850,
+    "bert-medium": 0.04111,
     "gpt2": 0.1244,
     "gpt2-medium": 0.3548,
     "gpt2-large": 0.7740,
