@@ -32,7 +32,7 @@ try: install ## The offline half in seconds: an estimate, a clock sweep, a verdi
 
 .PHONY: test
 test: check build-cluster ## Everything: make check, then the end-to-end tests on a real control plane
-	$(BIN)/pytest -q -m cluster --durations=5
+	$(BIN)/pytest -q -m "cluster or packaging" --durations=5
 
 .PHONY: build-cluster
 build-cluster: install ## Build the local control plane and its companions into the cache: minutes the first time, then nothing
@@ -63,7 +63,7 @@ check: install ## Unit tests, format, lint, types, import contracts, generated f
 	$(BIN)/python -m energaizer_operator.crds --check
 	$(BIN)/python -m energaizer_operator.kubectl profiles | diff -q - charts/kustomize/profiles/gpuprofiles.yaml || { echo "profiles differ from the catalogue; run: make profiles" >&2; exit 1; }
 	$(BIN)/python -m observability check
-	$(BIN)/pytest -q -n auto -m "not cluster"
+	$(BIN)/pytest -q -n auto -m "not cluster and not packaging"
 
 .PHONY: crds
 crds: install ## Write crds/ anew from the models of the operator
@@ -79,6 +79,19 @@ BASE := charts/kustomize/base
 .PHONY: dashboards
 dashboards: install ## Write the dashboards, docs/metrics.md and docs/alerts.md anew from their code
 	$(BIN)/python -m observability write
+
+IMAGE ?= energaizer:$(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' estimator/energaizer/__init__.py)
+PLATFORMS ?= linux/amd64,linux/arm64
+
+.PHONY: image
+image: ## Build the container image for PLATFORMS with docker buildx; push it with OUTPUT=--push
+	docker buildx build --platform $(PLATFORMS) --tag $(IMAGE) --build-arg REVISION=$$(git rev-parse HEAD) --sbom=true --provenance=true $(OUTPUT) .
+
+.PHONY: sbom
+sbom: install ## Write build/sbom.cdx.json, the bill of materials of what the image installs
+	rm -rf build/sbom && mkdir -p build
+	PIP="$(BIN)/python -m pip" packaging/assemble build/sbom $(PYTHON)
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-format JSON --output-file build/sbom.cdx.json build/sbom/bin/python
 
 .PHONY: bench
 bench: install ## Time estimates beside a bare numpy reference

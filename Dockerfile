@@ -1,0 +1,30 @@
+# syntax=docker/dockerfile:1
+# The operator, for both processes and for the Jobs of the chart: make image
+#
+# The base is pinned by version. Pin it by digest for a build that can be repeated, one for both
+# architectures: --build-arg PYTHON_IMAGE=python:3.11.13-slim-bookworm@sha256:...
+ARG PYTHON_IMAGE=python:3.11.13-slim-bookworm
+
+FROM ${PYTHON_IMAGE} AS build
+WORKDIR /source
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY estimator estimator
+COPY operator operator
+COPY packaging packaging
+RUN packaging/assemble /opt/energaizer
+
+FROM ${PYTHON_IMAGE}
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="energaizer" \
+      org.opencontainers.image.description="Power, energy and time of AI workloads on GPUs, before they run" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+COPY --from=build /opt/energaizer /opt/energaizer
+ENV PATH=/opt/energaizer/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
+USER 65532:65532
+ENTRYPOINT ["energaizer-operator"]
+CMD ["--help"]
