@@ -135,19 +135,26 @@ def start_controller(
     return _start(cluster, "controller", number, leashed, dict(settings))
 
 
-def start_webhook(cluster: Cluster, *, leashed: bool = True, **settings: object) -> OperatorProcess:
-    """Start the webhook at the address of its Service.
+def start_webhook(
+    cluster: Cluster, number: int = 0, *, leashed: bool = True, **settings: object
+) -> OperatorProcess:
+    """Start one replica of the webhook at the address of its Service.
 
     Args:
         cluster: Where; `install` has run there.
+        number: Tells replicas apart; connections are spread over all of them.
         leashed: Whether it dies with this process.
         settings: Further settings of the operator, by field.
     """
     address = cluster.kubectl(
         "get", "service", SERVICE, "-n", NAMESPACE, "-o", "jsonpath={.spec.clusterIP}"
     ).stdout.strip()
-    where: dict[str, object] = {"webhook_address": address, "webhook_port": SERVICE_PORT}
-    return _start(cluster, "webhook", 0, leashed, where | settings)
+    where: dict[str, object] = {
+        "webhook_address": address,
+        "webhook_port": SERVICE_PORT,
+        "webhook_share_port": True,
+    }
+    return _start(cluster, "webhook", number, leashed, where | settings)
 
 
 def _start(

@@ -106,6 +106,10 @@ class Settings(BaseModel):
     """Every object is reconciled again after this time, s."""
     audit_s: PositiveFloat = 300.0
     """Between two searches for GPU workloads that have no AIWorkload, s."""
+    charge_s: PositiveFloat = 60.0
+    """Running workloads are charged what they took this often, s."""
+    budget_resync_s: PositiveFloat = 300.0
+    """The book of reservations is compared with the API server this often, s."""
     lease_duration_s: PositiveInt = 15
     """Age at which a Lease that nobody renewed may be taken over, s."""
     lease_renew_deadline_s: PositiveFloat = 10.0
@@ -119,6 +123,8 @@ class Settings(BaseModel):
     """Address on which admission is served; empty is every address."""
     webhook_port: Port = 9443
     """Port on which admission is served; 0 takes a free one."""
+    webhook_share_port: bool = False
+    """Whether several replicas of one machine listen on the same address and port."""
     webhook_service: str = "energaizer-webhook"
     """Service through which the API server reaches admission; names the certificate."""
     certificates: Literal["self", "secret"] = "self"

@@ -22,7 +22,7 @@ SELDOM = {
     ("energaizer-webhook", "get", "apps", "deployments"),
     ("energaizer-webhook", "get", "batch", "cronjobs"),
     ("energaizer-webhook", "get", "energaizer.io", "energybudgets"),  # after a lost race alone
-    ("energaizer-webhook", "update", "energaizer.io", "energybudgets/status"),
+    ("energaizer-controller", "get", "energaizer.io", "energybudgets"),
     ("energaizer-controller", "get", "apps", "statefulsets"),
     ("energaizer-controller", "get", "apps", "replicasets"),
 }
@@ -86,9 +86,31 @@ def scenario(namespace: Any) -> Cluster:
         ],
     }
     app = {"matchLabels": {"app": "a"}}
+    held = {"matchLabels": {"app": "held"}}
+    for name, spec in (
+        ("guard", {"action": "Deny"}),
+        ("hold", {"action": "Hold", "selector": held}),
+    ):
+        window = {"type": "None"}
+        budget = {
+            "apiVersion": "energaizer.io/v1alpha1",
+            "kind": "EnergyBudget",
+            "metadata": {"name": name},
+            "spec": {"limitJoules": 10**15, "window": window, **spec},
+        }
+        namespace.apply(budget)
+        namespace.wait(
+            "energybudget", name, lambda body: "observedGeneration" in body.get("status", {})
+        )
     long_lived = {"metadata": {"labels": {"app": "a"}}, "spec": {**pod, "restartPolicy": "Always"}}
     namespace.apply(
         {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "bare"}, "spec": pod},
+        {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {"name": "held", "labels": {"app": "held"}},
+            "spec": {"template": {"spec": {**pod, "priorityClassName": "system-cluster-critical"}}},
+        },
         {
             "apiVersion": "apps/v1",
             "kind": "Deployment",

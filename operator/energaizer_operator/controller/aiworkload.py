@@ -82,7 +82,7 @@ class AIWorkloads:
             owner_annotations=sources.owner_annotations,
             config=sources.config,
         )
-        world = self._world or self._read_world()
+        world = self.world()
         loop = asyncio.get_running_loop()
         decided = await loop.run_in_executor(
             self._threads, lambda: decision.decide(subject, world, self._estimator, wide=True)
@@ -92,7 +92,10 @@ class AIWorkloads:
             finding = replace(finding, problem=sources.problem)
         return status.aiworkload_status(workload, finding, datetime.now(UTC))
 
-    def _read_world(self) -> World:
+    def world(self) -> World:
+        """Return profiles, policies and nodes of now."""
+        if self._world is not None:
+            return self._world
         informer = self._context.informer
         self._world = World.of(
             [GPUProfile.model_validate(record.body) for record in informer.gpuprofiles],

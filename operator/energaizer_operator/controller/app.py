@@ -200,7 +200,7 @@ async def _lead(settings: Settings, context: Context, version: str, stop: asynci
     await _first(stop.wait(), _sequence(context.informer.wait, lease.acquire))
     if not stop.is_set():
         context.metrics.leader(leads=True)
-        wiring = Wiring(context, settings, version)
+        wiring = Wiring(context, settings, version, lease.fencing_token or 0)
         loop = asyncio.get_running_loop()
         enqueue = {
             resource: functools.partial(_from_thread, loop, add)

@@ -15,10 +15,18 @@ from energaizer_operator.controller.gpuprofile import GPUProfiles
 from energaizer_operator.controller.loop import Context, Loop
 from energaizer_operator.controller.nodes import Nodes
 from energaizer_operator.controller.running import running_gpus
+from energaizer_operator.controller.treasury import Treasury
 from energaizer_operator.controller.workloads import WorkloadKey, Workloads, audit, undescribed
 from energaizer_operator.estimation import Estimator
 from energaizer_operator.informer import Key, ObjectRecord, WorkloadRecord
-from energaizer_operator.kinds import AIWORKLOADS, ENERGYPOLICIES, GPUPROFILES, ApiResource
+from energaizer_operator.kinds import (
+    AIWORKLOADS,
+    ENERGYBUDGETS,
+    ENERGYPOLICIES,
+    ENERGYRESERVATIONS,
+    GPUPROFILES,
+    ApiResource,
+)
 from energaizer_operator.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -31,8 +39,8 @@ _SETTLE_S = 1.0
 class Wiring:
     """The loops of the leader."""
 
-    def __init__(self, context: Context, settings: Settings, version: str) -> None:
-        """Build the loops and subscribe them to what they depend on."""
+    def __init__(self, context: Context, settings: Settings, version: str, token: int = 0) -> None:
+        """Build the loops and subscribe them to what they depend on; `token` numbers the lead."""
         self._context, self._settings = context, settings
         informer, metrics = context.informer, context.metrics
         self._nodes = Nodes(context, power_resource=settings.power_resource)
@@ -64,6 +72,7 @@ class Wiring:
         self.workloads: Loop[WorkloadKey] = Loop(
             "workload", Workloads(context, version), metrics, lambda: undescribed(informer), 2
         )
+        self.treasury = Treasury(context, self._estimator, self._estimates.world, settings, token)
         self._audit_now = asyncio.Event()
         self._generations: dict[tuple[str, str], object] = {}
         self._subscribe()
@@ -74,15 +83,19 @@ class Wiring:
             AIWORKLOADS: self.aiworkloads.queue.add,
             GPUPROFILES: self.gpuprofiles.queue.add,
             ENERGYPOLICIES: self.energypolicies.queue.add,
+            ENERGYBUDGETS: self.treasury.look_at_budgets,
+            ENERGYRESERVATIONS: self.treasury.look_at_reservation,
         }
 
     async def run(self) -> None:
         """Work for ever."""
         await self.nodes.reconciler.reconcile(_ALL_NODES)  # estimates need to know what there is
+        await self.treasury.begin()
         async with asyncio.TaskGroup() as group:
             for loop in self._loops:
                 group.create_task(loop.run(self._settings.resync_s), name=loop.name)
             group.create_task(self._audit(), name="audit")
+            group.create_task(self.treasury.resync(), name="book")
 
     async def drain(self, limit_s: float) -> None:
         """Begin nothing new, and wait until what was begun is done."""
@@ -94,7 +107,14 @@ class Wiring:
 
     @property
     def _loops(self) -> tuple[Loop[Any], ...]:
-        return (self.nodes, self.gpuprofiles, self.energypolicies, self.workloads, self.aiworkloads)
+        return (
+            self.nodes,
+            self.gpuprofiles,
+            self.energypolicies,
+            self.workloads,
+            self.aiworkloads,
+            *self.treasury.loops,
+        )
 
     def _subscribe(self) -> None:
         informer = self._context.informer
@@ -165,6 +185,7 @@ class Wiring:
             try:
                 async for key in audit(self._context.cluster, self._context.informer):
                     self.workloads.queue.add(key)
+                    self.treasury.charges.queue.add(key)
             except ClusterError as error:
                 log.warning("audit: %s", error)
             try:

@@ -76,14 +76,25 @@ class Server:
             path.write_bytes(pair.certificate + pair.key)
             self._context.load_cert_chain(path)
 
-    async def start(self, host: str, port: int) -> int:
-        """Listen; returns the port, which differs from `port` only if that is 0."""
+    async def start(self, host: str, port: int, *, share: bool = False) -> int:
+        """Listen; returns the port, which differs from `port` only if that is 0.
+
+        Args:
+            host: Address; empty is every one.
+            port: Port; 0 takes a free one.
+            share: Whether other processes may listen there too.
+        """
         self._runner = web.AppRunner(
             self._app, access_log=None, keepalive_timeout=KEEP_ALIVE_S, shutdown_timeout=10.0
         )
         await self._runner.setup()
         site = web.TCPSite(
-            self._runner, host or None, port, ssl_context=self._context, backlog=1024
+            self._runner,
+            host or None,
+            port,
+            ssl_context=self._context,
+            backlog=1024,
+            reuse_port=share or None,
         )
         await site.start()
         address = self._runner.addresses[0]

@@ -125,7 +125,10 @@ class Process:
             if self._material is None:
                 await asyncio.sleep(RETRY_EVERY_S)
         self._server = Server(self.routes(), self._material.leaf, self._observe)
-        port = await self._server.start(self._settings.webhook_address, self._settings.webhook_port)
+        settings = self._settings
+        port = await self._server.start(
+            settings.webhook_address, settings.webhook_port, share=settings.webhook_share_port
+        )
         log.info("serving admission", extra={"port": port})
         while True:
             settled = await self._rotate() and self._rotator.announced

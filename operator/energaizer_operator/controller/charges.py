@@ -1,0 +1,85 @@
+"""Workloads that nobody promised anything, but that count: each gets its reservation afterwards.
+
+Budgets that only warn or audit promise nothing at admission. What came while the webhook was away,
+or before there was a budget, is charged too, and said to be: it was not judged.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+
+from energaizer_operator import decision
+from energaizer_operator.cluster import Object
+from energaizer_operator.controller import reserving
+from energaizer_operator.controller.book import Book
+from energaizer_operator.controller.loop import Context, Result
+from energaizer_operator.controller.pricing import Priced, Pricing, WorkloadKey
+from energaizer_operator.decision import Purse, purse_of
+from energaizer_operator.events import Subject
+from energaizer_operator.lifetimes import life_of
+from energaizer_operator.names import EventReason
+from energaizer_operator.policy import Action
+
+log = logging.getLogger(__name__)
+
+
+class Charges:
+    """Reserves for one workload what it was never promised."""
+
+    def __init__(self, context: Context, book: Book, pricing: Pricing, token: int) -> None:
+        """Share the book of reservations; `token` numbers this leadership."""
+        self._context, self._book, self._pricing = context, book, pricing
+        self._token = token
+
+    async def reconcile(self, key: WorkloadKey) -> Result:
+        """Make sure that a workload counts against every budget that selects it."""
+        now = datetime.now(UTC)
+        purses = [
+            purse_of(record.body, now)
+            for record in self._context.informer.energybudgets
+            if record.namespace == key[1]
+        ]
+        priced = await self._pricing.of(key) if purses else None
+        if priced is None:
+            return Result.UNCHANGED
+        life, found = life_of(priced.body), decision.matching(purses, priced.labels)
+        if life.suspended or life.ended or not found:
+            return Result.UNCHANGED
+        return await self._charge(key[1], priced, found, now)
+
+    async def _charge(
+        self, namespace: str, priced: Priced, purses: tuple[Purse, ...], now: datetime
+    ) -> Result:
+        names = [purse.name for purse in purses]
+        page = self._book.get((namespace, priced.reference.uid))
+        if page is not None:
+            spec = page.reservation.spec
+            if page.leaving or set(names) <= set(spec.budget_names):
+                return Result.UNCHANGED
+            wanted = tuple(sorted({*spec.budget_names, *names})[:8])
+            changed = spec.model_copy(update={"budget_names": wanted})
+            await reserving.rewrite(self._context, self._book, namespace, changed)
+            return Result.CHANGED
+        if priced.estimate is None:
+            return Result.PENDING
+        spec = reserving.of_estimate(priced.estimate, priced.reference, names, now)
+        await reserving.reserve(self._context, self._book, namespace, spec, self._token)
+        firm = [one.full_name for one in purses if one.action in (Action.DENY, Action.HOLD)]
+        if firm:
+            await self._tell(priced, namespace, firm)
+        return Result.CHANGED
+
+    async def _tell(self, priced: Priced, namespace: str, budgets: list[str]) -> None:
+        counts = self._context.metrics.budgets.unbudgeted
+        counts[namespace] = counts.get(namespace, 0) + 1
+        note = f"runs without having been judged; charged to {', '.join(budgets)} now"
+        log.warning("%s %s", priced.reference.name, note, extra={"namespace": namespace})
+        body: Object = {
+            **priced.body,
+            "apiVersion": priced.reference.api_version,
+            "kind": priced.reference.kind,
+        }
+        await self._context.events.emit(
+            Subject.of(body), EventReason.UNBUDGETED_POD, note, type_="Warning", action="Charge"
+        )

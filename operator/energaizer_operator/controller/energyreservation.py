@@ -1,0 +1,231 @@
+"""EnergyReservation: charge what its pods take, settle when they are gone, then let it go.
+
+Nothing is given back at the request to scale down or to delete, only when pods are gone. A settled
+reservation stays until each of its budgets has folded it in, so that a crash on the way loses
+nothing and adds nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from energaizer_operator import budgetstatus, ledger
+from energaizer_operator.cluster import Missing
+from energaizer_operator.controller import reserving
+from energaizer_operator.controller.book import Book, Page
+from energaizer_operator.controller.loop import Context, Result
+from energaizer_operator.controller.population import Population
+from energaizer_operator.controller.pricing import RESOURCES
+from energaizer_operator.controller.writing import same
+from energaizer_operator.informer import Key, WorkloadRecord, workload_record
+from energaizer_operator.kinds import ENERGYRESERVATIONS, PODS
+from energaizer_operator.ledger import PodRun
+from energaizer_operator.names import FINALIZER_RESERVATION
+from energaizer_operator.resources.aiworkload import AIWorkload
+from energaizer_operator.resources.energyreservation import EnergyReservationStatus
+
+_COVERAGE_LEAST_PERCENT = 90
+_SOON_S = 2.0
+
+
+@dataclass(frozen=True)
+class _State:
+    """A charged object and its pods, as they are now."""
+
+    root: WorkloadRecord | None
+    pods: tuple[WorkloadRecord, ...]
+
+    @property
+    def live(self) -> int:
+        """Pods that hold GPUs, or will."""
+        return sum(not pod.life.ended for pod in self.pods)
+
+    @property
+    def running(self) -> int:
+        """Pods that take energy now."""
+        return sum(pod.phase == "Running" for pod in self.pods)
+
+    @property
+    def over(self) -> bool:
+        """Say whether nothing of it runs, or will run again."""
+        return (self.root is None or self.root.life.ended) and self.live == 0
+
+
+class EnergyReservations:
+    """Follows one reservation."""
+
+    def __init__(
+        self, context: Context, book: Book, population: Population, charge_s: float
+    ) -> None:
+        """Charge running workloads every `charge_s` seconds."""
+        self._context, self._book, self._population = context, book, population
+        self._charge_s = charge_s
+        self._ran: dict[Key, dict[str, PodRun]] = {}
+        """Pods that were running at the last look: one that vanished is charged until now."""
+        self.again: Callable[[Key, float], None] = lambda _key, _delay_s: None
+        """Asks for another look."""
+
+    async def reconcile(self, key: Key) -> Result:
+        """Charge, settle, or let go."""
+        page = self._book.get(key)
+        if page is None:
+            self._ran.pop(key, None)
+            return Result.GONE
+        if page.reservation.status.settled_time is not None:
+            return await self._let_go(key, page)
+        now = datetime.now(UTC)
+        state = await self._state(key, page)
+        taken = self._follow(key, page, state, now)
+        if state.over:
+            taken = ledger.settle(taken, now)
+        await self._shrink(key, page, state)
+        result = await self._write(key, page, taken, state.running)
+        if taken.settled_time is not None:
+            self.again(key, _SOON_S)
+        elif state.live:
+            self.again(key, self._charge_s)
+        return result
+
+    def _follow(
+        self, key: Key, page: Page, state: _State, now: datetime
+    ) -> EnergyReservationStatus:
+        """Return what was taken up to now."""
+        runs = {pod.uid: run for pod in state.pods if (run := _run(pod)) is not None}
+        vanished = {
+            uid: replace(run, end=run.end or now)
+            for uid, run in self._ran.get(key, {}).items()
+            if uid not in runs
+        }
+        self._ran[key] = {uid: run for uid, run in runs.items() if run.end is None}
+        attempts = 1 + (state.root.life.failures if state.root else 0)
+        spec, status = page.reservation.spec, page.reservation.status
+        taken = ledger.follow(spec, status, [*runs.values(), *vanished.values()], now, attempts)
+        return taken.model_copy(update={"measured_joules": self._measured(key[0], page)})
+
+    def _measured(self, namespace: str, page: Page) -> int | None:
+        """Return the measured energy of the workload, where sensors saw enough of it."""
+        name = page.reservation.spec.ai_workload_name or self._label(namespace, page)
+        record = self._context.informer.aiworkloads.get(name, namespace) if name else None
+        if record is None:
+            return page.reservation.status.measured_joules
+        measured = AIWorkload.model_validate(record.body).status.measured
+        if measured is None or measured.coverage_percent < _COVERAGE_LEAST_PERCENT:
+            return page.reservation.status.measured_joules
+        return measured.energy_joules
+
+    def _label(self, namespace: str, page: Page) -> str:
+        root = self._population.get(namespace, page.reservation.spec.workload_ref.uid)
+        return root.workload if root else ""
+
+    async def _state(self, key: Key, page: Page) -> _State:
+        """Return the object and its pods; what the watch lacks is asked of the API server."""
+        namespace, uid = key
+        reference = page.reservation.spec.workload_ref
+        root = self._population.get(namespace, uid)
+        if root is None or root.life.ended or not root.workload:
+            root = await self._live(namespace, page)
+        if reference.kind == PODS.kind:
+            return _State(root, (root,) if root else ())
+        label = root.workload if root else page.reservation.spec.ai_workload_name or ""
+        if root is not None and not root.workload:
+            return _State(root, await self._unlabelled(namespace, root))
+        pods = self._population.pods(namespace, label) if label else []
+        if reference.kind == "Job":  # of another Job of that name, an earlier one, are others' pods
+            pods = [pod for pod in pods if pod.life.owner_uid in ("", uid)]
+        return _State(root, tuple(pods))
+
+    async def _live(self, namespace: str, page: Page) -> WorkloadRecord | None:
+        reference = page.reservation.spec.workload_ref
+        resource = RESOURCES.get(reference.kind)
+        if resource is None:
+            return None
+        body = await self._context.cluster.find(resource, reference.name, namespace)
+        if body is None or body["metadata"]["uid"] != reference.uid:
+            return None
+        return workload_record({"kind": reference.kind, **body})
+
+    async def _unlabelled(self, namespace: str, root: WorkloadRecord) -> tuple[WorkloadRecord, ...]:
+        """Return the pods of an object that never passed our webhook: those it selects itself."""
+        body = await self._context.cluster.find(RESOURCES[root.kind], root.name, namespace)
+        selector = ((body or {}).get("spec", {}).get("selector") or {}).get("matchLabels") or {}
+        if not selector:
+            return ()
+        labels = ",".join(f"{name}={value}" for name, value in sorted(selector.items()))
+        found: list[WorkloadRecord] = []
+        async for part in self._context.cluster.pages(PODS, namespace, labels=labels):
+            found += [workload_record(pod) for pod in part.items]
+        return tuple(found)
+
+    async def _shrink(self, key: Key, page: Page, state: _State) -> None:
+        """Give back what replicas held that are gone, of work that never ends."""
+        spec = page.reservation.spec
+        if state.root is None or spec.workload_ref.kind not in ledger.ENDLESS:
+            return
+        needed = max(state.root.life.replicas, state.live)
+        if needed >= spec.replicas or spec.replicas == 0:
+            return
+
+        def part(value: int | None, least: int = 0) -> int | None:
+            return None if value is None else max(least, -(-value * needed // spec.replicas))
+
+        smaller = spec.model_copy(
+            update={
+                "replicas": needed,
+                "energy_joules": part(spec.energy_joules),
+                "expected_energy_joules": part(spec.expected_energy_joules),
+                "power_watts": part(spec.power_watts, 1),
+                "expected_power_watts": part(spec.expected_power_watts, 1),
+            }
+        )
+        await reserving.rewrite(self._context, self._book, key[0], smaller)
+
+    async def _write(
+        self, key: Key, page: Page, taken: EnergyReservationStatus, running: int
+    ) -> Result:
+        wanted = budgetstatus.reservation_status(
+            page.reservation, taken, running, datetime.now(UTC)
+        )
+        if same(page.body.get("status") or {}, wanted.to_dict()):
+            return Result.UNCHANGED
+        try:
+            stored = await self._context.cluster.apply_status(
+                ENERGYRESERVATIONS, key[1], key[0], wanted.to_dict()
+            )
+        except Missing:
+            return Result.GONE
+        self._book.wrote(stored)
+        return Result.CHANGED
+
+    async def _let_go(self, key: Key, page: Page) -> Result:
+        """Drop the finalizer and delete, once every budget has folded it in or is gone."""
+        namespace, uid = key
+        for name in page.reservation.spec.budget_names:
+            record = self._context.informer.energybudgets.get(name, namespace)
+            if record is not None and uid not in (record.body.get("status") or {}).get(
+                "folded", ()
+            ):
+                self.again(key, _SOON_S)
+                return Result.PENDING
+        cluster = self._context.cluster
+        try:
+            if FINALIZER_RESERVATION in page.body["metadata"].get("finalizers", ()):
+                operation = {"op": "remove", "path": "/metadata/finalizers"}
+                await cluster.patch(ENERGYRESERVATIONS, uid, namespace, [operation])
+            await cluster.delete(ENERGYRESERVATIONS, uid, namespace)
+        except Missing:
+            pass
+        self._ran.pop(key, None)
+        self._book.forget(key)
+        return Result.CHANGED
+
+
+def _run(pod: WorkloadRecord) -> PodRun | None:
+    """Return when a pod ran; None if it has not begun."""
+    if not pod.life.started_at or pod.phase == "Pending":
+        return None
+    end = datetime.fromisoformat(pod.life.ended_at) if pod.life.ended_at else None
+    if pod.life.ended and end is None:
+        end = datetime.fromisoformat(pod.life.started_at)  # nobody says how long it ran
+    return PodRun(datetime.fromisoformat(pod.life.started_at), end)

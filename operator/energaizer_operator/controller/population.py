@@ -1,0 +1,62 @@
+"""Workloads and pods by UID and by label, as the watches bring them: what the ledger looks up."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Final
+
+from energaizer_operator.informer import Informer, Key, Store, WorkloadRecord
+from energaizer_operator.kinds import PODS
+
+_JUDGED_PARENTS: Final = frozenset({"Job", "ReplicaSet", "StatefulSet", "JobSet"})
+
+
+class Population:
+    """An index over the stores of workloads."""
+
+    def __init__(self, informer: Informer) -> None:
+        """Follow the stores."""
+        self._by_uid: dict[str, dict[str, WorkloadRecord]] = {}
+        self._pods: dict[Key, dict[str, WorkloadRecord]] = {}
+        self._listeners: list[Callable[[WorkloadRecord], None]] = []
+        for store in informer.workloads:
+            store.subscribe(functools.partial(self._heard, store))
+            for record in store:
+                self._add(record)
+
+    def subscribe(self, listener: Callable[[WorkloadRecord], None]) -> None:
+        """Call `listener` with each record that comes, changes or goes."""
+        self._listeners.append(listener)
+
+    def get(self, namespace: str, uid: str) -> WorkloadRecord | None:
+        """Return what has a UID."""
+        return self._by_uid.get(namespace, {}).get(uid)
+
+    def roots(self, namespace: str) -> list[WorkloadRecord]:
+        """Return what is charged itself: nothing that is judged stands above it."""
+        return [one for one in self._by_uid.get(namespace, {}).values() if is_root(one)]
+
+    def pods(self, namespace: str, workload: str) -> list[WorkloadRecord]:
+        """Return the pods that carry the label of an AIWorkload."""
+        return list(self._pods.get((namespace, workload), {}).values())
+
+    def _heard(self, store: Store[WorkloadRecord], key: Key, record: WorkloadRecord) -> None:
+        present = store.get(key[1], key[0])
+        if present is None or present.uid != record.uid:
+            self._by_uid.get(record.namespace, {}).pop(record.uid, None)
+            self._pods.get((record.namespace, record.workload), {}).pop(record.uid, None)
+        else:
+            self._add(record)
+        for listener in self._listeners:
+            listener(record)
+
+    def _add(self, record: WorkloadRecord) -> None:
+        self._by_uid.setdefault(record.namespace, {})[record.uid] = record
+        if record.kind == PODS.kind:
+            self._pods.setdefault((record.namespace, record.workload), {})[record.uid] = record
+
+
+def is_root(record: WorkloadRecord) -> bool:
+    """Say whether an object is charged itself."""
+    return record.life.owner_kind not in _JUDGED_PARENTS
