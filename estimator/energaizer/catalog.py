@@ -13,7 +13,7 @@ are read once a process.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
@@ -188,13 +188,18 @@ def load_model(path: Path) -> Model | Network:
 
 def _load_pipeline(path: Path, fields: dict[str, Any]) -> Network:
     """Return a pipeline of diffusers, or one around a denoiser of which nothing else is at hand."""
+    folder = path.resolve().parent
+    found = sorted(folder.glob("*/config.json")) if path.name == _INDEX else []
+    configs = {part.parent.name: _read_fields(part) for part in found}
+    return pipeline(configs or {"transformer": fields}, folder.name)
+
+
+def pipeline(configs: Mapping[str, Mapping[str, Any]], name: str) -> Network:
+    """Return the pipeline of diffusers that the `config.json` of its components describe."""
     from energaizer import diffusers  # noqa: PLC0415
 
-    folder = path.resolve().parent
-    parts = diffusers.components(fields) if path.name == _INDEX else ()
-    configs = {part: _read_fields(folder / part / "config.json") for part in parts}
     known = [entry.fields for entry in _entries("models", None).values()]
-    return diffusers.pipeline_from_configs(configs or {"transformer": fields}, known, folder.name)
+    return diffusers.pipeline_from_configs(configs, known, name)
 
 
 def resolve(text: str, profiles: Path | None = None) -> Gpu | Model | Network:

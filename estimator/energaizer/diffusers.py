@@ -21,16 +21,6 @@ _CLIP_TOKENS = 77
 _LONG_TOKENS = 256
 
 
-def components(index: Config) -> tuple[str, ...]:
-    """Return the folders that a `model_index.json` names and that cost time, each once."""
-    named = (*_DENOISERS, "transformer_2", *_ENCODERS, "vae")
-    return tuple(name for name in named if _present(index.get(name)))
-
-
-def _present(entry: Any) -> bool:
-    return isinstance(entry, list) and len(entry) > 1 and entry[1] is not None
-
-
 def pipeline_from_configs(
     configs: Mapping[str, Config], known: Sequence[Config], name: str
 ) -> Network:

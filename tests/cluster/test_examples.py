@@ -49,6 +49,7 @@ def ready(cluster: Cluster, name: str, namespace: str) -> None:
         ("serving.yaml", "llama-8b-chat", "team-a"),
         ("annotated-job.yaml", "job-summarise", "team-a"),
         ("model-config.yaml", "house-model", "team-a"),
+        ("image-generation.yaml", "product-pictures", "team-a"),
     ],
 )
 def test_example_is_estimated(

@@ -204,8 +204,8 @@ def annotated(**changes: str | None) -> dict[str, Any]:
         (
             [annotated(denoising_steps="30")],
             ("--gpu", "h100"),
-            3,
-            "diffusion models: there is no method yet",
+            2,
+            "makes no images; remove denoisingSteps",
         ),
         ([job(gpus=0)], (), 2, "accelerator.countPerReplica is missing"),
         ([job()], ("--gpu", "h100-sxn"), 2, 'no GPU "h100-sxn"; try'),

@@ -1,4 +1,5 @@
 import json
+import math
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -117,7 +118,7 @@ def test_a_profile_without_a_datasheet_has_a_bound_and_a_reason() -> None:
         ({"model_name": "no-such-model"}, Reason.UNKNOWN_MODEL, "no model"),
         ({"model_name": "meta-llama/Llama-3.1-70B"}, Reason.INFEASIBLE_MEMORY, "GiB"),
         ({"task": "Training", "steps": 10}, Reason.TDP_BOUND_USED, "sequence-length is missing"),
-        ({"denoising_steps": 30}, Reason.TDP_BOUND_USED, "diffusion"),
+        ({"denoising_steps": 30}, Reason.TDP_BOUND_USED, "makes no images"),
         ({"input_tokens": None}, Reason.TDP_BOUND_USED, "input-tokens is missing"),
         ({"model_name": None}, Reason.TDP_BOUND_USED, "model is missing"),
         ({"tensor": 3, "gpus_per_replica": 8}, Reason.TDP_BOUND_USED, "does not divide the 8"),
@@ -249,7 +250,7 @@ def test_the_report_is_what_the_command_line_writes() -> None:
 
 @pytest.mark.parametrize(
     ("changes", "code"),
-    [({"model_name": "nobody"}, 2), ({"denoising_steps": 30}, 3), ({"input_tokens": None}, 2)],
+    [({"model_name": "nobody"}, 2), ({"denoising_steps": 30}, 2), ({"input_tokens": None}, 2)],
 )
 def test_a_report_without_an_estimate_knows_its_exit_code(
     changes: dict[str, Any], code: int
@@ -257,6 +258,30 @@ def test_a_report_without_an_estimate_knows_its_exit_code(
     with pytest.raises(EstimateError) as raised:
         translate.report(replace(LLAMA, **changes), H100, PLAIN, None)
     assert raised.value.exit_code == code
+
+
+def test_a_diffusion_model_is_asked_for_images() -> None:
+    asked = replace(
+        LLAMA, model_name="flux.1-dev", input_tokens=None, output_tokens=None, batch_size=2,
+        height_pixels=512, width_pixels=768, denoising_steps=20, requests=100,
+    )  # fmt: skip
+    command = "estimate --model flux.1-dev --gpu h100-sxm5-80gb --batch 2 --requests 100"
+    size = "--height 512 --width 768 --steps 20 -o json"
+    done = CliRunner().invoke(cli.main, [*command.split(), *size.split()])
+    answer = ask(asked, H100)
+    assert answer.reason is Reason.ESTIMATED, answer.message
+    energy = json.loads(done.stdout)["energy"]
+    assert answer.summary.energy_joules == math.ceil(energy["value"])
+
+
+def test_a_denoiser_of_ones_own_is_read_from_its_config() -> None:
+    asked = replace(
+        LLAMA, model_source="HuggingFaceConfig", config_map="mine", model_name="mine",
+        input_tokens=None, output_tokens=None,
+    )  # fmt: skip
+    config = json.dumps({"_class_name": "FluxTransformer2DModel", "num_layers": 8})
+    (answer,) = translate.answers(asked, H100, [PLAIN], config, NOW)
+    assert answer.reason is Reason.ESTIMATED, answer.message
 
 
 def test_names_and_aliases_of_gpus_are_known() -> None:

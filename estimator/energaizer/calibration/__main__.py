@@ -38,6 +38,19 @@ def fit(data: Path, profiles: Path, today: date | None) -> None:
 
 @main.command()
 @click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--profiles", default=PROFILES, type=click.Path(path_type=Path), show_default=True,
+              help="Folder whose hosts/ is written.")  # fmt: skip
+def diffusion(data: Path, profiles: Path) -> None:
+    """Fit kernels and host of diffusion to DATA, on top of the GPUs' shipped coefficients."""
+    from datetime import UTC, datetime
+
+    from energaizer.calibration import diffusion_fit
+
+    click.echo(diffusion_fit.write(data, profiles, datetime.now(UTC).date()))
+
+
+@main.command()
+@click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--output", default=None, type=click.Path(path_type=Path),
               help="File to write; default: print.")  # fmt: skip
 def report(data: Path, output: Path | None) -> None:

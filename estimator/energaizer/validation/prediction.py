@@ -108,22 +108,23 @@ class Answers:
 
 
 def programs(cases: Cases, runs: Sequence[Program], host: Host) -> Predicted:
-    """Return predictions of programs of one step each.
+    """Return predictions of programs: of one step, or of all their steps together.
 
     Raises:
         NoEstimateError: A kernel multiplies in a format that the GPU has no rate for.
     """
     batch = Batch(cases.gpu, runs, cases.clock_hz, cases.limit_w)
-    counts = np.concatenate([run.counts[0] * run.runs[0] for run in runs])
-    graphed = np.array([run.graphed[0] for run in runs])
+    counts = np.concatenate([(run.repetitions * run.runs) @ run.counts for run in runs])
     steps = batch.steps
 
     def cost(name: str) -> FloatArray:
         decode, prefill = float(getattr(host.decode, name)), float(getattr(host.prefill, name))
-        return np.where(graphed, decode, prefill)
+        return np.where(steps.graphed, decode, prefill)
 
     launch_s = steps.launches * cost("launch_s") + steps.calls * cost("call_s") + cost("step_s")
-    return _judged(cases, batch, counts, host, launch_s + steps.sequences * cost("sequence_s"))
+    launch_s = steps.repetitions * (launch_s + steps.sequences * cost("sequence_s"))
+    total_s: FloatArray = np.bincount(steps.case, launch_s, len(batch)).astype(np.float64)
+    return _judged(cases, batch, counts, host, total_s)
 
 
 def kernels(cases: Cases, rows: Sequence[Kernel]) -> Predicted:

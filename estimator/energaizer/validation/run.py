@@ -10,6 +10,7 @@ import numpy as np
 from energaizer.errors import InputError
 from energaizer.validation import (
     baselines,
+    diffusion_rows,
     kernel_rows,
     reading,
     serving_rows,
@@ -23,6 +24,7 @@ _SCORERS: dict[str, Scorer] = {
     "single_gpu": single_gpu.score,
     "kernels": kernel_rows.score,
     "serving": serving_rows.score,
+    diffusion_rows.KIND: diffusion_rows.score,
     "serving_2024": serving_rows.score_2024,
 }
 
@@ -86,7 +88,10 @@ def _scored(path: Path, labels: Labels, progress: Progress) -> Outcome:
         if isinstance(table, str):
             found.remarks.append(table)
         elif table.kind.name in _SCORERS:
-            found.tables.append(_SCORERS[table.kind.name](table, labels, progress))
+            found.tables.extend(
+                _SCORERS[part.kind.name](part, labels, progress)
+                for part in diffusion_rows.split(table)
+            )
         else:
             found.remarks.append(f"{table.dataset}: {table.kind.unscored}")
             if not table.kind.input:

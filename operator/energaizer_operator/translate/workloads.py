@@ -7,8 +7,8 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 from energaizer import catalog
-from energaizer.errors import InputError, NoEstimateError, one_line
-from energaizer.families import Network
+from energaizer.errors import InputError, one_line
+from energaizer.families import Generation, Network
 from energaizer.huggingface import model_from_config
 from energaizer.layers import Experts
 from energaizer.model import Model
@@ -46,8 +46,6 @@ def workload(inputs: ResolvedInputs, setting: Setting, config: str | None) -> Wo
         InputError: An input is missing or impossible.
         NoEstimateError: The estimator has no method for it.
     """
-    if inputs.denoising_steps is not None:
-        raise NoEstimateError("diffusion models: there is no method yet")
     clock, cap = setting.clock_megahertz, setting.power_cap_watts
     rate = inputs.requests_per_second_milli
     model = _model(inputs, config)
@@ -66,6 +64,21 @@ def workload(inputs: ResolvedInputs, setting: Setting, config: str | None) -> Wo
 
 
 def _served(inputs: ResolvedInputs, model: Model | Network) -> dict[str, Any]:
+    if isinstance(model, Network) and model.generates:
+        return {
+            "batch": inputs.batch_size or 1,
+            "requests": inputs.requests,
+            "generation": Generation(
+                height=inputs.height_pixels,
+                width=inputs.width_pixels,
+                frames=inputs.frames,
+                steps=inputs.denoising_steps,
+            ),
+        }
+    if inputs.denoising_steps is not None:
+        raise InputError(
+            f"{model.name} makes no images; remove denoisingSteps or name a diffusion model"
+        )
     return {
         "batch": inputs.batch_size or 1,
         "input_tokens": _input_tokens(model, inputs.input_tokens),
@@ -134,6 +147,8 @@ def _from_config(name: str, text: str) -> Model | Network:
         raise InputError(f"config.json is not JSON: {one_line(error)}") from None
     if not isinstance(content, dict):
         raise InputError("config.json holds no JSON object")
+    if "_class_name" in content:
+        return catalog.pipeline({"transformer": content}, name or "pipeline")
     return model_from_config(content, name)
 
 
