@@ -185,16 +185,24 @@ class Catalogue:
         return named
 
     def possible(
-        self, pod_spec: Mapping[str, Any], allowed: Collection[str] | None = None
+        self,
+        pod_spec: Mapping[str, Any],
+        allowed: Collection[str] | None = None,
+        resources: Iterable[str] | None = None,
     ) -> frozenset[str]:
         """Return the profiles on which the scheduler may still put a pod.
 
         Vendor by the resource that is asked for, then `allowed`, nodeSelector and required node
         affinity. A demand that we do not understand, or on a label that names no GPU of ours,
         excludes nothing: the charge is of the dearest GPU that is possible.
+
+        Args:
+            pod_spec: Of the pod.
+            allowed: Profiles that the user allows; None for all.
+            resources: Names of the resources that it asks for; those of its containers if None.
         """
-        resources = gpu_requests(pod_spec)
-        names = {name for name in self.profiles if not resources or self._asked(name, resources)}
+        asked = tuple(gpu_requests(pod_spec) if resources is None else resources)
+        names = {name for name in self.profiles if not asked or self._asked(name, asked)}
         if allowed is not None:
             names &= set(allowed)
         for key, value in _mapping(pod_spec.get("nodeSelector")).items():

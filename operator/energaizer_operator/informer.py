@@ -16,7 +16,14 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from energaizer_operator import owners
-from energaizer_operator.cluster import Cluster, ClusterError, Expired, Object
+from energaizer_operator.cluster import (
+    Cluster,
+    ClusterError,
+    Expired,
+    Missing,
+    Object,
+    Refused,
+)
 from energaizer_operator.kinds import (
     AIWORKLOADS,
     ENERGYBUDGETS,
@@ -25,6 +32,7 @@ from energaizer_operator.kinds import (
     GPUPROFILES,
     NAMESPACES,
     NODES,
+    OTHER_WORKLOADS,
     PODS,
     WORKLOADS,
     ApiResource,
@@ -39,6 +47,8 @@ Key = tuple[str, str]
 """Namespace, or an empty string, and name."""
 
 _RETRY_LEAST_S, _RETRY_MOST_S = 1.0, 30.0
+_ABSENT_S = 30.0
+"""How often to ask whether a kind that a cluster may lack has come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +87,7 @@ class WorkloadRecord:
     annotations: tuple[tuple[str, str], ...]
     """Those of our group, which are inputs."""
     controlled: bool
-    """Whether another object controls it."""
+    """Whether another object that we follow controls it."""
     node: str = ""
     phase: str = ""
     gpus: int = 0
@@ -118,20 +128,31 @@ def workload_record(body: Object) -> WorkloadRecord:
         for key, value in (metadata.get("annotations") or {}).items()
         if key.startswith(f"{GROUP}/")
     )
+    named = owners.workload_name(body["kind"], metadata["name"])
+    workload = (metadata.get("labels") or {}).get(LABEL_WORKLOAD) or named
     return WorkloadRecord(
         kind=body["kind"],
         namespace=metadata["namespace"],
         name=metadata["name"],
         uid=metadata["uid"],
-        workload=(metadata.get("labels") or {}).get(LABEL_WORKLOAD, ""),
+        workload=workload,
         generation=metadata.get("generation", 0),
         annotations=tuple(sorted(ours)),
-        controlled=any(owner.get("controller") for owner in metadata.get("ownerReferences") or ()),
+        controlled=_controlled(body, workload),
         node=body.get("spec", {}).get("nodeName", "") if pod else "",
         phase=body.get("status", {}).get("phase", "") if pod else "",
         gpus=sum(owners.gpu_requests(body["spec"]).values()) if pod else 0,
         life=life_of(body),
     )
+
+
+def _controlled(body: Object, workload: str) -> bool:
+    """Say whether something that we follow stands for an object: not so a lone ReplicaSet's pod."""
+    owner = owners.controller_of(body)
+    if owner is None or body["kind"] != PODS.kind:
+        return owner is not None
+    alone = workload == owners.workload_name(owner.kind, owner.name)
+    return owner.kind in owners.FOLLOWED or not alone
 
 
 @dataclass
@@ -142,6 +163,8 @@ class Store(Generic[Record]):
     project: Callable[[Object], Record]
     labels: str = ""
     metadata_only: bool = False
+    optional: bool = False
+    """Whether a cluster may lack the kind, or keep it from us; then there are simply none."""
     synced: bool = False
     """Whether the first list is complete."""
     last_event: float = 0.0
@@ -209,6 +232,12 @@ class Store(Generic[Record]):
             except Expired:
                 version = ""
             except ClusterError as error:
+                if self.optional and isinstance(error, Missing | Refused):
+                    log.info("%s: none here: %s", self.resource.plural, error)
+                    self._settle(set())
+                    version = ""
+                    await asyncio.sleep(_ABSENT_S)
+                    continue
                 log.warning("%s: %s; again in %.0f s", self.resource.plural, error, pause)
                 await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311, spreads load
                 pause = min(2 * pause, _RETRY_MOST_S)
@@ -224,11 +253,16 @@ class Store(Generic[Record]):
                 self.offer("LISTED", body)
             version = page.resource_version
             self.last_event = time.time()
+        self._settle(seen)
+        return version
+
+    def _settle(self, seen: set[Key]) -> None:
+        """Forget what a complete list did not have."""
         for key in set(self._records) - seen:
             self._forget(key)
+        self.last_event = time.time()
         self.synced = True
         self._first.set()
-        return version
 
     async def _follow(self, cluster: Cluster, version: str) -> str:
         """Take in one watch until the server ends it; return the version to go on from."""
@@ -302,10 +336,11 @@ class Informer:
     )
     workloads: tuple[Store[WorkloadRecord], ...] = field(
         default_factory=lambda: tuple(
-            Store(resource, workload_record, labels=LABEL_WORKLOAD) for resource in WORKLOADS
+            [Store(kind, workload_record, labels=LABEL_WORKLOAD) for kind in WORKLOADS]
+            + [Store(kind, workload_record, optional=True) for kind in OTHER_WORKLOADS]
         )
     )
-    """Jobs, Deployments, StatefulSets and pods that carry our label."""
+    """Jobs, Deployments, StatefulSets and pods that carry our label; all of other kinds."""
 
     @classmethod
     def for_webhook(cls) -> Informer:

@@ -72,11 +72,46 @@ MUTATING_WEBHOOKS = ApiResource(
     "MutatingWebhookConfiguration",
     namespaced=False,
 )
+JOBSETS = ApiResource("jobset.x-k8s.io", "v1alpha2", "jobsets", "JobSet")
+LEADERWORKERSETS = ApiResource(
+    "leaderworkerset.x-k8s.io", "v1", "leaderworkersets", "LeaderWorkerSet"
+)
+PYTORCHJOBS = ApiResource("kubeflow.org", "v1", "pytorchjobs", "PyTorchJob")
+TRAINJOBS = ApiResource("trainer.kubeflow.org", "v1alpha1", "trainjobs", "TrainJob")
+RAYCLUSTERS = ApiResource("ray.io", "v1", "rayclusters", "RayCluster")
+RAYJOBS = ApiResource("ray.io", "v1", "rayjobs", "RayJob")
+RAYSERVICES = ApiResource("ray.io", "v1", "rayservices", "RayService")
+INFERENCESERVICES = ApiResource(
+    "serving.kserve.io", "v1beta1", "inferenceservices", "InferenceService"
+)
+RESOURCE_CLAIMS = ApiResource("resource.k8s.io", "v1", "resourceclaims", "ResourceClaim")
+RESOURCE_CLAIM_TEMPLATES = ApiResource(
+    "resource.k8s.io", "v1", "resourceclaimtemplates", "ResourceClaimTemplate"
+)
+RESOURCE_SLICES = ApiResource(
+    "resource.k8s.io", "v1", "resourceslices", "ResourceSlice", namespaced=False
+)
+
 WORKLOADS = (JOBS, DEPLOYMENTS, STATEFULSETS, PODS)
-"""Kinds that may need an AIWorkload of ours."""
+"""Kinds of Kubernetes itself that may need an AIWorkload of ours."""
+OTHER_WORKLOADS = (JOBSETS, LEADERWORKERSETS, PYTORCHJOBS, RAYCLUSTERS, RAYJOBS, RAYSERVICES)
+"""Kinds of others that may need one too, where a cluster has them."""
 
 OWNERS: Mapping[tuple[str, str], ApiResource] = {
-    (resource.api_version, resource.kind): resource
-    for resource in (JOBS, CRONJOBS, DEPLOYMENTS, STATEFULSETS, REPLICASETS, PODS)
+    (resource.group, resource.kind): resource
+    for resource in (
+        *(JOBS, CRONJOBS, DEPLOYMENTS, STATEFULSETS, REPLICASETS, PODS),
+        *(*OTHER_WORKLOADS, TRAINJOBS, INFERENCESERVICES),
+        *(RESOURCE_CLAIMS, RESOURCE_CLAIM_TEMPLATES),
+    )
 }
-"""Kinds that a reference may name, by apiVersion and kind."""
+"""Kinds that a reference may name, by group and kind."""
+
+
+def resource_of(api_version: str, kind: str) -> ApiResource | None:
+    """Return how the API server serves a kind that a reference names; None if we do not read it.
+
+    Its version may be another one than ours: the server converts.
+    """
+    group = api_version.rpartition("/")[0]
+    return OWNERS.get((group, kind))

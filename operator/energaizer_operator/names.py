@@ -118,8 +118,10 @@ LABEL_AMD_PRODUCT: Final = "amd.com/gpu.product-name"
 RESOURCE_NVIDIA: Final = "nvidia.com/gpu"
 RESOURCE_NVIDIA_SHARED: Final = "nvidia.com/gpu.shared"
 RESOURCE_NVIDIA_MIG_PREFIX: Final = "nvidia.com/mig-"
+RESOURCE_NVIDIA_CLAIMED_PART: Final = f"{RESOURCE_NVIDIA_MIG_PREFIX}claim"
 RESOURCE_AMD: Final = "amd.com/gpu"
 RESOURCE_INTEL_PREFIX: Final = "gpu.intel.com/"
+RESOURCE_INTEL: Final = f"{RESOURCE_INTEL_PREFIX}xe"
 
 
 class ConditionType(StrEnum):

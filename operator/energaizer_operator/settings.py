@@ -151,6 +151,7 @@ class Settings(BaseModel):
         "system:serviceaccount:kube-system:job-controller",
         "system:serviceaccount:kube-system:replicaset-controller",
         "system:serviceaccount:kube-system:statefulset-controller",
+        "system:serviceaccount:jobset-system:jobset-controller-manager",
     )
     """Users whose children of a judged workload are not judged again."""
 

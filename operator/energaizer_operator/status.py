@@ -305,17 +305,26 @@ def shares(total: int, pods: int) -> tuple[int, ...]:
 
 
 def pod_annotations(
-    estimate: EstimateSummary, pods: int, digest: str | None = None
+    estimate: EstimateSummary, gpus: int, of_gpus: int, digest: str | None = None
 ) -> dict[str, str]:
-    """Return what a pod is marked with at CREATE: its share, rounded up, and the whole.
+    """Return what a pod is marked with at CREATE: its share by GPUs, rounded up, and the whole.
 
     At CREATE nobody knows which pod is the last one, so that each bears the larger share.
+
+    Args:
+        estimate: Of the whole workload.
+        gpus: Of the pod.
+        of_gpus: Of the whole workload.
+        digest: Of the estimate.
     """
-    pods = max(pods, 1)
+
+    def share(whole: int) -> str:
+        return str(-(-whole * gpus // max(of_gpus, 1)))
+
     texts = {
-        names.ANNOTATION_POWER: str(-(-estimate.power_watts // pods)),
-        names.ANNOTATION_ENERGY: str(-(-estimate.energy_joules // pods)),
-        names.ANNOTATION_ENERGY_HIGH: str(-(-estimate.energy_high_joules // pods)),
+        names.ANNOTATION_POWER: share(estimate.power_watts),
+        names.ANNOTATION_ENERGY: share(estimate.energy_joules),
+        names.ANNOTATION_ENERGY_HIGH: share(estimate.energy_high_joules),
         names.ANNOTATION_DURATION: str(estimate.duration_seconds),
         names.ANNOTATION_WORKLOAD_ENERGY: str(estimate.energy_joules),
         names.ANNOTATION_GPU_PROFILE: estimate.profile,

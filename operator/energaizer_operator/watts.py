@@ -49,9 +49,9 @@ def quantity(watts: int) -> str:
     return str(watts)
 
 
-def share(high_watts: int, pods: int) -> int:
-    """Return what one of `pods` like pods may draw, rounded up, at least 1."""
-    return max(1, -(-high_watts // max(1, pods)))
+def share(high_watts: int, gpus: int, of_gpus: int) -> int:
+    """Return what a pod with `gpus` of a workload's GPUs may draw, rounded up, at least 1."""
+    return max(1, -(-high_watts * gpus // max(1, of_gpus)))
 
 
 def amount(text: object) -> int | None:

@@ -208,7 +208,7 @@ def test_policy_status_counts_namespaces(policy: Callable[..., EnergyPolicy]) ->
 
 def test_annotations_of_a_pod(option: MakeOption) -> None:
     estimate = option("a", 1000, power=100, seconds=60).estimate
-    assert pod_annotations(estimate, 3, "sha256:0") == {
+    assert pod_annotations(estimate, 1, 3, "sha256:0") == {
         "energaizer.io/predicted-power-watts": "34",
         "energaizer.io/predicted-energy-joules": "334",
         "energaizer.io/predicted-energy-joules-high": "367",
@@ -243,5 +243,5 @@ def test_a_pod_never_shows_less_than_its_share(total: int, pods: int) -> None:
         energy_high_joules=total,
         method="Calibrated",
     )
-    shown = int(pod_annotations(estimate, pods)["energaizer.io/predicted-energy-joules"])
+    shown = int(pod_annotations(estimate, 1, pods)["energaizer.io/predicted-energy-joules"])
     assert total <= shown * pods < total + pods

@@ -55,7 +55,8 @@ def test_amounts_are_written_as_the_api_server_writes_them(amount: int, text: st
 
 
 def test_shares_are_rounded_up() -> None:
-    assert [watts.share(*pair) for pair in ((700, 1), (701, 2), (1, 8), (0, 1))] == [700, 351, 1, 1]
+    shares = ((700, 1, 1), (701, 1, 2), (1, 1, 8), (0, 1, 1), (800, 4, 16))
+    assert [watts.share(*one) for one in shares] == [700, 351, 1, 1, 200]
 
 
 def forged() -> dict[str, Any]:
@@ -116,7 +117,7 @@ def test_without_watts_none_are_left() -> None:
 
 def context(cluster: FakeCluster) -> Context:
     events = Events(cluster, component="c", instance="i", interval_s=60)  # type: ignore[arg-type]
-    return Context(cluster, Informer(), events, Metrics("1"))  # type: ignore[arg-type]
+    return Context.of(cluster, Informer(), events, Metrics("1"))  # type: ignore[arg-type]
 
 
 def node(cluster: FakeCluster, name: str, **annotations: str) -> MetadataRecord:

@@ -176,7 +176,7 @@ async def run(settings: Settings) -> None:
         await _first(
             heart.run(),
             informer.run(cluster),
-            _lead(settings, Context(cluster, informer, events, metrics), version, stop),
+            _lead(settings, Context.of(cluster, informer, events, metrics), version, stop),
         )
     finally:
         metrics.leader(leads=False)

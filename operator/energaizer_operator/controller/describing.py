@@ -20,12 +20,27 @@ from energaizer_operator.names import (
 
 def describing(described: owners.Description, name: str, version: str) -> Object:
     """Return the AIWorkload that we create: a reference to the workload, everything else unsaid."""
+    reference = {
+        "apiVersion": described.api_version,
+        "kind": described.kind,
+        "name": described.name,
+    }
+    owner = owners.Owner(described.api_version, described.kind, described.name, described.uid)
+    return _made(described.namespace, name, version, owner, {"workloadRef": reference})
+
+
+def grouping(namespace: str, owner: owners.Owner, name: str, version: str) -> Object:
+    """Return the AIWorkload of pods that a controller of an unknown kind makes: found by label."""
+    return _made(namespace, name, version, owner, {})
+
+
+def _made(namespace: str, name: str, version: str, owner: owners.Owner, spec: Object) -> Object:
     return {
         "apiVersion": API_VERSION,
         "kind": str(Kind.AI_WORKLOAD),
         "metadata": {
             "name": name,
-            "namespace": described.namespace,
+            "namespace": namespace,
             "labels": {
                 LABEL_APP_NAME: PART_OF,
                 LABEL_APP_INSTANCE: name,
@@ -36,18 +51,12 @@ def describing(described: owners.Description, name: str, version: str) -> Object
             },
             "ownerReferences": [
                 {
-                    "apiVersion": described.api_version,
-                    "kind": described.kind,
-                    "name": described.name,
-                    "uid": described.uid,
+                    "apiVersion": owner.api_version,
+                    "kind": owner.kind,
+                    "name": owner.name,
+                    "uid": owner.uid,
                 }
             ],
         },
-        "spec": {
-            "workloadRef": {
-                "apiVersion": described.api_version,
-                "kind": described.kind,
-                "name": described.name,
-            }
-        },
+        "spec": spec,
     }

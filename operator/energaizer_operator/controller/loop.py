@@ -14,6 +14,7 @@ from energaizer_operator.cluster import Cluster, ClusterError
 from energaizer_operator.events import Events
 from energaizer_operator.informer import Informer
 from energaizer_operator.metrics import Metrics, QueueState
+from energaizer_operator.references import Carriers, References
 from energaizer_operator.workqueue import WorkQueue
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,14 @@ class Context:
     informer: Informer
     events: Events
     metrics: Metrics
+    references: References
+    carriers: Carriers
+
+    @classmethod
+    def of(cls, cluster: Cluster, informer: Informer, events: Events, metrics: Metrics) -> Context:
+        """Return a context with its indexes."""
+        references, carriers = References(informer.aiworkloads), Carriers(informer.workloads)
+        return cls(cluster, informer, events, metrics, references, carriers)
 
 
 class Reconciler(Protocol[K_contra]):

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from energaizer_operator import decision, owners
 from energaizer_operator.cluster import Object
 from energaizer_operator.controller.loop import Context
-from energaizer_operator.controller.sources import annotations_above
+from energaizer_operator.controller.sources import annotations_above, with_claims
 from energaizer_operator.decision import Subject, World
 from energaizer_operator.estimation import Estimator
-from energaizer_operator.informer import ObjectRecord
-from energaizer_operator.kinds import WORKLOADS
+from energaizer_operator.kinds import OTHER_WORKLOADS, REPLICASETS, WORKLOADS
 from energaizer_operator.names import LABEL_WORKLOAD
 from energaizer_operator.resources.aiworkload import AIWorkload
 from energaizer_operator.resources.energyreservation import ChargedObject
@@ -21,7 +20,7 @@ from energaizer_operator.schema import EstimateSummary
 
 WorkloadKey = tuple[str, str, str]
 """Kind, namespace and name of a workload."""
-RESOURCES = {resource.kind: resource for resource in WORKLOADS}
+RESOURCES = {resource.kind: resource for resource in (*WORKLOADS, *OTHER_WORKLOADS, REPLICASETS)}
 
 
 @dataclass(frozen=True)
@@ -57,6 +56,7 @@ class Pricing:
         described = None if body is None else owners.describe(body)
         if body is None or described is None:
             return None
+        described = await with_claims(self._context.cluster, described)
         label = described.labels.get(LABEL_WORKLOAD)
         workload = self._workload(described, label)
         place = self._context.informer.namespaces.get(namespace)
@@ -82,19 +82,7 @@ class Pricing:
 
     def _workload(self, described: owners.Description, label: str | None) -> AIWorkload | None:
         """Return the AIWorkload of an object: by its reference, else by the object's label."""
-        store = self._context.informer.aiworkloads
-        wanted = (described.kind, described.name)
-        found: ObjectRecord | None = next(
-            (
-                record
-                for record in store
-                if record.namespace == described.namespace and _refers(record) == wanted
-            ),
-            store.get(label, described.namespace) if label else None,
-        )
+        store, namespace = self._context.informer.aiworkloads, described.namespace
+        named = self._context.references.first(namespace, described.kind, described.name) or label
+        found = store.get(named, namespace) if named else None
         return None if found is None else AIWorkload.model_validate(found.body)
-
-
-def _refers(record: ObjectRecord) -> tuple[str, str]:
-    reference = record.body.get("spec", {}).get("workloadRef") or {}
-    return str(reference.get("kind")), str(reference.get("name"))

@@ -15,13 +15,26 @@ from energaizer_operator import owners
 from energaizer_operator.cluster import Cluster, Missing, Refused
 from energaizer_operator.controller.loop import Context
 from energaizer_operator.informer import ObjectRecord, WorkloadRecord
-from energaizer_operator.kinds import CONFIGMAPS, OWNERS, PODS, WORKLOADS
+from energaizer_operator.kinds import (
+    CONFIGMAPS,
+    JOBSETS,
+    OTHER_WORKLOADS,
+    OWNERS,
+    PODS,
+    RESOURCE_CLAIM_TEMPLATES,
+    RESOURCE_CLAIMS,
+    TRAINJOBS,
+    WORKLOADS,
+    resource_of,
+)
 from energaizer_operator.names import Reason
 from energaizer_operator.resources.aiworkload import AIWorkload
 
 CONFIG_KEY = "config.json"
 _DEPTH_MOST = 5
-_RESOURCES = {resource.kind: resource for resource in WORKLOADS}
+_FINISHED = ("Succeeded", "Failed")
+_CLAIMS = {resource.kind: resource for resource in (RESOURCE_CLAIMS, RESOURCE_CLAIM_TEMPLATES)}
+_RESOURCES = {resource.kind: resource for resource in (*WORKLOADS, *OTHER_WORKLOADS)}
 
 
 @dataclass(frozen=True)
@@ -54,45 +67,70 @@ async def _workload(context: Context, workload: AIWorkload, record: ObjectRecord
     reference = workload.spec.workload_ref
     if reference is None:
         return await _labelled(context, record)
-    resource = OWNERS.get((reference.api_version, reference.kind))
+    resource = resource_of(reference.api_version, reference.kind)
     what = f"{reference.kind} {reference.name}"
     if resource is None:
         known = ", ".join(sorted(kind for _, kind in OWNERS))
         message = f"{what}: kind not known in {reference.api_version}; known are {known}"
         return Sources(problem=(Reason.WORKLOAD_NOT_FOUND, message))
-    rival = _rival(context, record)
+    rival = _rival(context, record, reference.kind, reference.name)
     if rival is not None:
         message = f"{what} is described by AIWorkload {rival} already; delete one of them"
         return Sources(problem=(Reason.DUPLICATE_WORKLOAD, message))
     body = await context.cluster.find(resource, reference.name, record.namespace)
     if body is None:
-        message = f"{what} does not exist in namespace {record.namespace}"
+        message = (
+            f"{what} does not exist in namespace {record.namespace}; create it, or delete this "
+            "AIWorkload"
+        )
         return Sources(problem=(Reason.WORKLOAD_NOT_FOUND, message))
-    described = owners.describe(body)
+    if resource is TRAINJOBS:  # makes a JobSet of the same name, which has the pods
+        body = await context.cluster.find(JOBSETS, reference.name, record.namespace)
+    described = None if body is None else owners.describe(body)
     if described is None:
-        return Sources(problem=(Reason.WORKLOAD_NOT_FOUND, f"{what} makes no pods itself"))
-    return Sources(described, await annotations_above(context.cluster, described))
+        message = f"{what} makes no pods itself, or has not made what makes them yet"
+        return Sources(problem=(Reason.WORKLOAD_NOT_FOUND, message))
+    return await _of(context.cluster, described)
 
 
 async def _labelled(context: Context, record: ObjectRecord) -> Sources:
     """Find what carries our label with this AIWorkload's name: an owner, else its pods."""
-    carriers: list[WorkloadRecord] = [
-        carrier
-        for store in context.informer.workloads
-        for carrier in store
-        if carrier.workload == record.name and carrier.namespace == record.namespace
-    ]
+    carriers = context.carriers.of(record.namespace, record.name)
     roots = [carrier for carrier in carriers if carrier.kind != PODS.kind]
-    chosen = next(iter(roots or carriers), None)
+    pods = [carrier for carrier in carriers if carrier.phase not in _FINISHED]
+    chosen = min(roots, key=_depth, default=None) or next(iter(pods or carriers), None)
     if chosen is None:
         return Sources()
-    body = await context.cluster.find(_RESOURCES[chosen.kind], chosen.name, chosen.namespace)
+    resource = _RESOURCES[chosen.kind]
+    body = await context.cluster.find(resource, chosen.name, chosen.namespace)
     described = None if body is None else owners.describe(body)
     if described is None:
         return Sources()
     if not roots:
-        described = dataclasses.replace(described, replicas=len(carriers))
-    return Sources(described, await annotations_above(context.cluster, described))
+        described = dataclasses.replace(described, replicas=len(pods))
+    return await _of(context.cluster, described)
+
+
+def _depth(carrier: WorkloadRecord) -> tuple[bool, bool, str]:
+    """Return an order in which what makes others comes first: a JobSet before its Jobs."""
+    ours = carrier.kind in (resource.kind for resource in WORKLOADS)
+    return carrier.controlled, ours, carrier.name
+
+
+async def _of(cluster: Cluster, described: owners.Description) -> Sources:
+    """Return a workload with the GPUs of its claims and the annotations of its owners."""
+    counted = await with_claims(cluster, described)
+    return Sources(counted, await annotations_above(cluster, described))
+
+
+async def with_claims(cluster: Cluster, described: owners.Description) -> owners.Description:
+    """Return a description with the GPUs of its claims counted; one that is gone counts none."""
+    found = {}
+    for claim in described.claims:
+        body = await cluster.find(_CLAIMS[claim.kind], claim.name, described.namespace)
+        if body is not None:
+            found[claim] = body
+    return described.with_claims(found)
 
 
 async def annotations_above(
@@ -102,7 +140,7 @@ async def annotations_above(
     found: list[Mapping[str, str]] = []
     owner, namespace = described.owner, described.namespace
     for _ in range(_DEPTH_MOST):
-        resource = None if owner is None else OWNERS.get((owner.api_version, owner.kind))
+        resource = None if owner is None else resource_of(owner.api_version, owner.kind)
         if owner is None or resource is None:
             break
         body = await cluster.find(resource, owner.name, namespace)
@@ -138,16 +176,7 @@ async def _config(
     return str(text), None
 
 
-def _rival(context: Context, record: ObjectRecord) -> str | None:
+def _rival(context: Context, record: ObjectRecord, kind: str, name: str) -> str | None:
     """Return the name of an older AIWorkload that refers to the same workload."""
-    reference = record.body["spec"].get("workloadRef")
-    mine = (record.body["metadata"].get("creationTimestamp", ""), record.name)
-    for other in context.informer.aiworkloads:
-        if (
-            other.namespace == record.namespace
-            and other.name != record.name
-            and other.body.get("spec", {}).get("workloadRef") == reference
-            and (other.body["metadata"].get("creationTimestamp", ""), other.name) < mine
-        ):
-            return other.name
-    return None
+    first = context.references.first(record.namespace, kind, name)
+    return None if first == record.name else first

@@ -118,7 +118,7 @@ class Wiring:
 
     def _subscribe(self) -> None:
         informer = self._context.informer
-        informer.aiworkloads.subscribe(lambda key, _: self.aiworkloads.queue.add(key))
+        informer.aiworkloads.subscribe(self._aiworkload_changed)
         informer.gpuprofiles.subscribe(self._profile_changed)
         informer.energypolicies.subscribe(self._policy_changed)
         informer.namespaces.subscribe(lambda *_: self._namespace_changed())
@@ -127,6 +127,15 @@ class Wiring:
         for store in informer.workloads:
             store.subscribe(lambda _, record: self._workload_changed(record))
         self._nodes.subscribe(self._survey_changed)
+
+    def _aiworkload_changed(self, key: Key, record: ObjectRecord) -> None:
+        """Look at an AIWorkload, and at those that refer to the same workload when it goes."""
+        self.aiworkloads.queue.add(key)
+        stated = (record.body.get("spec") or {}).get("workloadRef")
+        if stated and self._context.informer.aiworkloads.get(key[1], key[0]) is None:
+            kind, name = str(stated.get("kind")), str(stated.get("name"))
+            for rival in self._context.references.names(key[0], kind, name):
+                self.aiworkloads.queue.add((key[0], rival))
 
     def _profile_changed(self, key: Key, record: ObjectRecord) -> None:
         self.gpuprofiles.queue.add(key)
@@ -155,7 +164,9 @@ class Wiring:
         """Look at the AIWorkload that a labelled object belongs to, and create one if need be."""
         if record.controlled and record.kind == "Pod":
             return
-        self.aiworkloads.queue.add((record.namespace, record.workload))
+        named = self._context.references.names(record.namespace, record.kind, record.name)
+        for workload in {record.workload, *named}:
+            self.aiworkloads.queue.add((record.namespace, workload))
         self.workloads.queue.add((record.kind, record.namespace, record.name))
 
     def _reestimate(self) -> None:

@@ -13,10 +13,11 @@ from typing import Any
 
 from energaizer_operator import owners
 from energaizer_operator.cluster import Cluster, Conflict, Object
-from energaizer_operator.controller.describing import describing
+from energaizer_operator.controller.describing import describing, grouping
 from energaizer_operator.controller.loop import Context, Result
+from energaizer_operator.controller.sources import with_claims
 from energaizer_operator.informer import Informer
-from energaizer_operator.kinds import AIWORKLOADS, PODS, WORKLOADS
+from energaizer_operator.kinds import AIWORKLOADS, OTHER_WORKLOADS, PODS, REPLICASETS, WORKLOADS
 from energaizer_operator.names import LABEL_ADMISSION, LABEL_WORKLOAD, Admission
 
 log = logging.getLogger(__name__)
@@ -24,8 +25,7 @@ log = logging.getLogger(__name__)
 WorkloadKey = tuple[str, str, str]
 """Kind, namespace and name of a workload."""
 
-_RESOURCES = {resource.kind: resource for resource in WORKLOADS}
-_JUDGED_PARENTS = frozenset({"Job", "Deployment", "StatefulSet", "ReplicaSet", "JobSet"})
+_RESOURCES = {resource.kind: resource for resource in (*WORKLOADS, *OTHER_WORKLOADS)}
 _FINISHED = ("Succeeded", "Failed")
 
 
@@ -45,37 +45,69 @@ class Workloads:
         body = await self._context.cluster.find(_RESOURCES[kind], name, namespace)
         if body is None:
             return Result.GONE
-        described = owners.describe(body)
+        described = await self._counted(body)
         if described is None or not needs_one(described, body):
             return Result.UNCHANGED
-        wanted = described.labels.get(LABEL_WORKLOAD) or owners.workload_name(kind, name)
-        if self._exists(wanted, described):
+        made = await self._made(described)
+        if made is None:
             return Result.UNCHANGED
         try:
-            await self._context.cluster.create(
-                AIWORKLOADS, describing(described, wanted, self._version)
-            )
+            await self._context.cluster.create(AIWORKLOADS, made)
         except Conflict:
             return Result.UNCHANGED
         log.info(
-            "described %s %s", kind, name, extra={"namespace": namespace, "aiworkload": wanted}
+            "described %s %s",
+            kind,
+            name,
+            extra={"namespace": namespace, "aiworkload": made["metadata"]["name"]},
         )
         return Result.CHANGED
 
+    async def _counted(self, body: Object) -> owners.Description | None:
+        """Return what an object says, with the GPUs of its claims."""
+        described = owners.describe(body)
+        return described and await with_claims(self._context.cluster, described)
+
+    async def _made(self, described: owners.Description) -> Object | None:
+        """Return the AIWorkload to create; None if there is one, or something else stands for it.
+
+        Pods of a lone ReplicaSet are described by that; those of a controller that we do not know
+        are a group, found by their label.
+        """
+        owner = described.owner
+        if described.kind == PODS.kind and owner is not None:
+            wanted = described.labels.get(LABEL_WORKLOAD) or owners.workload_name(
+                owner.kind, owner.name
+            )
+            if owner.kind != REPLICASETS.kind:
+                if self._context.informer.aiworkloads.get(wanted, described.namespace):
+                    return None
+                return grouping(described.namespace, owner, wanted, self._version)
+            body = await self._context.cluster.find(REPLICASETS, owner.name, described.namespace)
+            above = None if body is None else owners.describe(body)
+            if above is None or (above.owner and above.owner.kind in owners.CONTROLLERS):
+                return None
+            described = above
+        else:
+            wanted = described.labels.get(LABEL_WORKLOAD) or owners.workload_name(
+                described.kind, described.name
+            )
+        if self._exists(wanted, described):
+            return None
+        return describing(described, wanted, self._version)
+
     def _exists(self, wanted: str, described: owners.Description) -> bool:
-        store = self._context.informer.aiworkloads
-        if store.get(wanted, described.namespace) is not None:
+        """Say whether an AIWorkload is there, by name or by what it refers to.
+
+        One that refers to a CronJob or TrainJob describes what that makes.
+        """
+        context, namespace = self._context, described.namespace
+        if context.informer.aiworkloads.get(wanted, namespace) is not None:
             return True
-        reference = {
-            "apiVersion": described.api_version,
-            "kind": described.kind,
-            "name": described.name,
-        }
-        return any(
-            record.namespace == described.namespace
-            and record.body.get("spec", {}).get("workloadRef") == reference
-            for record in store
-        )
+        named = [(described.kind, described.name)]
+        if described.owner is not None:
+            named.append((described.owner.kind, described.owner.name))
+        return any(context.references.first(namespace, *one) for one in named)
 
 
 def opted_in(informer: Informer, namespace: str) -> bool:
@@ -88,14 +120,16 @@ def opted_in(informer: Informer, namespace: str) -> bool:
 def needs_one(described: owners.Description, body: Object) -> bool:
     """Say whether a workload should have an AIWorkload.
 
-    It asks for GPUs and no parent of it does so on its behalf. One that ended before anybody
+    It asks for GPUs and nothing that we follow does so on its behalf. One that ended before anybody
     labelled it is past, and is left alone.
     """
     if described.gpus_per_replica == 0:
         return False
-    if described.owner is not None and (
-        described.kind == "Pod" or described.owner.kind in _JUDGED_PARENTS
-    ):
+    owner = described.owner
+    followed = owners.CONTROLLERS
+    if described.kind == PODS.kind:
+        followed = owners.FOLLOWED
+    if owner is not None and owner.kind in followed:
         return False
     return LABEL_WORKLOAD in described.labels or not _finished(body)
 
@@ -106,13 +140,14 @@ def undescribed(informer: Informer) -> list[WorkloadKey]:
         (record.kind, record.namespace, record.name)
         for store in informer.workloads
         for record in store
-        if not (record.controlled and record.kind == PODS.kind)
+        if opted_in(informer, record.namespace)
+        and not (record.controlled and record.kind == PODS.kind)
         and informer.aiworkloads.get(record.workload, record.namespace) is None
     ]
 
 
 async def audit(cluster: Cluster, informer: Informer) -> AsyncIterator[WorkloadKey]:
-    """Yield the workloads of opted-in namespaces that carry no label of ours."""
+    """Yield the workloads of opted-in namespaces that may lack an AIWorkload."""
     for namespace in informer.namespaces:
         if not opted_in(informer, namespace.name):
             continue
@@ -121,8 +156,12 @@ async def audit(cluster: Cluster, informer: Informer) -> AsyncIterator[WorkloadK
             async for page in pages:
                 for body in page.items:
                     described = owners.describe(body)
-                    if described is not None and needs_one(described, body):
+                    if described is None or not (described.gpus or described.claims):
+                        continue
+                    if described.claims or needs_one(described, body):
                         yield resource.kind, namespace.name, described.name
+    for key in undescribed(informer):
+        yield key
 
 
 def _finished(body: Mapping[str, Any]) -> bool:

@@ -162,7 +162,8 @@ def _origins(subject: Subject, policies: Sequence[EnergyPolicy]) -> Origins:
     described = subject.description
     if described is None:
         return Origins(workload=subject.workload, defaults=policy.defaults(policies))
-    arguments = runtimes.read(described.pod_spec, estimation.model_parts())
+    parts = estimation.model_parts()
+    arguments = runtimes.of_workload(described.pod_specs, described.serve_config, parts)
     own = () if described.kind == "Pod" else (described.annotations,)
     return Origins(
         workload=subject.workload,
@@ -214,7 +215,10 @@ def _reachable(subject: Subject, world: World, resolution: Resolution) -> frozen
         or inputs.resource_name == RESOURCE_NVIDIA_SHARED
     }
     if subject.description is not None:
-        left &= world.catalogue.possible(subject.description.pod_spec)
+        described = subject.description
+        left &= frozenset().union(
+            *(world.catalogue.possible(spec, None, described.gpus) for spec in described.pod_specs)
+        )
     if inputs.allowed_profiles:
         left &= set(inputs.allowed_profiles)
     return frozenset(left & world.in_cluster or left)

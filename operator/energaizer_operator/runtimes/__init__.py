@@ -6,7 +6,7 @@ estimate of another model is worse than none.
 """
 
 from energaizer_operator.runtimes.models import last_parts
-from energaizer_operator.runtimes.pods import read
+from energaizer_operator.runtimes.pods import of_workload, read
 from energaizer_operator.runtimes.records import Reading
 
-__all__ = ["Reading", "last_parts", "read"]
+__all__ = ["Reading", "last_parts", "of_workload", "read"]

@@ -25,7 +25,7 @@ def understand(call: Call, known: Mapping[str, str]) -> Reading:
     values: dict[str, str] = {Input.TASK: "Inference"}
     unknown: dict[str, str] = {}
     for entry, text in stated.items():
-        _take(runtime, entry, text, known, values, unknown)
+        take(runtime, entry, text, known, values, unknown)
     # A word that we cannot see may be any flag; a file of settings may hold any.
     if any(_veiled(word) for word in _loose(call)):
         _hide(values, unknown, "comes from a variable whose value is not in the manifest")
@@ -90,7 +90,7 @@ def _veiled(word: str) -> bool:
     return any(mark in flag for mark in (NO_LITERAL, "$(", "{{"))
 
 
-def _take(
+def take(
     runtime: Runtime,
     entry: Input,
     text: str,
@@ -98,6 +98,7 @@ def _take(
     values: dict[str, str],
     unknown: dict[str, str],
 ) -> None:
+    """Note what one text of a runtime states of an input, or why it does not tell."""
     text = text.strip().strip("\"'")
     shown = text.replace(NO_LITERAL, "?")[:63]
     if NO_LITERAL in text:

@@ -1,10 +1,10 @@
 """Pod -> the container that computes -> the server that it starts -> what that states."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from energaizer_operator import owners
-from energaizer_operator.runtimes import kubelet, shell
+from energaizer_operator.runtimes import kubelet, serveconfig, shell
 from energaizer_operator.runtimes.arguments import understand
 from energaizer_operator.runtimes.models import vendor_name
 from energaizer_operator.runtimes.records import NO_LITERAL, Call, Input, Reading, Runtime
@@ -16,7 +16,31 @@ _SHELLS = frozenset({"sh", "bash", "ash", "dash", "zsh"})
 _WRAPPERS = frozenset({"exec", "nohup", "env", "tini", "dumb-init", "time", "uv", "run"})
 _ASIDE = ("router", "proxy", "exporter", "metrics", "benchmark")
 _DEEPEST = 3
+_TEMPLATES_MOST = 16
 _MOUNTED = ("/mnt/models", "/mnt/models/")
+
+
+def of_workload(pod_specs: Sequence[Json], serve_config: str, known: Mapping[str, str]) -> Reading:
+    """Return what the pods of a workload state together, or its `serveConfigV2`.
+
+    Leaders start a server and workers join it, so most say nothing; those that speak must agree.
+
+    Args:
+        pod_specs: One of each template.
+        serve_config: Of a RayService; empty for others.
+        known: Last part of a model's name, in lower case -> name (`last_parts`).
+    """
+    if serve_config:
+        return serveconfig.read(serve_config, known)
+    found: list[Reading] = []
+    for pod_spec in pod_specs[:_TEMPLATES_MOST]:
+        reading = read(pod_spec, known)
+        if (reading.values or reading.unknown) and reading not in found:
+            found.append(reading)
+    if len(found) > 1:
+        why = "differs between the pods of the workload"
+        return Reading(unknown={Input.MODEL: why, Input.TENSOR: why})
+    return found[0] if found else Reading()
 
 
 def read(pod_spec: Json, known: Mapping[str, str]) -> Reading:

@@ -2,9 +2,11 @@
 
 The object is known by its own UID, which the API server has given it by now, so that a review that
 is sent again finds its promise, and the leader finds the object. What is refused takes back what it
-was promised by other budgets; what is cut short is dropped by the leader after a minute.
+was promised by other budgets; what is cut short is dropped by the leader after a minute. Pods that
+are judged one by one charge what they are all a part of, which is thereby charged once.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -30,7 +32,7 @@ class Debtor:
 
     @classmethod
     def of(
-        cls, namespace: str, obj: dict[str, object], before: EstimateSummary | None = None
+        cls, namespace: str, obj: Mapping[str, object], before: EstimateSummary | None = None
     ) -> "Debtor":
         """Return the object of a review."""
         metadata = metadata_of(obj)

@@ -12,6 +12,7 @@ from typing import Any
 from energaizer_operator import decision, owners
 from energaizer_operator.decision import Decision, Purse, Subject
 from energaizer_operator.estimation import Estimator
+from energaizer_operator.kinds import RESOURCE_CLAIMS
 from energaizer_operator.names import LABEL_WORKLOAD
 from energaizer_operator.owners import Description
 from energaizer_operator.policy import Balance
@@ -22,8 +23,9 @@ from energaizer_operator.webhook.lineage import Lineage
 from energaizer_operator.webhook.review import MalformedReviewError, Request
 from energaizer_operator.webhook.view import View, metadata_of
 
-INTERCEPTED = frozenset({"Job", "Deployment", "StatefulSet"})
+INTERCEPTED = frozenset({"Job", "JobSet", "Deployment", "StatefulSet"})
 """Kinds whose own review judges their pods too."""
+_SCALED = {"deployments": ("apps/v1", "Deployment"), "statefulsets": ("apps/v1", "StatefulSet")}
 _MINTED = 8  # characters of the review's uid that stand for a name not yet generated
 
 
@@ -34,10 +36,19 @@ class Part:
     subject: Subject
     label: str
     """Name of the AIWorkload, existing or to be created."""
-    pods: int
-    """Pods that share the workload's energy."""
+    gpus: int
+    """Of one pod of the object under review; 0 if its claims are for other devices."""
+    of_gpus: int
+    """Of the whole workload, at least as many."""
     parent: str | None
-    """Kind of the intercepted workload above the object, if there is one."""
+    """Kind of the intercepted object above the one under review, if there is one."""
+    root: Mapping[str, Any] | None = None
+    """The object that is the workload, if it is another than the one under review."""
+
+    @property
+    def asks(self) -> bool:
+        """Return whether the object under review asks for a GPU at all."""
+        return self.gpus > 0
 
 
 @dataclass(frozen=True)
@@ -60,22 +71,47 @@ class Judge:
         if described is None:
             raise MalformedReviewError(f"kind {request.kind.kind} has no pods that we understand")
         described = replace(described, namespace=request.namespace, name=_name(request, described))
+        described = await self._claimed(described)
         above = await self.lineage.of(obj, request.namespace)
-        index = _workload_above(above) if described.kind == "Pod" else None
+        kinds = [str(owner.get("kind")) for owner in above]
+        parent = next((kind for kind in kinds if kind in INTERCEPTED), None)
+        index = owners.root(above)
         if index is None:
-            annotations = tuple(_annotations(owner) for owner in above)
-            return self._as(described, annotations, described.labels, None)
+            return self._as(described, described, above, parent)
         workload = owners.describe(above[index]) or described
-        workload = replace(
-            workload,
-            namespace=request.namespace,
-            pod_spec=described.pod_spec,
-            pod_annotations=described.pod_annotations,
-            pod_labels=described.pod_labels,
-            gpus=described.gpus,
-        )
-        annotations = tuple(_annotations(owner) for owner in above[index + 1 :])
-        return self._as(workload, annotations, described.labels, workload.kind)
+        workload = replace(workload, namespace=request.namespace)
+        workload = await self._claimed(workload)
+        if len(workload.groups) == 1:
+            workload = replace(
+                workload,
+                pod_spec=described.pod_spec,
+                pod_annotations=described.pod_annotations,
+                pod_labels=described.pod_labels,
+                groups=(replace(workload.groups[0], pod_spec=described.pod_spec),),
+                gpus=described.gpus,
+            )
+        part = self._as(workload, described, above[index + 1 :], parent)
+        return replace(part, root=above[index])
+
+    async def scaled(self, request: Request) -> Mapping[str, Any] | None:
+        """Return the object that a scale subresource belongs to.
+
+        None where it is gone, unreadable, or of a kind that we do not know.
+        """
+        kind = _SCALED.get(request.resource.resource)
+        if kind is None:
+            return None
+        return await self.lineage.read(request.namespace, owners.Owner(*kind, request.name, ""))
+
+    async def _claimed(self, described: Description) -> Description:
+        """Return a description with the GPUs of its claims counted, as far as they can be read."""
+        found = {}
+        for claim in described.claims:
+            owner = owners.Owner(RESOURCE_CLAIMS.api_version, claim.kind, claim.name, "")
+            body = await self.lineage.read_soon(described.namespace, owner)
+            if body is not None:
+                found[claim] = body
+        return described.with_claims(found)
 
     async def decide(self, part: Part, balances: Sequence[Balance] = ()) -> Decision:
         """Return the decision on a part's workload."""
@@ -107,27 +143,26 @@ class Judge:
 
     def _as(
         self,
+        workload: Description,
         described: Description,
-        annotations: tuple[Mapping[str, str], ...],
-        labels: Mapping[str, str],
+        above: tuple[Mapping[str, Any], ...],
         parent: str | None,
     ) -> Part:
-        label = labels.get(LABEL_WORKLOAD) or described.labels.get(LABEL_WORKLOAD)
-        workload = self.view.workload(described.namespace, described.kind, described.name, label)
-        subject = Subject(
-            described,
-            workload,
-            self.view.namespace_labels(described.namespace),
-            annotations,
-        )
-        if workload is not None:
-            label = workload.metadata.name
-        return Part(
-            subject,
-            label or owners.workload_name(described.kind, described.name),
-            max(1, described.replicas),
-            parent,
-        )
+        """Return an object under review (`described`) as a part of `workload`."""
+        namespace = workload.namespace
+        label = described.labels.get(LABEL_WORKLOAD) or workload.labels.get(LABEL_WORKLOAD)
+        candidates = [(workload.kind, workload.name)]
+        candidates += [(str(one.get("kind")), str(metadata_of(one).get("name"))) for one in above]
+        found = self.view.workload(namespace, candidates, label)
+        annotations = tuple(_annotations(owner) for owner in above)
+        subject = Subject(workload, found, self.view.namespace_labels(namespace), annotations)
+        if found is not None:
+            label = found.metadata.name
+        gpus = described.gpus_per_replica
+        total = workload.gpus_per_replica * workload.replicas
+        named = workload.owner if workload.kind == "Pod" and workload.owner else workload
+        label = label or owners.workload_name(named.kind, named.name)
+        return Part(subject, label, gpus, max(gpus, total, 1), parent)
 
 
 def _name(request: Request, described: Description) -> str:
@@ -136,14 +171,6 @@ def _name(request: Request, described: Description) -> str:
     if metadata.get("name") or not metadata.get("generateName"):
         return described.name
     return f"{described.name}{request.uid[:_MINTED].lower()}"
-
-
-def _workload_above(above: tuple[Mapping[str, Any], ...]) -> int | None:
-    """Return which of a pod's owners is the workload: the first whose review judges its pods."""
-    for index, owner in enumerate(above):
-        if owner.get("kind") in INTERCEPTED:
-            return index
-    return None
 
 
 def _annotations(obj: Mapping[str, Any]) -> Mapping[str, str]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from energaizer_operator.cluster import Cluster, ClusterError, Object
-from energaizer_operator.kinds import OWNERS, ApiResource
+from energaizer_operator.kinds import ApiResource, resource_of
 from energaizer_operator.owners import Owner, controller_of
 
 DEADLINE_S = 0.1
@@ -59,7 +59,7 @@ class Lineage:
 
     async def read(self, namespace: str, owner: Owner) -> Object | None:
         """Return one object; None if it is gone, of a kind that we do not read, or unreachable."""
-        resource = OWNERS.get((owner.api_version, owner.kind))
+        resource = resource_of(owner.api_version, owner.kind)
         if resource is None:
             return None
         key = (namespace, owner.kind, owner.name, owner.uid)
@@ -72,6 +72,15 @@ class Lineage:
             self._reading[key] = reading
             reading.add_done_callback(lambda _: self._reading.pop(key, None))
         return await asyncio.shield(reading)
+
+    async def read_soon(self, namespace: str, owner: Owner) -> Object | None:
+        """Return one object as `read` does; None if there is no answer in time."""
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                return await self.read(namespace, owner)
+        except TimeoutError:
+            log.warning("%s %s/%s: no answer in time", owner.kind, namespace, owner.name)
+            return None
 
     async def _find(self, key: Key, resource: ApiResource, owner: Owner) -> Object | None:
         namespace = key[0]

@@ -15,13 +15,13 @@ from energaizer_operator.webhook.judge import Judge, Part
 from energaizer_operator.webhook.review import Answer, Patch, Request, allow
 from energaizer_operator.webhook.view import metadata_of
 
-COUNTED_TEMPLATES = frozenset({"Job"})
+COUNTED_TEMPLATES = frozenset({"Job", "JobSet"})
 """Kinds whose template requests watts too; others would differ from what GitOps tools applied."""
 LABEL = ("metadata", "labels", LABEL_WORKLOAD)
 
 
 async def mutate_owner(judge: Judge, request: Request) -> Answer:
-    """Label a Job, Deployment or StatefulSet; under a budget that holds, let none start by itself.
+    """Label a workload; under a budget that holds, let none start by itself.
 
     A workload that is updated was labelled before; it may be one that starts only now.
     """
@@ -31,12 +31,16 @@ async def mutate_owner(judge: Judge, request: Request) -> Answer:
     if judge.own(request.user.username):
         return allow(cause="OwnAccount")
     part = await judge.part(request, obj)
+    if not part.asks:
+        return allow(cause="Skipped")
     patch = Patch(obj)
     created = request.operation == "CREATE"
     if created:
         patch.put(LABEL, part.label)
     if created and obj.get("kind") in COUNTED_TEMPLATES:  # Kueue sees what the pods will ask for
-        await _request_watts(judge, part, patch)
+        await _request_watts(judge, part, obj, patch)
+    if part.parent and request.user.username in judge.settings.trusted_controllers:
+        return allow(patch=patch.operations, cause="JudgedBefore")
     starts = created or hold.suspended(request.old_object)
     if starts and not hold.suspended(obj) and _must_wait(judge, request, part):
         hold.hold(patch)
@@ -63,14 +67,16 @@ async def mutate_pod(judge: Judge, request: Request) -> Answer:
     if request.operation != "CREATE" or obj is None or not _gpus(obj):
         return allow(cause="Skipped")
     part = await judge.part(request, obj)
+    if not part.asks:
+        return allow(cause="Skipped")
     patch = Patch(obj)
     patch.put(LABEL, part.label)
     decided = await judge.decide(part)
-    watts = power.wanted(decided, part, enabled=judge.settings.power_resource)
+    watts = power.wanted(decided, part.gpus, part.of_gpus, enabled=judge.settings.power_resource)
     power.write(patch, ("spec",), _spec(obj), watts)
     if decided.case.idle or decided.shown is None:
         return allow(patch=patch.operations, cause=str(decided.reason))
-    marks = status.pod_annotations(decided.shown.estimate, part.pods, decided.digest)
+    marks = status.pod_annotations(decided.shown.estimate, part.gpus, part.of_gpus, decided.digest)
     for key, value in marks.items():
         patch.put(("metadata", "annotations", key), value)
     steering = placement.patch(_spec(obj), decided.plan)
@@ -82,14 +88,17 @@ def leave(_request: Request, why: str) -> Answer:
     return allow(audit={"decision": "error"}, cause=why.capitalize())
 
 
-async def _request_watts(judge: Judge, part: Part, patch: Patch) -> None:
-    described = part.subject.description
+async def _request_watts(judge: Judge, part: Part, obj: dict[str, Any], patch: Patch) -> None:
+    """Let each template of a Job or JobSet carry the watts of one of its pods."""
+    described = describe(obj)
     if described is None:
         return
     decided = await judge.decide(part)
-    watts = power.wanted(decided, part, enabled=judge.settings.power_resource)
-    at = tuple(described.pod_spec_path.strip("/").split("/"))
-    power.write(patch, at, described.pod_spec, watts)
+    for group in described.groups:
+        gpus = sum(group.gpus.values())
+        watts = power.wanted(decided, gpus, part.of_gpus, enabled=judge.settings.power_resource)
+        at = tuple(int(step) if step.isdigit() else step for step in group.path.split("/")[1:])
+        power.write(patch, at, group.pod_spec, watts if gpus else None)
 
 
 def _spec(obj: dict[str, Any]) -> dict[str, Any]:
@@ -99,4 +108,4 @@ def _spec(obj: dict[str, Any]) -> dict[str, Any]:
 
 def _gpus(obj: dict[str, object]) -> bool:
     described = describe(obj)
-    return described is not None and bool(described.gpus)
+    return described is not None and bool(described.gpus or described.claims)

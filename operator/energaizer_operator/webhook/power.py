@@ -11,21 +11,20 @@ from typing import Any
 from energaizer_operator import owners, watts
 from energaizer_operator.decision import Decision
 from energaizer_operator.names import RESOURCE_WATTS
-from energaizer_operator.webhook.judge import Part
 from energaizer_operator.webhook.review import Patch
 
 _AMOUNTS = ("requests", "limits")
 
 
-def wanted(decided: Decision, part: Part, *, enabled: bool) -> int | None:
-    """Return the watts that one pod of a workload is to carry; None if none.
+def wanted(decided: Decision, gpus: int, of_gpus: int, *, enabled: bool) -> int | None:
+    """Return the watts that a pod with `gpus` of a workload's GPUs is to carry; None if none.
 
     They are the upper end of the interval on the hungriest GPU that the pod may still get.
     """
     hungriest = decided.verdict.hungriest
     if not enabled or hungriest is None or not _advertised(decided):
         return None
-    return watts.share(hungriest.estimate.power_high_watts, part.pods)
+    return watts.share(hungriest.estimate.power_high_watts, gpus, of_gpus)
 
 
 def write(

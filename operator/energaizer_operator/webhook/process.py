@@ -148,6 +148,7 @@ class Process:
         table = (
             (Webhook.AI_WORKLOAD, validate.validate_aiworkload, validate.refuse, validating),
             (Webhook.WORKLOAD, validate.validate_workload, by_rule, validating),
+            (Webhook.SCALE, validate.validate_scale, by_rule, validating),
             (Webhook.POD, validate.validate_pod, by_rule, validating),
             (Webhook.OWNER_MUTATE, mutate.mutate_owner, mutate.leave, mutating),
             (Webhook.POD_MUTATE, mutate.mutate_pod, mutate.leave, mutating),

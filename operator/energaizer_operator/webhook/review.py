@@ -46,6 +46,14 @@ class GroupVersionKind(_Part):
     kind: Text = ""
 
 
+class GroupVersionResource(_Part):
+    """The resource that was asked for."""
+
+    group: Text = ""
+    version: Text = ""
+    resource: Text = ""
+
+
 class UserInfo(_Part):
     """Who asked."""
 
@@ -58,6 +66,7 @@ class Request(_Part):
 
     uid: str = Field(min_length=1, max_length=253)
     kind: GroupVersionKind
+    resource: GroupVersionResource = GroupVersionResource()
     sub_resource: Text = Field(default="", alias="subResource")
     name: Text = ""
     namespace: Text = ""

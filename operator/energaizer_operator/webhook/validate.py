@@ -4,7 +4,7 @@ Order of kubernetes.md 4.2: inputs, estimate, the user's limits, policies, budge
 object smaller is always let in, so that people can shrink when they are over a limit.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -27,13 +27,34 @@ Fallback = Callable[[Request, str], Answer]
 
 
 async def validate_workload(judge: Judge, request: Request) -> Answer:
-    """Judge a Job, Deployment or StatefulSet."""
+    """Judge a Job, JobSet, Deployment or StatefulSet; a JobSet's Jobs were judged with it."""
     obj = request.object
     if request.operation not in ("CREATE", "UPDATE") or obj is None:
         return allow(cause="Skipped")
     if judge.own(request.user.username):
         return allow(cause="OwnAccount")
-    return await _judge(judge, request, obj, await judge.part(request, obj))
+    part = await judge.part(request, obj)
+    if part.parent and request.user.username in judge.settings.trusted_controllers:
+        return allow(cause="JudgedBefore")
+    return await _judge(judge, request, obj, part)
+
+
+async def validate_scale(judge: Judge, request: Request) -> Answer:
+    """Judge a change of replicas through the scale subresource; a smaller number is let in."""
+    wanted, present = _replicas(request.object), _replicas(request.old_object)
+    if request.operation != "UPDATE" or wanted is None:
+        return allow(cause="Skipped")
+    if present is not None and wanted <= present:
+        return allow(cause="Shrinks")
+    parent = await judge.scaled(request)
+    if parent is None:
+        return allow(cause="Skipped")
+    obj, old = _of_size(parent, wanted), _of_size(parent, present or 0)
+    part = await judge.part(request, obj)
+    if not part.asks:
+        return allow(cause="Skipped")
+    as_update = request.model_copy(update={"object": obj, "old_object": old})
+    return await _judge(judge, as_update, obj, part)
 
 
 async def validate_pod(judge: Judge, request: Request) -> Answer:
@@ -50,7 +71,7 @@ async def validate_pod(judge: Judge, request: Request) -> Answer:
 async def _judge(judge: Judge, request: Request, obj: dict[str, Any], part: Part) -> Answer:
     """Judge by limits and policies, then by budgets, which are charged for what is about to run."""
     before = await _before(judge, request)
-    debtor = Debtor.of(request.namespace, obj, before.estimate if before else None)
+    debtor = Debtor.of(request.namespace, part.root or obj, before.estimate if before else None)
     purses = judge.purses(part, request.namespace)
     stopped = _hold_rules(judge, request, debtor, purses)
     if stopped is not None:
@@ -223,6 +244,16 @@ def _shrunk(judge: Judge, decided: Decision, before: Option | None) -> Answer | 
         and after.estimate.power_high_watts <= before.estimate.power_high_watts
     )
     return _admit(judge, decided, "Shrinks") if smaller else None
+
+
+def _of_size(obj: Mapping[str, Any], replicas: int) -> dict[str, Any]:
+    return {**obj, "spec": {**obj.get("spec", {}), "replicas": replicas}}
+
+
+def _replicas(scale: dict[str, Any] | None) -> int | None:
+    spec = (scale or {}).get("spec")
+    wanted = spec.get("replicas", 0) if isinstance(spec, dict) else None
+    return wanted if isinstance(wanted, int) and wanted >= 0 else None
 
 
 def _rivals(judge: Judge, namespace: str, workload: AIWorkload) -> list[str]:

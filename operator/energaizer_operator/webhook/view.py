@@ -5,7 +5,7 @@ once after a change, and AIWorkloads are found by an index that follows the watc
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -15,15 +15,13 @@ from pydantic import ValidationError
 from energaizer_operator.decision import Purse, World, purse_of
 from energaizer_operator.informer import Informer, Key, ObjectRecord
 from energaizer_operator.names import LABEL_ADMISSION, Admission
+from energaizer_operator.references import References
 from energaizer_operator.resources.aiworkload import AIWorkload
 from energaizer_operator.resources.energypolicy import EnergyPolicy
 from energaizer_operator.resources.energyreservation import EnergyReservation
 from energaizer_operator.resources.gpuprofile import GPUProfile
 
 log = logging.getLogger(__name__)
-
-Reference = tuple[str, str, str]
-"""Namespace, kind and name of a workload."""
 
 
 class View:
@@ -34,12 +32,11 @@ class View:
         self._informer = informer
         self._world: World | None = None
         self._unreadable: tuple[str, ...] = ()
-        self._describing: dict[Reference, set[str]] = {}
+        self._references = References(informer.aiworkloads)
         self._parsed = lru_cache(maxsize=4096)(self._parse)
         self._purses: dict[str, tuple[Purse, ...]] = {}
         informer.gpuprofiles.subscribe(lambda *_: self._forget())
         informer.energypolicies.subscribe(lambda *_: self._forget())
-        informer.aiworkloads.subscribe(self._index)
         informer.energybudgets.subscribe(self._forget_purses)
 
     @property
@@ -85,11 +82,17 @@ class View:
             return None
 
     def workload(
-        self, namespace: str, kind: str, name: str, label: str | None
+        self, namespace: str, candidates: Iterable[tuple[str, str]], label: str | None
     ) -> AIWorkload | None:
-        """Return the AIWorkload of an object: by its reference, else by the object's label."""
-        referring = sorted(self._describing.get((namespace, kind, name), ()))
-        for candidate in (*referring[:1], label):
+        """Return the AIWorkload of an object: by its reference, else by the object's label.
+
+        Args:
+            namespace: Where all of them are.
+            candidates: Kind and name of the object, then of what is above it.
+            label: Value of our label on the object.
+        """
+        referring = [self._references.first(namespace, *one) for one in candidates]
+        for candidate in (*referring, label):
             record = self._informer.aiworkloads.get(candidate, namespace) if candidate else None
             if record is not None:
                 return self._parsed(namespace, record.name, record.version)
@@ -97,7 +100,7 @@ class View:
 
     def rivals(self, namespace: str, kind: str, name: str) -> tuple[str, ...]:
         """Return the AIWorkloads that name an object as theirs."""
-        return tuple(sorted(self._describing.get((namespace, kind, name), ())))
+        return self._references.names(namespace, kind, name)
 
     def _parse(self, namespace: str, name: str, _version: str) -> AIWorkload | None:
         record = self._informer.aiworkloads.get(name, namespace)
@@ -112,16 +115,6 @@ class View:
 
     def _forget(self) -> None:
         self._world = None
-
-    def _index(self, key: Key, record: ObjectRecord) -> None:
-        namespace, name = key
-        stated = (record.body.get("spec") or {}).get("workloadRef") or {}
-        reference = (namespace, str(stated.get("kind")), str(stated.get("name")))
-        names = self._describing.setdefault(reference, set())
-        present = self._informer.aiworkloads.get(name, namespace) is not None
-        (names.add if stated and present else names.discard)(name)
-        if not names:
-            del self._describing[reference]
 
     def _build(self) -> World:
         profiles, policies, unreadable = [], [], []
