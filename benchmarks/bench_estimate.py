@@ -22,6 +22,9 @@ from energaizer import catalog, lowering, pipeline, simulation, whatif
 from energaizer.coefficients import Coefficients
 from energaizer.gpu import Gpu
 from energaizer.lowering import transformer
+from energaizer.parallelism import Parallelism
+from energaizer.steady.estimate import serve
+from energaizer.steady.traffic import Lengths, Traffic
 from energaizer.workload import Workload
 
 _ROUNDS = 400
@@ -95,13 +98,21 @@ def warm() -> list[Row]:
         ]
         return lambda index: pipeline.estimate(shapes[index], gpu)
 
-    for workload in (base, forward, boost):
+    split = Parallelism(tensor=8, expert=8)
+    mixture = base.model_copy(update={"model": catalog.model("qwen3-235b"), "parallelism": split})
+    traffic = Traffic(batch=16, prompts=Lengths(mean=512), outputs=Lengths(mean=256, spread=1.0))
+    arriving = traffic.model_copy(update={"batch": None, "requests_per_second": 2.0})
+    for workload in (base, forward, boost, mixture):
         pipeline.estimate(workload, gpu)
     forget()
     calls = (
         ("serving estimate, new shape each time", anew(base), "1 ms"),
         ("serving estimate, known shape", lambda _: pipeline.estimate(base, gpu), "1 ms"),
         ("the same, the limit lowers the clock", lambda _: pipeline.estimate(boost, gpu), "1 ms"),
+        ("235B mixture over TP=8, new shape each time", anew(mixture), "3 ms"),
+        ("235B mixture over TP=8, known shape", lambda _: pipeline.estimate(mixture, gpu), "3 ms"),
+        ("the same served at a batch", lambda _: serve(mixture, traffic, gpu), "3 ms"),
+        ("the same served at a rate", lambda _: serve(mixture, arriving, gpu), ""),
         ("forward estimate, new shape each time", anew(forward), "0.5 ms"),
         ("forward estimate, known shape", lambda _: pipeline.estimate(forward, gpu), "0.5 ms"),
         ("lower a workload, cached", lambda _: lowering.lower(base), ""),

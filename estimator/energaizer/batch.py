@@ -183,7 +183,9 @@ class Batch:
         timed, clock = _taken(work, kernel), clock_hz[step]
         each_s = timeline.durations(timed, clock)
         seconds = count * each_s
-        moving_s = count * timeline.moving(timed, each_s, clock)
+        moving_s = count * timeline.moving(
+            timed, each_s, clock, board.coefficients.power.stalled_share
+        )
         size = len(chosen)
         beside = self.rows[kernel, kernels.COLUMN["link_hidden"]] > 0.0
         gpu_s = simulation.exposed(

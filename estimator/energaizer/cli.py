@@ -18,6 +18,7 @@ from energaizer.collection.command import collect
 from energaizer.errors import EnergaizerError, NoEstimateError, ProfileError, one_line
 from energaizer.options import JOB, OUTPUT
 from energaizer.output import write
+from energaizer.steady.command import serve
 from energaizer.tuning.command import calibrate
 from energaizer.validation.command import validate
 
@@ -98,7 +99,7 @@ def main(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for _command in (validate, calibrate, collect):
+for _command in (validate, calibrate, collect, serve):
     main.add_command(_command)
 
 

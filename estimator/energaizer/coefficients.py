@@ -110,6 +110,9 @@ class PowerCoefficients(Record):
         default=None, description="W with a live context and clocks up, at f0; None: as idle"
     )
     sm_active_w_per_ghz: float = Field(ge=0, description="one busy SM [c_SM]")
+    stalled_share: float = Field(
+        default=1.0, ge=0, le=1, description="power of an SM that waits for memory, against busy"
+    )
     flop_pj: dict[str, float] = Field(description="pJ/FLOP by rate key of the GPU [e_d]")
     l2_pj_per_byte: float = Field(ge=0, description="[e_L]")
     dram_pj_per_byte: float = Field(ge=0, description="[e_D]")

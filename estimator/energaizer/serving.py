@@ -161,11 +161,11 @@ def prompt_step(workload: Workload, mix: Mix) -> tuple[Program, int]:
     An engine computes prompts beside decode steps, whose weights are read anyway: a prompt costs
     its share of a pass that is wide enough to be bound by arithmetic.
     """
-    tokens = max(1, round(mix.prompt_tokens))
-    together = max(1, math.ceil(_PROMPT_TOKENS / tokens))
-    whole = workload.model_copy(
-        update={"batch": together, "input_tokens": tokens, "output_tokens": 1}
+    alone = workload.model_copy(
+        update={"batch": 1, "input_tokens": max(1, round(mix.prompt_tokens)), "output_tokens": 1}
     )
+    together = max(1, math.ceil(_PROMPT_TOKENS / alone.prompt_tokens))
+    whole = alone.model_copy(update={"batch": together})
     return _only(transformer.lower(whole), "prefill"), together
 
 

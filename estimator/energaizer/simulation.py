@@ -145,7 +145,9 @@ def sweep(loaded: Loaded, clock_hz: FloatArray) -> Sweep:
         gpu_s = exposed(gpu_s, beside_s, overlap * windows)
     stage_s = timeline.host_norm(gpu_s, np.broadcast_to(loaded.host_s, gpu_s.shape))
     duration_s = program.slots * (stage_s + loaded.gaps_s)
-    moving_s = timeline.moving(loaded.work, kernel_s, clocks)
+    moving_s = timeline.moving(
+        loaded.work, kernel_s, clocks, loaded.machine.coefficients.power.stalled_share
+    )
     active_s = program.runs * ((moving_s * loaded.work.active) @ program.counts.T)
     energy_j = power.energies(loaded.machine, clocks, duration_s, active_s, loaded.activity)
     return Sweep(duration_s, energy_j, kernel_s, gpu_s)

@@ -321,6 +321,20 @@ def durations(work: Work | Timed, clock_hz: FloatArray) -> FloatArray:
     )
 
 
-def moving(work: Work | Timed, kernel_s: FloatArray, clock_hz: FloatArray) -> FloatArray:
-    """Return the part of each kernel's seconds in which blocks work: without its fixed cost."""
-    return kernel_s - (work.fixed_cycles / clock_hz + work.fixed_s)
+def moving(
+    work: Work | Timed, kernel_s: FloatArray, clock_hz: FloatArray, stalled_share: float = 1.0
+) -> FloatArray:
+    """Return the part of each kernel's seconds in which blocks work: without its fixed cost.
+
+    Args:
+        work: K kernels.
+        kernel_s: Their durations, s.
+        clock_hz: SM clocks, as `durations` takes them.
+        stalled_share: What a second counts in which blocks only wait for memory or links.
+    """
+    seconds = kernel_s - (work.fixed_cycles / clock_hz + work.fixed_s)
+    if stalled_share == 1.0:
+        return seconds
+    busy = np.minimum(work.cycles / clock_hz, seconds)
+    waiting: FloatArray = busy + stalled_share * (seconds - busy)
+    return waiting

@@ -1,0 +1,1 @@
+"""Steady serving of a model: what a person asks of `energaizer serve`."""
