@@ -75,7 +75,7 @@ class Balancer:
         self, frontend: Frontend, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         targets = self._targets.get(frontend, ())
-        with suppress(OSError):
+        with suppress(OSError, asyncio.CancelledError):  # cancelled when all of it ends
             if targets:
                 there = await asyncio.open_connection(*_RANDOM.choice(targets))
                 await asyncio.gather(_pump(reader, there[1]), _pump(there[0], writer))

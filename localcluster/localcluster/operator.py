@@ -100,11 +100,16 @@ class OperatorProcess:
         self.child.kill()
         self.child.wait(10)
 
-    @staticmethod
-    def get(port: int, path: str) -> tuple[int, str]:
+    @classmethod
+    def get(cls, port: int, path: str) -> tuple[int, str]:
         """Return status and text of one of its pages; 0 if it does not listen."""
+        return cls.page(f"http://127.0.0.1:{port}{path}")
+
+    @staticmethod
+    def page(url: str) -> tuple[int, str]:
+        """Return status and text of a page of any process of ours; 0 if it does not listen."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 (our own URL)
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()

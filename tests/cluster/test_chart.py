@@ -20,22 +20,9 @@ import yaml
 
 from localcluster import Cluster
 from localcluster.helm import helm
-from localcluster.kubelet import LocalNode
 from localcluster.operator import ROOT
-from localcluster.pools import NodePool
+from released import CHART, FULL, NAMESPACE, ON_THE_LOCAL_NODE, RELEASE, World, fresh_world
 
-CHART = ROOT / "charts/energaizer"
-RELEASE, NAMESPACE, FULL = "watt", "gpu-energy", "watt-energaizer"
-ON_THE_LOCAL_NODE = [
-    option
-    for component in ("controller", "webhook")
-    for option in ("--set", rf"{component}.nodeSelector.kubernetes\.io/hostname=local")
-]
-GPUS = NodePool(
-    name="h100",
-    labels={"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"},
-    capacity={"cpu": "64", "memory": "1Ti", "pods": "110", "nvidia.com/gpu": "8"},
-)
 UID = "6f1de2ab-0000-4000-8000-000000000001"
 OLD_LACKS = ("spec", "whatIf")
 AIWORKLOAD = {
@@ -48,21 +35,6 @@ AIWORKLOAD = {
         "inference": {"batchSize": 32, "inputTokens": 1024, "outputTokens": 256},
         "accelerator": {"resourceName": "nvidia.com/gpu", "countPerReplica": 1, "replicas": 2},
         "duration": {"expectedSeconds": 86400},
-    },
-}
-POD = {
-    "apiVersion": "v1",
-    "kind": "Pod",
-    "metadata": {"generateName": "probe-", "namespace": "team-a"},
-    "spec": {
-        "restartPolicy": "Never",
-        "containers": [
-            {
-                "name": "main",
-                "image": "example.com/main:1",
-                "resources": {"limits": {"nvidia.com/gpu": 1}},
-            }
-        ],
     },
 }
 
@@ -147,7 +119,7 @@ def without_names(rules: list[dict[str, Any]]) -> list[dict[str, Any]]:
 class Admissions:
     """Asks for GPU pods in a strict namespace, in dry runs, until it is told to stop."""
 
-    cluster: Cluster
+    world: World
     made: int = 0
     failures: list[str] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -163,48 +135,16 @@ class Admissions:
 
     def _ask(self) -> None:
         while not self._stop.is_set():
-            done = self.cluster.kubectl(
-                "create", "--dry-run=server", "-f", "-", input=json.dumps(POD), check=False
-            )
+            why = self.world.ask()
             self.made += 1
-            if done.returncode != 0:
-                self.failures.append(done.stderr)
-
-
-@dataclass
-class World:
-    """A cluster with a node for our pods."""
-
-    cluster: Cluster
-    node: LocalNode
-
-    def helm(self, *arguments: str) -> str:
-        done = helm(self.cluster, *arguments, "-n", NAMESPACE)
-        return done.stdout + done.stderr
-
-    def get(self, *arguments: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(
-            self.cluster.kubectl("get", *arguments, "-o", "json").stdout
-        )
-        return found
-
-    def wait_ready(self, name: str) -> dict[str, Any]:
-        self.cluster.kubectl(
-            "wait", "--for=condition=Ready", f"aiworkload/{name}", "-n", "team-a", "--timeout=20s"
-        )
-        return self.get("aiworkload", name, "-n", "team-a")
+            if why:
+                self.failures.append(why)
 
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
-    """A fresh control plane: nothing of ours is in it."""
-    with Cluster(pools=[GPUS]) as cluster, LocalNode(cluster) as node:
-        for name in (NAMESPACE, "team-a"):
-            cluster.kubectl("create", "namespace", name)
-        restricted = "pod-security.kubernetes.io/enforce=restricted"
-        cluster.kubectl("label", "namespace", NAMESPACE, restricted)
-        cluster.kubectl("label", "namespace", "team-a", "energaizer.io/admission=strict")
-        yield World(cluster, node)
+    with fresh_world() as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -244,7 +184,7 @@ def test_from_installation_to_removal(world: World, previous: Path) -> None:
         "patch", "gpuprofile", "h100-sxm5-80gb", "--type=merge", f"-p={json.dumps(watts)}"
     )
 
-    with Admissions(cluster) as admissions:
+    with Admissions(world) as admissions:
         world.helm("upgrade", RELEASE, str(CHART), "--wait", *ON_THE_LOCAL_NODE)
     assert admissions.failures == []
     assert admissions.made > 20, "the upgrade was not under load"

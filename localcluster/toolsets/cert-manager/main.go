@@ -42,6 +42,7 @@ import (
 	_ "github.com/cert-manager/cert-manager/pkg/controller/issuers"
 	_ "github.com/cert-manager/cert-manager/pkg/issuer/ca"
 	_ "github.com/cert-manager/cert-manager/pkg/issuer/selfsigned"
+	"github.com/cert-manager/cert-manager/pkg/util"
 )
 
 const workers = 2
@@ -100,6 +101,7 @@ func inject(ctx context.Context, config *rest.Config) error {
 			return err
 		}
 	}
+	config = util.RestConfigWithUserAgent(config, "cainjector") // names the owner of what it applies
 	manager, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:  kinds,
 		Metrics: server.Options{BindAddress: "0"},

@@ -1,0 +1,76 @@
+"""The chart's mode `certManager` with cert-manager's own controllers and CA injector."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from energaizer_operator import certificates
+from localcluster import processes
+from localcluster.build import build
+from released import CHART, FULL, NAMESPACE, ON_THE_LOCAL_NODE, RELEASE, World, fresh_world
+
+RELOAD_S = 60.0
+READY = "--for=condition=Ready"
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    """A cluster with cert-manager, and our chart in that mode."""
+    built = build("cert-manager")
+    with fresh_world() as made:
+        kinds = [option for path in built.files("crds") for option in ("-f", str(path))]
+        made.cluster.kubectl("apply", "--server-side", *kinds)
+        made.cluster.kubectl("wait", "--for=condition=Established", "crd", "--all")
+        kubeconfig = f"--kube-config={made.cluster.kubeconfig}"
+        child = processes.spawn(
+            "cert-manager",
+            [str(built.program("cert-manager")), kubeconfig],
+            made.cluster.directory,
+            leashed=True,
+        )
+        mode = ["--set", "certificates.mode=certManager,controller.replicas=1"]
+        made.helm("install", RELEASE, str(CHART), "--wait", *ON_THE_LOCAL_NODE, *mode)
+        yield made
+        child.terminate()
+        child.wait(20)
+
+
+def served(world: World) -> bytes:
+    """Return the leaf in the Secret."""
+    secret = world.get("secret", f"{FULL}-webhook-certificate", "-n", NAMESPACE)
+    return base64.b64decode(secret["data"]["tls.crt"])
+
+
+def test_its_certificate_is_trusted_and_a_new_one_is_served_within_a_minute(world: World) -> None:
+    world.helm("test", RELEASE)
+    leaf = served(world)
+    authority = world.get("secret", f"{FULL}-ca", "-n", NAMESPACE)["data"]["ca.crt"]
+    assert certificates.is_issued_by(leaf, base64.b64decode(authority))
+    for kind in ("validatingwebhookconfiguration", "mutatingwebhookconfiguration"):
+        hooks = world.get(kind, FULL)["webhooks"]
+        assert {hook["clientConfig"]["caBundle"] for hook in hooks} == {authority}
+    assert world.ask() == ""
+
+    issue = {"type": "Issuing", "status": "True", "reason": "ManuallyTriggered", "message": "test"}
+    moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    patch = {"status": {"conditions": [{**issue, "lastTransitionTime": moment}]}}
+    world.cluster.kubectl(  # what `cmctl renew` does
+        *("patch", "certificate", f"{FULL}-webhook", "-n", NAMESPACE, "--subresource=status"),
+        *("--type=merge", "-p", json.dumps(patch)),
+    )
+    started = time.monotonic()
+    while served(world) == leaf:
+        assert time.monotonic() - started < 20, "cert-manager issued nothing"
+        time.sleep(0.2)
+    fresh = certificates.expiry(served(world)).timestamp()
+    started = time.monotonic()
+    while world.leaf_expiries() != {fresh}:
+        assert time.monotonic() - started < RELOAD_S, "a replica serves the old one"
+        assert world.ask() == ""
+        time.sleep(0.5)
+    assert world.ask() == ""

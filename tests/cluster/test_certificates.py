@@ -1,0 +1,176 @@
+"""Certificates of the chart, in its modes `self` and `provided`: nobody who asks meets a wrong one.
+
+All three replicas run. Requests go through the API server in a namespace that is `strict`, so a
+handshake that fails is a request that fails.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import time
+import urllib.error
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from energaizer_operator import certificates
+from energaizer_operator.certificates import KeyPair, Material
+from energaizer_operator.webhook import rotation
+from localcluster.api import Api
+from released import CHART, FULL, NAMESPACE, ON_THE_LOCAL_NODE, POD, RELEASE, World, fresh_world
+
+REQUESTS, THREADS = 2000, 4
+HOST = f"{FULL}-webhook.{NAMESPACE}.svc"
+SECRET = f"{FULL}-webhook-certificate"
+OPTIONS = [*ON_THE_LOCAL_NODE, "--set", "settings.certificate_check_s=5,controller.replicas=1"]
+RECOVERY_S = 60.0
+EXPIRED = (500, "admission: certificate expired\n")
+"""What a replica says of itself then; connections that are open go on."""
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    with fresh_world() as made:
+        made.helm("install", RELEASE, str(CHART), "--wait", *OPTIONS)
+        yield made
+
+
+def bundles(world: World) -> list[bytes]:
+    """Return whom the API server trusts, for each webhook of ours."""
+    return [
+        base64.b64decode(hook["clientConfig"].get("caBundle", ""))
+        for kind in ("validatingwebhookconfiguration", "mutatingwebhookconfiguration")
+        for hook in world.get(kind, FULL)["webhooks"]
+    ]
+
+
+def store(world: World, name: str, data: dict[str, str]) -> None:
+    """Replace what a Secret holds."""
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": data}
+    patch = json.dumps({"data": data})
+    there = world.cluster.kubectl("get", "secret", name, "-n", NAMESPACE, check=False)
+    if there.returncode == 0:
+        world.cluster.kubectl("patch", "secret", name, "-n", NAMESPACE, "--type=merge", "-p", patch)
+    else:
+        world.cluster.kubectl("create", "-n", NAMESPACE, "-f", "-", input=json.dumps(secret))
+
+
+def wait(what: str, holds: Callable[[], object], timeout_s: float = 30.0) -> float:
+    """Wait until something holds; return how long that took, s."""
+    started = time.monotonic()
+    while not holds():
+        assert time.monotonic() - started < timeout_s, what
+        time.sleep(0.2)
+    return time.monotonic() - started
+
+
+def test_authority_and_leaf_rotate_under_load_without_a_failed_request(world: World) -> None:
+    now = datetime.now(UTC)
+    old = certificates.make_authority("old CA", now - certificates.AUTHORITY_LIFETIME * 0.7)
+    leaf = certificates.make_leaf(old, (HOST, f"{HOST}.cluster.local"), now)
+    due = Material(leaf, old, old.certificate)
+    store(world, SECRET, rotation.write(due))
+    wait("the old CA is trusted", lambda: all(old.certificate in one for one in bundles(world)))
+    wait("the old leaf is served", lambda: not world.ask())
+
+    failures: list[str] = []
+    api = Api.of(world.cluster.kubeconfig)
+    body = json.dumps(POD)
+
+    def ask(_: int) -> None:
+        try:
+            api.call("POST", "/api/v1/namespaces/team-a/pods?dryRun=All", json.loads(body))
+        except urllib.error.HTTPError as error:
+            failures.append(error.read().decode())
+
+    stop = threading.Event()
+    turned = threading.Thread(target=_turn_leaves, args=(world, stop))
+    turned.start()
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(ask, range(REQUESTS)))
+    stop.set()
+    turned.join()
+    assert failures == []
+    material = rotation.read(world.get("secret", SECRET, "-n", NAMESPACE))
+    assert material is not None
+    assert material.authority.certificate != old.certificate, "no new CA"
+    assert certificates.is_issued_by(material.leaf.certificate, material.authority.certificate)
+    assert material.leaf != leaf, "no new leaf"
+    assert old.certificate in material.trusted, "the old CA is still valid and may be in use"
+
+
+def _turn_leaves(world: World, stop: threading.Event) -> None:
+    """Make the leaf due again and again, as ninety days would."""
+    while not stop.wait(7):
+        material = rotation.read(world.get("secret", SECRET, "-n", NAMESPACE))
+        assert material is not None
+        if certificates.is_issued_by(material.leaf.certificate, material.authority.certificate):
+            aged = datetime.now(UTC) - certificates.LEAF_LIFETIME * 0.8
+            names = certificates.dns_names(material.leaf.certificate)
+            leaf = certificates.make_leaf(material.authority, names, aged)
+            pair = {"tls.crt": leaf.certificate, "tls.key": leaf.key}
+            encoded = {key: base64.b64encode(value).decode() for key, value in pair.items()}
+            store(world, SECRET, encoded)
+
+
+def test_an_expired_certificate_of_ours_is_replaced_within_a_minute(world: World) -> None:
+    material = rotation.read(world.get("secret", SECRET, "-n", NAMESPACE))
+    assert material is not None
+    past = datetime.now(UTC) - timedelta(days=91)
+    names = certificates.dns_names(material.leaf.certificate)
+    expired = certificates.make_leaf(material.authority, names, past)
+    assert certificates.expiry(expired.certificate) < datetime.now(UTC)
+    store(world, SECRET, rotation.write(Material(expired, material.authority, material.trusted)))
+
+    def replaced() -> bool:
+        found = rotation.read(world.get("secret", SECRET, "-n", NAMESPACE))
+        return found is not None and found.leaf != expired and not world.ask()
+
+    assert wait("a new leaf is served", replaced, RECOVERY_S) < RECOVERY_S
+
+
+def test_a_provided_secret_is_served_and_a_new_one_within_a_minute(
+    world: World, tmp_path: Path
+) -> None:
+    now = datetime.now(UTC)
+    authority = certificates.make_authority("ours", now)
+    (tmp_path / "ca.pem").write_bytes(authority.certificate)
+
+    def put(leaf: KeyPair) -> None:
+        parts = {"tls.crt": leaf.certificate, "tls.key": leaf.key}
+        store(world, "mine", {key: base64.b64encode(one).decode() for key, one in parts.items()})
+
+    put(certificates.make_leaf(authority, (HOST,), now))
+    mode = ["--set", "certificates.mode=provided,certificates.secretName=mine"]
+    trust = ["--set-file", f"certificates.caBundle={tmp_path / 'ca.pem'}"]
+    world.helm(
+        "upgrade", RELEASE, str(CHART), "--wait", "--force-conflicts", *OPTIONS, *mode, *trust
+    )
+    assert set(bundles(world)) == {authority.certificate}
+    assert world.ask() == ""
+    denied = world.cluster.kubectl(
+        *("auth", "can-i", "update", f"secret/{SECRET}", "-n", NAMESPACE),
+        f"--as=system:serviceaccount:{NAMESPACE}:{FULL}-webhook",
+        check=False,
+    )
+    assert denied.stdout.strip() == "no", "the webhook may write no Secret in this mode"
+
+    past = now - timedelta(days=91)
+    put(certificates.make_leaf(authority, (HOST,), past))
+    limit = time.time()
+    wait(
+        "the alert's metric tells",
+        lambda: world.leaf_expiries() and max(world.leaf_expiries()) < limit,
+    )
+    wait("no replica is ready", lambda: world.webhook_pages("8081/readyz") == {EXPIRED})
+    put(certificates.make_leaf(authority, (HOST,), now))
+    ready = (200, "ok\n")
+    recovered = wait("recovery", lambda: world.webhook_pages("8081/readyz") == {ready}, RECOVERY_S)
+    assert recovered < RECOVERY_S
+    assert world.ask() == ""
+    assert min(world.leaf_expiries()) > time.time()
