@@ -16,13 +16,17 @@ COPIES = {
         ROOT / "charts/kustomize/base" / f"{name}.yaml"
         for name in ("controller-account", "webhook-account", "user-roles", "webhooks")
     ],
+    "files/features": sorted((ROOT / "charts/kustomize").glob("*/role.yaml")),
     "files/crds": sorted((ROOT / "crds").glob("*s.yaml")),
 }
 
 
 @pytest.mark.parametrize("folder", COPIES)
 def test_copies_are_what_they_copy(folder: str) -> None:
-    sources = {path.name: path.read_text() for path in COPIES[folder]}
+    sources = {
+        path.name if path.name != "role.yaml" else f"{path.parent.name}.yaml": path.read_text()
+        for path in COPIES[folder]
+    }
     copies = {path.name: path.read_text() for path in (CHART / folder).iterdir()}
     assert copies == sources, f"{CHART / folder} differs from its sources; run: make chart"
 
@@ -33,7 +37,7 @@ def test_the_chart_has_the_version_of_the_package() -> None:
 
 
 def test_roles_have_no_wildcard_and_no_secret_of_others() -> None:
-    for path in COPIES["files/base"][:3]:
+    for path in (*COPIES["files/base"][:3], *COPIES["files/features"]):
         for document in yaml.safe_load_all(path.read_text()):
             for rule in document.get("rules", []):
                 assert "*" not in rule["verbs"] + rule["resources"] + rule["apiGroups"], path

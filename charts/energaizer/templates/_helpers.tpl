@@ -32,6 +32,11 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
+{{/* Which features with rights of their own, files/features/*.yaml, are on. */}}
+{{- define "energaizer.features" -}}
+power: {{ .Values.powerResource.enabled }}
+{{- end -}}
+
 {{- define "energaizer.image" -}}
 {{- with .Values.image -}}
 {{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}
@@ -55,7 +60,10 @@ app.kubernetes.io/component: {{ .component }}
      `settings` of the values win. Names are fields of settings.py. */}}
 {{- define "energaizer.environment" -}}
 {{- $values := .root.Values -}}
-{{- $all := dict "log_format" $values.log.format "log_level" $values.log.level -}}
+{{- $all := dict "log_format" $values.log.format "log_level" $values.log.level
+      "power_resource" $values.powerResource.enabled
+      "metrics_workload_limit" $values.metrics.perWorkload.limit
+      "metrics_candidates" $values.metrics.candidates -}}
 {{- $all = merge (deepCopy $values.settings) .own $all -}}
 - name: ENERGAIZER_OPERATOR_NAMESPACE
   valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
