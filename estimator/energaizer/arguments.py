@@ -12,6 +12,7 @@ from energaizer.families import Generation, Network
 from energaizer.model import Model
 from energaizer.parallelism import Parallelism
 from energaizer.precision import Precision
+from energaizer.recipe import Training
 from energaizer.units import (
     format_duration,
     format_frequency,
@@ -69,7 +70,7 @@ def workload(model: Model | Network, given: Mapping[str, Any]) -> Described:
         ("network", "network_bandwidth", parse_rate),
     ):
         if given.get(option) is not None:
-            fields[name] = _parsed(given[option], f"--{option.replace('_', '-')}", parse)
+            fields[name] = parsed(given[option], f"--{option.replace('_', '-')}", parse)
     generates = isinstance(model, Network) and model.generates
     shared = set() if generates else {"frames"}  # that a vision-language model sees
     made = {name: given[name] for name in Generation.model_fields
@@ -79,7 +80,7 @@ def workload(model: Model | Network, given: Mapping[str, Any]) -> Described:
         raise InputError(f"{option}: {model.name} makes no images or videos; leave it out")
     if generates:
         fields.pop("frames", None)
-        fields["generation"] = _checked(Generation, made)
+        fields["generation"] = checked(Generation, made)
     if isinstance(model, Network):
         notes += _complete_network(model, fields)
     else:
@@ -87,8 +88,8 @@ def workload(model: Model | Network, given: Mapping[str, Any]) -> Described:
     degrees = {
         part: given[part] for part in Parallelism.model_fields if given.get(part) is not None
     }
-    parallelism = _checked(Parallelism, degrees)
-    described = _checked(Workload, fields | {"model": model, "parallelism": parallelism})
+    parallelism = checked(Parallelism, degrees)
+    described = checked(Workload, fields | {"model": model, "parallelism": parallelism})
     return Described(described, tuple(notes))
 
 
@@ -173,8 +174,8 @@ def steps_of(low_hz: float, high_hz: float) -> tuple[float, ...]:
 
 def in_words(workload: Workload, *, settings: bool = True) -> str:
     """Return the inputs of a workload in one line, with what a sweep varies or without."""
-    parts = [f"batch {workload.batch}"] if settings else []
-    parts += _sizes(workload)
+    parts = [f"batch {workload.batch}"] if settings and workload.training is None else []
+    parts += _recipe(workload.training) + _sizes(workload)
     if workload.requests is not None:
         parts.append(f"{workload.requests} requests")
     if workload.requests_per_second is not None:
@@ -197,6 +198,23 @@ def in_words(workload: Workload, *, settings: bool = True) -> str:
     if settings and workload.power_cap_w is not None:
         parts.append(f"capped at {format_power(workload.power_cap_w)}")
     return ", ".join([*parts, f"host {workload.host_profile}"])
+
+
+def _recipe(training: Training | None) -> list[str]:
+    """Return batches, length and means of a training run."""
+    if training is None:
+        return []
+    batches = f"{training.global_batch} in micro-batches of {training.micro_batch}"
+    found = [f"{training.steps} training steps of {batches}", training.optimizer]
+    if training.zero:
+        found.append(f"ZeRO {training.zero}")
+    if training.recompute != "none":
+        found.append(f"{training.recompute} recomputation")
+    if training.interleave > 1:
+        found.append(f"{training.interleave} chunks a stage")
+    if training.lora_rank is not None:
+        found.append(f"LoRA rank {training.lora_rank} on {training.lora_targets}")
+    return found
 
 
 def _sizes(workload: Workload) -> list[str]:
@@ -279,7 +297,7 @@ def _listed(
 ) -> tuple[Number, ...]:
     found: list[Number] = []
     for part in text.split(","):
-        ends = [_parsed(end.strip(), option, parse) for end in part.split("..")]
+        ends = [parsed(end.strip(), option, parse) for end in part.split("..")]
         if len(ends) == 1:
             found += ends
             continue
@@ -293,14 +311,16 @@ def _listed(
     return tuple(dict.fromkeys(found))
 
 
-def _parsed(text: str, option: str, parse: Callable[[str], T]) -> T:
+def parsed(text: str, option: str, parse: Callable[[str], T]) -> T:
+    """Return a value of a text; a fault begins with its option."""
     try:
         return parse(text)
     except InputError as error:
         raise InputError(f"{option}: {error}") from error
 
 
-def _checked(schema: type[Schema], fields: Mapping[str, Any]) -> Schema:
+def checked(schema: type[Schema], fields: Mapping[str, Any]) -> Schema:
+    """Return a description of some fields; a fault begins with the option of its field."""
     try:
         return schema.model_validate(fields)
     except ValidationError as error:

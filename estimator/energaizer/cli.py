@@ -17,8 +17,8 @@ from energaizer import __version__
 from energaizer.collection.command import collect
 from energaizer.errors import EnergaizerError, NoEstimateError, ProfileError, one_line
 from energaizer.options import JOB, OUTPUT
-from energaizer.output import write
 from energaizer.steady.command import serve
+from energaizer.train.command import train
 from energaizer.tuning.command import calibrate
 from energaizer.validation.command import validate
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from energaizer.families import Network
     from energaizer.gpu import Gpu
     from energaizer.model import Model
-    from energaizer.tables import Document
     from energaizer.whatif import Candidate
 
 _DONE, _ENVIRONMENT, _USAGE, _NO_ESTIMATE = 0, 1, 2, 3
@@ -99,7 +98,7 @@ def main(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for _command in (validate, calibrate, collect, serve):
+for _command in (validate, calibrate, collect, serve, train):
     main.add_command(_command)
 
 
@@ -138,7 +137,7 @@ def estimate(model: str, gpu: str, **options: Any) -> None:
     energaizer estimate --model FLUX.1-dev --gpu h100-sxm --height 1024 --width 1024 --steps 28
     energaizer estimate --model wan2.1-14b --gpu h100-sxm --frames 81 --context-parallel 8
     """
-    from energaizer import arguments, catalog, pipeline, render
+    from energaizer import arguments, catalog, delivery, pipeline, render
 
     board = catalog.resolve_gpu(gpu, options["profiles"])
     described = catalog.resolve_model(model, options["profiles"])
@@ -149,7 +148,7 @@ def estimate(model: str, gpu: str, **options: Any) -> None:
     answer = answer.model_copy(update={"notes": (*notes, *answer.notes)})
     full = answer.model_dump(mode="json") | {"inputs": arguments.inputs(workload)}
     document = render.estimate_document(answer, arguments.in_words(workload))
-    _print(options, full, render.estimate_records(answer), document)
+    delivery.deliver(options, full, render.estimate_records(answer), document)
 
 
 @main.command()
@@ -171,7 +170,7 @@ def sweep(model: str, gpu: str, **options: Any) -> None:
     energaizer sweep --model llama-3.1-8b --gpu h100-sxm,a100-80gb,l40s --batch 1..64
     energaizer sweep --model qwen3-8b --gpu h200 --power-cap 300W..700W..100W -o csv
     """
-    from energaizer import arguments, catalog, render
+    from energaizer import arguments, catalog, delivery, render
 
     profiles = options["profiles"]
     named = (catalog.resolve_gpu(name.strip(), profiles) for name in gpu.split(","))
@@ -180,7 +179,7 @@ def sweep(model: str, gpu: str, **options: Any) -> None:
     candidates, left_out = _swept(boards, asked, profiles)
     answer = render.Sweep(asked.workload, candidates, (*left_out, *asked.notes))
     full = render.sweep_full(answer) | {"inputs": arguments.inputs(asked.workload)}
-    _print(options, full, render.sweep_records(answer), render.sweep_document(answer))
+    delivery.deliver(options, full, render.sweep_records(answer), render.sweep_document(answer))
 
 
 def _swept(
@@ -236,13 +235,13 @@ def gpus(pattern: str, **options: Any) -> None:
     energaizer gpus
     energaizer gpus a100 -o json
     """
-    from energaizer import catalog, listing
+    from energaizer import catalog, delivery, listing
 
     found = [gpu for gpu in catalog.gpus(options["profiles"]) if _holds(pattern, gpu)]
     sources = [catalog.coefficients(gpu, options["profiles"]).provenance.value for gpu in found]
     full = {"gpus": [gpu.model_dump(mode="json") for gpu in found]}
     records = [listing.gpu_record(gpu, whence) for gpu, whence in zip(found, sources, strict=True)]
-    _print(options, full, records, listing.gpus_document(found, sources))
+    delivery.deliver(options, full, records, listing.gpus_document(found, sources))
 
 
 @main.command()
@@ -255,12 +254,12 @@ def models(pattern: str, **options: Any) -> None:
     energaizer models
     energaizer models qwen3 -o csv
     """
-    from energaizer import catalog, listing
+    from energaizer import catalog, delivery, listing
 
     found = [model for model in catalog.models(options["profiles"]) if _holds(pattern, model)]
     full = {"models": [model.model_dump(mode="json") for model in found]}
     records = [listing.model_record(model) for model in found]
-    _print(options, full, records, listing.models_document(found))
+    delivery.deliver(options, full, records, listing.models_document(found))
 
 
 @main.command()
@@ -273,39 +272,21 @@ def show(name: str, **options: Any) -> None:
     energaizer show h100-sxm
     energaizer show meta-llama/Llama-3.1-8B -o json
     """
-    from energaizer import catalog, listing
+    from energaizer import catalog, delivery, listing
     from energaizer.gpu import Gpu
 
     found = catalog.resolve(name, options["profiles"])
     if not isinstance(found, Gpu):
         record = listing.model_record(found)
-        _print(options, found.model_dump(mode="json"), [record], listing.model_document(found))
+        delivery.deliver(
+            options, found.model_dump(mode="json"), [record], listing.model_document(found)
+        )
         return
     fitted = catalog.coefficients(found, options["profiles"])
     full = {"gpu": found.model_dump(mode="json"), "coefficients": fitted.model_dump(mode="json")}
     records = [listing.gpu_record(found, fitted.provenance.value)]
-    _print(options, full, records, listing.gpu_document(found, fitted))
+    delivery.deliver(options, full, records, listing.gpu_document(found, fitted))
 
 
 def _holds(pattern: str, profile: Gpu | Model | Network) -> bool:
     return any(pattern.casefold() in name.casefold() for name in (profile.name, *profile.aliases))
-
-
-def _print(
-    options: dict[str, Any], full: Any, records: list[dict[str, Any]], document: Document
-) -> None:
-    """Write an answer in the format asked for: in full (JSON), flat (CSV) or for a person."""
-    from energaizer import tables
-
-    path: Path | None = options["out"]
-    chosen = options["output"] or _SUFFIXES.get(path.suffix.lower() if path else "", "table")
-    if chosen == "json":
-        text = tables.as_json(full)
-    elif chosen == "csv":
-        text = tables.as_csv(records)
-    else:
-        text = tables.as_text(document) if chosen == "table" else tables.as_markdown(document)
-    if path is None:
-        click.echo(text, nl=False)
-    else:
-        write(path, text)

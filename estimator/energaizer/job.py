@@ -9,11 +9,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from energaizer import power, uncertainty
+from energaizer import memory, power, uncertainty
 from energaizer.errors import TooSlowError
-from energaizer.kernels import FloatArray
+from energaizer.gpu import Gpu
+from energaizer.kernels import FloatArray, Program
 from energaizer.machine import Machine
 from energaizer.power import COMPONENTS
+from energaizer.recipe import Training
+from energaizer.result import TrainingFigures
 from energaizer.simulation import Loaded, Settled
 from energaizer.workload import Workload
 
@@ -86,6 +89,74 @@ def add(totals: dict[str, Total], loaded: Loaded, settled: Settled, times: float
         total.shares += uncertainty.shares_of(work.family, here, weight) * duration[steps].sum()
 
 
+def pauses(workload: Workload, nodes: float) -> dict[str, tuple[float, float]]:
+    """Return what holds training up while its boards are idle: name -> (how often, s in all).
+
+    Args:
+        workload: What is run.
+        nodes: Servers that write a checkpoint together.
+    """
+    training = workload.training
+    if training is None:
+        return {}
+    found = {}
+    if training.checkpoints:
+        written = memory.checkpoint_bytes(workload, training)
+        each = written / (training.storage_bandwidth * nodes)
+        found["checkpoint"] = (float(training.checkpoints), training.checkpoints * each)
+    if training.stall_s:
+        found["input"] = (float(training.steps), training.steps * training.stall_s)
+    return found
+
+
+def pause(totals: dict[str, Total], name: str, held: tuple[float, float], watts: float,
+          clock_hz: float) -> None:  # fmt: skip
+    """Add a phase in which the boards are held and do nothing.
+
+    Args:
+        totals: Phases of the job.
+        name: Of the phase.
+        held: How often, and seconds in all.
+        watts: Idle power of one board.
+        clock_hz: Clock that it keeps.
+    """
+    times, seconds = held
+    total = totals[name] = Total(name, times, seconds, seconds * clock_hz)
+    total.energy_j[_IDLE] = watts * seconds
+
+
+def figures(
+    workload: Workload, training: Training, gpu: Gpu, program: Program, ran: tuple[float, float]
+) -> TrainingFigures:
+    """Return what training gets done.
+
+    Args:
+        workload: What is run.
+        training: Its steps.
+        gpu: The board.
+        program: Kernels of a step.
+        ran: Seconds of all steps without pauses, and how often the job ran.
+    """
+    seconds, times = ran
+    steps = training.steps * times
+    samples = steps * training.global_batch
+    rate = samples / (seconds * times)
+    tokens = float(workload.input_tokens) if workload.has_tokens else None
+    flop = program.useful_flops * training.steps
+    slots, runs = program.slots, program.runs
+    return TrainingFigures(
+        steps=steps,
+        tokens=None if tokens is None else samples * tokens,
+        samples=samples,
+        step_s=seconds / training.steps,
+        tokens_per_s=None if tokens is None else rate * tokens,
+        samples_per_s=rate,
+        flop=flop * times * workload.parallelism.gpus,
+        mfu=flop / (seconds * gpu.rate(workload.precision.rate_key)),
+        bubble_fraction=float(1.0 - runs[0] / slots[0]),
+    )
+
+
 def steady(workload: Workload) -> bool:
     """Return whether the job is steady running for a time, however much gets done in it."""
     counted = workload.requests is not None or workload.requests_per_second is not None
@@ -133,8 +204,8 @@ def fill_duration(
         return times
     gap = idle_gap(workload, busy, board.gpu.name)
     if gap > 0:
-        idle = totals["idle"] = Total("idle", 1.0, gap, gap * clock_hz)
-        idle.energy_j[_IDLE] = power.idle_power(board, np.array([clock_hz]))[0] * gap
+        watts = float(power.idle_power(board, np.array([clock_hz]))[0])
+        pause(totals, "idle", (1.0, gap), watts, clock_hz)
     return 1.0
 
 
@@ -153,5 +224,6 @@ def output_tokens(workload: Workload, times: float) -> float:
     """Return tokens of the job, its batches run `times` times: written, or trained on; 0: none."""
     done = completed(workload, times)
     if workload.training is not None:
-        return done * workload.training.global_batch * workload.input_tokens
+        each = workload.input_tokens if workload.has_tokens else 0
+        return done * workload.training.global_batch * each
     return done * workload.output_tokens

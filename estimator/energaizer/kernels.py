@@ -323,6 +323,8 @@ class Program:
         stages: Pipeline stages; a step is one stage, its wall time spans `slots` of it.
         slots: Stage times that pass per step, shape (P,).
         runs: Stage runs per step, at most `slots`; the rest is waiting, shape (P,).
+        useful_flops: FLOP of one training step on one GPU, without those that recomputation
+            repeats.
     """
 
     rows: FloatArray
@@ -336,6 +338,7 @@ class Program:
     slots: FloatArray
     runs: FloatArray
     stages: int = 1
+    useful_flops: float = 0.0
     notes: tuple[str, ...] = field(default=())
 
     def column(self, name: str) -> FloatArray:

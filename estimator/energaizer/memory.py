@@ -3,24 +3,22 @@
 from collections.abc import Callable
 from functools import lru_cache
 
-from energaizer import families
+from energaizer import families, states
 from energaizer.errors import DoesNotFitError, InputError, NoEstimateError
 from energaizer.families import EncoderDecoder, Network
 from energaizer.gpu import Gpu
 from energaizer.model import Model
 from energaizer.parallelism import Parallelism
 from energaizer.precision import Precision
+from energaizer.recipe import Training
 from energaizer.result import Memory
 from energaizer.units import format_bytes
-from energaizer.workload import Training, Workload
+from energaizer.workload import Workload
 
 _WORKSPACE = 1.07  # 5 to 10 % beside weights, cache and activations (method, section 6)
 _CHUNK_TOKENS = 8192  # a serving engine computes prompts in chunks of so many tokens
 _LARGEST_BATCH = 65536
 _SCORE_COPIES = 3.0  # eager attention holds scores before, in and after the softmax
-_WEIGHT_AND_GRADIENT, _ADAM_STATES = 4.0, 12.0  # bytes per parameter, mixed precision
-_SAVED_BYTES, _CHECKPOINT_BYTES = 34.0, 2.0  # per hidden feature, token and layer, fused attention
-_LOGIT_BYTES = 6.0  # logits in 16 bits and their softmax in 32
 _LIVE_SHARE = 1.5  # of a network: in and out of its largest operator, and what waits to be added
 _DECODED_AT_ONCE = 2e9  # elements of the largest tile of a decoder
 _LIVE_STREAMS = 4.0  # residual stream, norm, attention in and out
@@ -112,26 +110,79 @@ def _largest(total: Callable[[float], float], capacity: float) -> int:
 
 
 def _need_training(workload: Workload, training: Training, gpu: Gpu) -> Memory:
-    """Return what a training step holds: 16 B of states per parameter, and saved activations."""
+    """Return what a training step holds: states of its parameters, and saved activations."""
+    if isinstance(workload.model, Network):
+        return _need_network_training(workload, workload.model, training, gpu)
     model, split = workload.transformer, workload.parallelism
-    owned = parameters_on(model, split) / split.pipeline
-    states = owned * (
-        _WEIGHT_AND_GRADIENT + _ADAM_STATES / (split.data if training.sharded_optimizer else 1)
-    )
-    kept = _SAVED_BYTES if training.recompute != "full" else _CHECKPOINT_BYTES
-    per_sequence = workload.input_tokens * (
-        # as many micro batches are in flight as there are stages
-        kept * model.hidden_size * model.layers / split.tensor
-        + (_LOGIT_BYTES * model.vocabulary_size / split.tensor if model.language_head else 0.0)
+    held = states.state_bytes(
+        owned_by(workload, training), training, float(split.data * split.context),
+        model.layers / split.pipeline,
+    )  # fmt: skip
+    per_sequence = states.sequence_bytes(
+        model, _widest(model), training, split, workload.input_tokens
     )
 
     def total(batch: float) -> float:
-        return _WORKSPACE * (states + per_sequence * batch)
+        return _WORKSPACE * (held + per_sequence * batch)
 
     return Memory(
-        weights_bytes=states,
+        weights_bytes=held,
         kv_cache_bytes=0.0,
         activation_bytes=per_sequence * training.micro_batch,
+        total_bytes=total(training.micro_batch),
+        capacity_bytes=gpu.memory_bytes,
+        largest_batch=_largest(total, gpu.memory_bytes),
+    )
+
+
+def checkpoint_bytes(workload: Workload, training: Training) -> float:
+    """Return bytes of one checkpoint: trained weights and the states of their optimiser."""
+    if isinstance(workload.model, Network):
+        trained = float(workload.model.parameters)
+    else:
+        owned, split = owned_by(workload, training), workload.parallelism
+        mine = owned.base if owned.adapters is None else owned.adapters
+        trained = mine * split.tensor * split.pipeline
+    return trained * (Precision.BF16.bytes_per_element + training.state_bytes)
+
+
+def owned_by(workload: Workload, training: Training) -> states.Owned:
+    """Return the parameters of one GPU, before ZeRO spreads them."""
+    model, split = workload.transformer, workload.parallelism
+    ways = split.tensor * split.pipeline
+    stored = workload.weight_precision or model.weight_precision
+    adapters = None
+    if training.lora_rank is not None:
+        adapters = states.adapter_parameters(model, training.lora_rank, training.lora_targets)
+    return states.Owned(
+        base=parameters_on(model, split) / split.pipeline,
+        adapters=None if adapters is None else adapters / ways,
+        weight_bytes=stored.bytes_per_element if adapters and stored else 2.0,
+        cast=workload.precision == Precision.FP8 and adapters is None,
+        routed=model.routed_parameters / max(split.tensor, split.expert) / split.pipeline,
+        apart=max(1.0, split.expert / split.tensor),
+    )
+
+
+def _need_network_training(
+    workload: Workload, network: Network, training: Training, gpu: Gpu
+) -> Memory:
+    """Return what training a network holds: states, and every operator's result until backward."""
+    inputs = workload.network_inputs
+    element = 4.0 if workload.precision in {Precision.FP32, Precision.TF32} else 2.0
+    owned = states.Owned(float(network.parameters), None, 2.0, cast=False)
+    held = states.state_bytes(owned, training, float(workload.parallelism.data), 1.0)
+    tape = families.passes(network, inputs)
+    # what an operator writes waits for its backward pass: half of what it reads and writes
+    per_sample = element * sum(0.5 * one.elements * n for one, n in tape.counts.items())
+
+    def total(batch: float) -> float:
+        return _WORKSPACE * (held + per_sample * batch)
+
+    return Memory(
+        weights_bytes=held,
+        kv_cache_bytes=0.0,
+        activation_bytes=per_sample * training.micro_batch,
         total_bytes=total(training.micro_batch),
         capacity_bytes=gpu.memory_bytes,
         largest_batch=_largest(total, gpu.memory_bytes),
@@ -216,11 +267,13 @@ def check(memory: Memory, workload: Workload, gpu: Gpu) -> None:
         _check_context(workload.model, workload.prompt_tokens, max(0, workload.output_tokens - 1))
     if memory.total_bytes <= memory.capacity_bytes:
         return
-    advice = (
-        f"a batch of {memory.largest_batch} fits"
-        if memory.largest_batch
-        else "not even one sequence fits: use more GPUs (tensor parallel) or a narrower format"
-    )
+    if workload.training is None:
+        fits = f"a batch of {memory.largest_batch} fits"
+        else_ = "use more GPUs (tensor parallel) or a narrower format"
+    else:
+        fits = f"a micro_batch of {memory.largest_batch} fits"
+        else_ = "raise tensor or pipeline parallelism or zero, or set recompute to full"
+    advice = fits if memory.largest_batch else f"not even one sequence fits: {else_}"
     raise DoesNotFitError(
         f"{workload.model.name} needs {format_bytes(memory.total_bytes)} on each {gpu.name}, which "
         f"has {format_bytes(memory.capacity_bytes)}; {advice}"

@@ -12,9 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError,
 from energaizer.errors import InputError, ProfileError
 from energaizer.gpu import Source
 from energaizer.links import Fabric, Level
+from energaizer.result import NodeEstimate, Provenance, Quantity
 
 Positive = Annotated[FiniteFloat, Field(gt=0)]
 Watts = Annotated[FiniteFloat, Field(ge=0)]
+
+_PROCESSOR_SHARE = 0.3  # of their range: hosts feed boards, and rest beside them (prior)
+_CENTRAL_90 = 1.645  # half-width of the central 90 % of a normal, in standard deviations
 
 
 class _Record(BaseModel):
@@ -117,6 +121,63 @@ class Node(_Record):
             levels.append(_level(self.inside, float(self.gpus_per_node), "switch"))
         levels.append(_level(self.network, math.inf, "network"))
         return tuple(levels)
+
+
+def draw(
+    node: Node, boards: Quantity, gpus: int, limit_w: float, duration_s: float
+) -> NodeEstimate:
+    """Return what the servers of a job draw at their sockets: `(boards + rest) / efficiency` (4.7).
+
+    Fans follow the cube of their speed, and their speed the heat of the boards. A job that fills a
+    server in part bears its share of it.
+
+    Args:
+        node: The server.
+        boards: Power of all boards of the job, W.
+        gpus: Those boards.
+        limit_w: Limit of one board, W.
+        duration_s: Length of the job, s.
+    """
+    above, count = node.overhead, gpus / node.gpus_per_node
+    heat = min(1.0, boards.value / (gpus * limit_w))
+    busy = above.processors_full_w - above.processors_idle_w
+    parts = {
+        "processors": above.processors_idle_w + _PROCESSOR_SHARE * busy,
+        "memory": above.memory_w,
+        "network": above.network_w,
+        "other": above.other_w,
+        "fans": above.fans_idle_w + (above.fans_full_w - above.fans_idle_w) * heat**3,
+    }
+    parts = {name: watts * count for name, watts in parts.items()}
+    rest = sum(parts.values())
+    total = (boards.value + rest) / above.supply_efficiency
+    wide = math.exp(_CENTRAL_90 * above.log_sd)
+    down = math.hypot(boards.value - boards.low, rest * (1.0 - 1.0 / wide))
+    up = math.hypot(boards.high - boards.value, rest * (wide - 1.0))
+    power = Quantity(
+        value=total,
+        low=total - down / above.supply_efficiency,
+        high=total + up / above.supply_efficiency,
+        unit="W",
+        provenance=Provenance.weakest(boards.provenance, Provenance.SPECIFICATION),
+        coverage=boards.coverage * boards.value / total,
+    )
+    energy = power.model_copy(
+        update={
+            "value": total * duration_s,
+            "low": power.low * duration_s,
+            "high": power.high * duration_s,
+            "unit": "J",
+        }
+    )
+    supplies = total - boards.value - rest
+    return NodeEstimate(
+        node=node.name,
+        nodes=count,
+        power=power,
+        energy=energy,
+        parts_w={"boards": boards.value, **parts, "supplies": supplies},
+    )
 
 
 def _level(network: Network, boards: float, kind: Literal["switch", "network"]) -> Level:

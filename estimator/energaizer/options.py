@@ -15,20 +15,24 @@ PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "fp8", "int8", "int4", "nvfp4", "m
 FORMATS: Final = ("table", "json", "csv", "markdown")
 
 
-def _options(*options: Callable[..., Any]) -> Callable[..., Any]:
+def options(*chosen: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a decorator that adds options to a command, in this order."""
+
     def wrap(command: Callable[..., Any]) -> Callable[..., Any]:
-        for option in reversed(options):
+        for option in reversed(chosen):
             command = option(command)
         return command
 
     return wrap
 
 
-def _text(option: str, name: str, described: str) -> Callable[..., Any]:
+def text(option: str, name: str, described: str) -> Callable[..., Any]:
+    """Return an option that takes a text."""
     return click.option(option, metavar=name, help=described)
 
 
-def _whole(option: str, described: str, **more: Any) -> Callable[..., Any]:
+def whole(option: str, described: str, **more: Any) -> Callable[..., Any]:
+    """Return an option that takes a whole number, under further names `to`."""
     return click.option(option, *more.pop("to", ()), type=int, metavar="N", help=described, **more)
 
 
@@ -41,20 +45,20 @@ def _path(option: str, name: str, described: str) -> Callable[..., Any]:
     return click.option(option, type=click.Path(path_type=Path), metavar=name, help=described)
 
 
-OUTPUT = _options(
+OUTPUT = options(
     click.option("-o", "--output", type=click.Choice(FORMATS), help="Format; table by default."),
     _path("--out", "FILE", "Write to FILE; without -o its suffix names the format."),
     _path("--profiles", "DIR", "Your own gpus/ and models/; ~/.config/energaizer by default."),
 )
-JOB = _options(
-    _whole("--input-tokens", "Tokens of one prompt; 1024 by default. Not for images."),
-    _whole("--output-tokens", "Tokens per prompt; 256 by default, 0: prefill only."),
-    _whole("--image-size", "Pixels along an edge; the model's own by default."),
-    _whole("--height", "Pixels of a generated image or video; --width, --frames alike."),
-    _whole("--width", "The model's own size, frames and steps are the default."),
-    _whole("--images", "Images in each prompt of a vision-language model."),
-    _whole("--frames", "Frames of a generated video, or of video in each prompt of such a model."),
-    _whole("--steps", "Denoising steps."),
+JOB = options(
+    whole("--input-tokens", "Tokens of one prompt; 1024 by default. Not for images."),
+    whole("--output-tokens", "Tokens per prompt; 256 by default, 0: prefill only."),
+    whole("--image-size", "Pixels along an edge; the model's own by default."),
+    whole("--height", "Pixels of a generated image or video; --width, --frames alike."),
+    whole("--width", "The model's own size, frames and steps are the default."),
+    whole("--images", "Images in each prompt of a vision-language model."),
+    whole("--frames", "Frames of a generated video, or of video in each prompt of such a model."),
+    whole("--steps", "Denoising steps."),
     click.option(
         "--guidance",
         "guidance_scale",
@@ -62,14 +66,14 @@ JOB = _options(
         metavar="SCALE",
         help="Above 1 classifier-free guidance evaluates twice a step; distilled models never do.",
     ),
-    _whole("--requests", "Requests of the job; one batch by default."),
+    whole("--requests", "Requests of the job; one batch by default."),
     click.option(
         "--requests-per-second",
         type=click.FloatRange(min=0, min_open=True),
         metavar="RATE",
         help="Arrivals at all replicas, for --duration; the GPUs are idle for what is left of it.",
     ),
-    _text("--duration", "TIME", "Hold the GPUs for 90s, 15min, 2h; alone: serve all that time."),
+    text("--duration", "TIME", "Hold the GPUs for 90s, 15min, 2h; alone: serve all that time."),
     _format_of(
         "--precision",
         f"Of activations and arithmetic: {', '.join(PRECISIONS)}; bf16 by default, or as an "
@@ -77,14 +81,14 @@ JOB = _options(
     ),
     _format_of("--weight-precision", "Of weights; that of the checkpoint, else --precision."),
     _format_of("--cache-precision", "Of the KV cache; --precision by default."),
-    _whole("--tensor-parallel", "GPUs that share every layer.", to=["--tp", "tensor"]),
-    _whole("--pipeline-parallel", "Groups of layers in a row.", to=["--pp", "pipeline"]),
-    _whole("--data-parallel", "Replicas of the model.", to=["--dp", "data"]),
-    _whole("--expert-parallel", "GPUs that the experts lie on.", to=["--ep", "expert"]),
-    _whole("--context-parallel", "GPUs that share a sequence.", to=["--cp", "context"]),
-    _text("--node", "NAME", "Server: dgx-h100, gb200-nvl72, ...; the GPU's usual one by default."),
-    _whole("--gpus-per-node", "GPUs of a server; the node's by default."),
-    _text("--network", "RATE", "Of a GPU between nodes, one way: 400Gb/s, 50GB/s."),
+    whole("--tensor-parallel", "GPUs that share every layer.", to=["--tp", "tensor"]),
+    whole("--pipeline-parallel", "Groups of layers in a row.", to=["--pp", "pipeline"]),
+    whole("--data-parallel", "Replicas of the model.", to=["--dp", "data"]),
+    whole("--expert-parallel", "GPUs that the experts lie on.", to=["--ep", "expert"]),
+    whole("--context-parallel", "GPUs that share a sequence.", to=["--cp", "context"]),
+    text("--node", "NAME", "Server: dgx-h100, gb200-nvl72, ...; the GPU's usual one by default."),
+    whole("--gpus-per-node", "GPUs of a server; the node's by default."),
+    text("--network", "RATE", "Of a GPU between nodes, one way: 400Gb/s, 50GB/s."),
     click.option(
         "--host",
         default="serving",

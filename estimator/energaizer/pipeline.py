@@ -17,6 +17,8 @@ from energaizer import (
     lowering,
     machine,
     memory,
+    place,
+    power,
     simulation,
     uncertainty,
 )
@@ -27,11 +29,16 @@ from energaizer.gpu import Gpu
 from energaizer.host import Host, with_kernels
 from energaizer.job import Total
 from energaizer.kernels import FloatArray
-from energaizer.links import Fabric
 from energaizer.machine import Machine
-from energaizer.node import Node
+from energaizer.node import Node, draw
 from energaizer.power import COMPONENTS
-from energaizer.result import Estimate, Memory, PhaseEstimate, Provenance, Quantity
+from energaizer.result import (
+    Estimate,
+    Memory,
+    PhaseEstimate,
+    Provenance,
+    Quantity,
+)
 from energaizer.workload import Workload
 
 _DURATION, _POWER, _ENERGY = range(3)
@@ -110,53 +117,30 @@ def estimate(
     need = memory.need(workload, gpu)
     memory.check(need, workload, gpu)
     totals: dict[str, Total] = {}
-    place = place_of(workload, board, node)
-    notes = [*setting.notes, *place.notes]
+    where = place.of(workload, board, node)
+    notes = [*setting.notes, *where.notes]
     for batch, times in job.batches(workload):
         part = workload if batch == workload.batch else workload.model_copy(update={"batch": batch})
         program = lowering.lower(part)
-        loaded = simulation.load(program, board, beside, place.fabric)
+        loaded = simulation.load(program, board, beside, where.fabric)
         settled = simulation.settle(loaded, setting.clock_hz, setting.limit_w)
         job.add(totals, loaded, settled, times)
         notes.extend(note for note in program.notes if note not in notes)
+    step_s = sum(total.duration_s for total in totals.values())
+    pauses = job.pauses(workload, where.nodes)
+    for name, held in pauses.items():
+        watts = float(power.idle_power(board, np.array([setting.clock_hz]))[0])
+        job.pause(totals, name, held, watts, setting.clock_hz)
     times = job.fill_duration(totals, workload, board, setting.clock_hz)
-    return _result(workload, board, setting, Done(list(totals.values()), notes, times), need)
-
-
-class Place(NamedTuple):
-    """The servers of a workload, what joins its boards (None: one), and what a reader must know."""
-
-    node: Node
-    fabric: Fabric | None
-    notes: tuple[str, ...]
-
-
-def place_of(workload: Workload, board: Machine, node: Node | None = None) -> Place:
-    """Return where the boards of a workload sit.
-
-    Args:
-        workload: What is run.
-        board: The GPU.
-        node: The server; None: the catalogue's of the workload's `node`, or the board's usual one.
-
-    Raises:
-        UnknownNameError: No profile has that name.
-        InputError: The node cannot hold so many boards.
-    """
-    found = node or (
-        catalog.node(workload.node) if workload.node else catalog.usual_node(board.gpu)
-    )
-    found = found.changed(workload.gpus_per_node, workload.network_bandwidth)
-    boards = workload.parallelism.gpus
-    if boards == 1:
-        return Place(found, None, ())
-    notes: tuple[str, ...] = ()
-    if workload.node is None and node is None and boards > found.link_boards:
-        notes = (
-            f"no node given: {found.name}, {found.gpus_per_node} GPUs each, "
-            f"{8e-9 * found.network.bandwidth:g} Gb/s {found.network.kind} a GPU between them",
+    answer = _result(workload, board, setting, Done(list(totals.values()), notes, times), need)
+    more: dict[str, object] = {}
+    if workload.training is not None:
+        more["training"] = job.figures(workload, workload.training, gpu, program, (step_s, times))
+    if workload.node_power:
+        more["node"] = draw(
+            where.node, answer.power, answer.gpu_count, setting.limit_w, answer.duration.value
         )
-    return Place(found, found.fabric(board.link), notes)
+    return answer.model_copy(update=more) if more else answer
 
 
 def host_name(workload: Workload) -> str:
@@ -232,6 +216,7 @@ def _result(
     if workload.duration_s is not None and duration <= workload.duration_s * (1 + _ROUNDING):
         judge.hold(steady=job.steady(workload))
     tokens, completed = job.output_tokens(workload, times), job.completed(workload, times)
+    samples = completed * (workload.training.global_batch if workload.training else 1)
     if any(total.over for total in totals):
         notes.append(
             f"even the lowest clock of {board.gpu.name} exceeds the limit of {setting.limit_w:g} W"
@@ -246,7 +231,7 @@ def _result(
         duration=judge.of(_DURATION, duration, "s"),
         energy_per_output_token=judge.of(_ENERGY, energy / tokens, "J/token") if tokens else None,
         energy_per_sample=(
-            judge.of(_ENERGY, energy / completed, f"J/{workload.model.sample}")
+            judge.of(_ENERGY, energy / samples, f"J/{workload.model.sample}")
             if isinstance(workload.model, Network)
             else None
         ),

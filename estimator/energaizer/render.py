@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from energaizer import __version__
 from energaizer.arguments import in_words
-from energaizer.result import Estimate, PhaseEstimate, Provenance, Quantity
+from energaizer.result import Estimate, NodeEstimate, PhaseEstimate, Provenance, Quantity
 from energaizer.tables import Document, Row, Table
 from energaizer.units import (
     format_bytes,
@@ -42,12 +42,18 @@ def estimate_document(estimate: Estimate, subheading: str = "") -> Document:
         _totals(estimate),
         _phases(estimate.phases, estimate.energy.value),
         _components(estimate.components),
+        *([_node(estimate.node)] if estimate.node else []),
     )
     return Document(
         f"{estimate.model} on {boards}, {clock}" + (" each" if estimate.gpu_count > 1 else ""),
         tables,
         subheading,
-        (*_memory(estimate), *(f"Note: {note}" for note in estimate.notes), _origin(estimate)),
+        (
+            *_training(estimate),
+            *_memory(estimate),
+            *(f"Note: {note}" for note in estimate.notes),
+            _origin(estimate),
+        ),
     )
 
 
@@ -68,6 +74,11 @@ def estimate_records(estimate: Estimate) -> list[dict[str, Any]]:
         job |= _flat("energy_per_output_token_j", estimate.energy_per_output_token)
     if estimate.energy_per_sample is not None:
         job |= _flat("energy_per_sample_j", estimate.energy_per_sample)
+    if estimate.training is not None:
+        job |= estimate.training.model_dump(mode="json")
+    if estimate.node is not None:
+        job |= _flat("node_power_w", estimate.node.power)
+        job |= _flat("node_energy_j", estimate.node.energy)
     job |= {"provenance": estimate.energy.provenance.value, "coverage": estimate.energy.coverage}
     records = [job]
     for phase in estimate.phases:
@@ -99,7 +110,8 @@ def _totals(estimate: Estimate) -> Table:
         _quantity("Duration", estimate.duration),
     ]
     if estimate.energy_per_output_token is not None:
-        rows.append(_quantity("Energy per output token", estimate.energy_per_output_token))
+        what = "trained" if estimate.training else "output"
+        rows.append(_quantity(f"Energy per {what} token", estimate.energy_per_output_token))
     if estimate.energy_per_sample is not None:
         each = estimate.energy_per_sample
         rows.append(_quantity(f"Energy per {each.unit.partition('/')[2]}", each))
@@ -159,6 +171,35 @@ def _components(components: dict[str, Quantity]) -> Table:
     return Table(("Component", ">Energy", ">Low", ">High", ">Share"), rows)
 
 
+def _node(node: NodeEstimate) -> Table:
+    """Return what servers draw at their sockets, part by part, under its own heading."""
+    rows: list[Row] = [
+        (name, format_power(watts), "", "", percent(watts / node.power.value))
+        for name, watts in node.parts_w.items()
+    ]
+    low, high = format_power(node.power.low), format_power(node.power.high)
+    rows.append(("whole nodes", format_power(node.power.value), low, high, ""))
+    energy = [format_si(value, "J") for value in (node.energy.low, node.energy.high)]
+    rows.append(("energy of them", format_energy(node.energy.value), *energy, ""))
+    title = f"At the sockets of {node.nodes:g} x {node.node} ({node.power.provenance.value})"
+    return Table((title, ">Value", ">Low", ">High", ">Share"), rows)
+
+
+def _training(estimate: Estimate) -> tuple[str, ...]:
+    """Return what training gets done, and how well it uses its boards."""
+    found = estimate.training
+    if found is None:
+        return ()
+    rate = f"{format_si(found.samples_per_s, '')} samples/s"
+    if found.tokens is not None and found.tokens_per_s is not None:
+        each = found.tokens_per_s / estimate.gpu_count
+        rate = f"{format_si(found.tokens_per_s, '')} tokens/s, {format_si(each, '')} a GPU"
+    parts = [f"step {format_duration(found.step_s)}", rate, f"MFU {percent(found.mfu)}"]
+    if found.bubble_fraction:
+        parts.append(f"pipeline bubble {percent(found.bubble_fraction)}")
+    return ("Training: " + ", ".join(parts),)
+
+
 def _memory(estimate: Estimate) -> tuple[str, ...]:
     memory = estimate.memory
     if memory is None:
@@ -166,8 +207,9 @@ def _memory(estimate: Estimate) -> tuple[str, ...]:
     parts = f"weights {format_bytes(memory.weights_bytes)}"
     parts += f", KV cache {format_bytes(memory.kv_cache_bytes)}"
     parts += f", activations {format_bytes(memory.activation_bytes)}"
+    batch = "micro-batch" if estimate.training else "batch"
     whole = f"{format_bytes(memory.total_bytes)} of {format_bytes(memory.capacity_bytes)}"
-    return (f"Memory of one GPU: {whole} ({parts}); largest batch {memory.largest_batch}",)
+    return (f"Memory of one GPU: {whole} ({parts}); largest {batch} {memory.largest_batch}",)
 
 
 def _origin(estimate: Estimate) -> str:

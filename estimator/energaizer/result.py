@@ -63,6 +63,36 @@ class Memory(_Frozen):
     largest_batch: int = Field(description="largest batch that fits, other inputs unchanged")
 
 
+class TrainingFigures(_Frozen):
+    """What training gets done, and how well it uses its boards."""
+
+    steps: float
+    tokens: float | None = Field(description="trained on in the job; None for a network of images")
+    samples: float = Field(description="sequences or images trained on in the job")
+    step_s: float = Field(description="s of one optimiser step, pauses apart")
+    tokens_per_s: float | None = Field(description="of the whole deployment; None for images")
+    samples_per_s: float
+    flop: float = Field(description="FLOP of the job that recomputation does not repeat")
+    mfu: float = Field(
+        ge=0, description="those FLOP over peak FLOP/s of the precision, boards and step time"
+    )
+    bubble_fraction: float = Field(
+        ge=0, lt=1, description="share of forward and backward in which a stage waits"
+    )
+
+
+class NodeEstimate(_Frozen):
+    """What the servers draw at their sockets, boards included: never mixed with board power."""
+
+    node: str = Field(description="profile of the server")
+    nodes: float = Field(description="servers; a part where the boards fill one in part")
+    power: Quantity = Field(description="W, mean over the job, all nodes")
+    energy: Quantity = Field(description="J, whole job, all nodes")
+    parts_w: dict[str, float] = Field(
+        description="W by part: boards, processors, memory, network, other, fans, supplies"
+    )
+
+
 class Estimate(_Frozen):
     """The answer for one workload on one kind of GPU, at one clock or power cap."""
 
@@ -86,6 +116,8 @@ class Estimate(_Frozen):
     clock_hz: float = Field(description="time-weighted mean clock")
     power_cap_w: float = Field(description="limit per board that was applied, W")
     memory: Memory | None
+    training: TrainingFigures | None = Field(default=None, description="of training alone")
+    node: NodeEstimate | None = Field(default=None, description="where it was asked for")
     profile_hash: str = Field(description="hash of the GPU profile and coefficients behind it")
     version: str
     notes: tuple[str, ...] = ()

@@ -100,6 +100,8 @@ def alternatives(
 
 def _misaligned(n: FloatArray, k: FloatArray, operand_bytes: FloatArray) -> BoolArray:
     width = np.maximum(operand_bytes[:, 0:1], operand_bytes[:, 1:2])
+    # Scales of blocks lie apart: a row of 1.0002-byte elements is one of bytes.
+    width = 2.0 ** np.floor(np.log2(width))
     row = np.minimum(width, 2.0)  # half-precision products: wider ones keep 4-byte loads
     ragged: BoolArray = (n * row % _ALIGNMENT != 0) | (k * row % _ALIGNMENT != 0)
     return (width <= row) & ragged

@@ -92,6 +92,15 @@ def parse_bytes(text: str) -> float:
     raise InputError(f'"{text}" has no unit of size; write it like 80GiB')
 
 
+def parse_amount(text: str) -> float:
+    """Return a count of `15T`, `300G`, `1.5e9` or `300B`, which people write for billions."""
+    value, unit = _split(text, "amount", "15T")
+    prefix = "G" if unit == "B" else unit
+    if prefix in _DECIMAL and _DECIMAL[prefix] >= 1.0:
+        return _positive(value * _DECIMAL[prefix], text, "amount")
+    raise InputError(f'"{text}" is no amount; write it like 15T or 300G')
+
+
 def parse_rate(text: str) -> float:
     """Return B/s of `400Gb/s` (bits), `50GB/s` (bytes) or a bare number of bytes per second."""
     value, unit = _split(text, "rate", "400Gb/s")

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-from energaizer import catalog, job, lowering, machine, memory, pipeline, power, simulation
+from energaizer import catalog, job, lowering, machine, memory, pipeline, place, power, simulation
 from energaizer.coefficients import Coefficients
 from energaizer.errors import DoesNotFitError, InputError, TooSlowError
 from energaizer.gpu import Gpu
@@ -156,7 +156,7 @@ def _candidates(
         for batch, times in job.batches(workload)
     ]
     host = catalog.host(pipeline.host_name(workload))
-    fabric = pipeline.place_of(workload, board).fabric
+    fabric = place.of(workload, board).fabric
     parts = [
         (surface(simulation.load(program, board, host, fabric), grid, np.array(limits)), times)
         for program, times in jobs
@@ -166,20 +166,23 @@ def _candidates(
     clocked = sum((part.clock_hz * part.duration_s * times for part, times in parts), np.zeros(1))
     throttled = np.any([part.throttled for part, _ in parts], axis=0)
     idle = power.idle_power(board, grid)
+    held = job.pauses(workload, place.of(workload, board).nodes)
+    paused = sum(seconds for _, seconds in held.values())
     factor, provenance = _energy_spread(workload, jobs[0][0], board)
     boards = workload.parallelism.gpus
     found = []
     for row, limit in enumerate(limits):
-        for place in places:
-            seconds, joules, times = float(duration[row, place]), float(energy[row, place]), 1.0
-            mean_clock = float(clocked[row, place]) / seconds
+        for column in places:
+            seconds, joules, times = float(duration[row, column]), float(energy[row, column]), 1.0
+            mean_clock = float(clocked[row, column]) / seconds
+            seconds, joules = seconds + paused, joules + paused * float(idle[column])
             try:
                 gap = job.idle_gap(workload, seconds, gpu.name)
             except TooSlowError:
                 continue
             if workload.duration_s is not None and job.steady(workload):
                 times = workload.duration_s / seconds
-            joules = (joules * times + gap * float(idle[place])) * boards
+            joules = (joules * times + gap * float(idle[column])) * boards
             seconds = seconds * times + gap
             tokens = job.output_tokens(workload, times)
             found.append(
@@ -187,10 +190,10 @@ def _candidates(
                     gpu=gpu.name,
                     gpu_count=boards,
                     batch=workload.batch,
-                    clock_hz=float(grid[place]),
+                    clock_hz=float(grid[column]),
                     power_cap_w=limit,
                     mean_clock_hz=mean_clock,
-                    throttled=bool(throttled[row, place]),
+                    throttled=bool(throttled[row, column]),
                     duration_s=seconds,
                     power_w=joules / seconds,
                     energy_j=joules,
@@ -211,7 +214,7 @@ def _energy_spread(
     """Return the factor of the energy interval, found once for all settings of a batch."""
     host, fabric = (
         catalog.host(pipeline.host_name(workload)),
-        pipeline.place_of(workload, board).fabric,
+        place.of(workload, board).fabric,
     )
     loaded = simulation.load(program, board, host, fabric)
     setting = pipeline.setting_of(

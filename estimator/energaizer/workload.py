@@ -11,22 +11,7 @@ from energaizer.families import Generation, Inputs, Network
 from energaizer.model import Model
 from energaizer.parallelism import Parallelism
 from energaizer.precision import Precision
-
-
-class Training(BaseModel):
-    """How a model is trained: mixed-precision Adam on sequences of `input_tokens` tokens."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
-
-    global_batch: int = Field(ge=1, le=1048576, description="sequences of a step, all replicas")
-    micro_batch: int = Field(default=1, ge=1, le=65536, description="sequences that run together")
-    steps: int = Field(default=1, ge=1, le=2**53 - 1, description="optimiser steps")
-    recompute: Literal["none", "selective", "full"] = Field(
-        default="none", description="selective: attention only; full: the whole forward pass"
-    )
-    sharded_optimizer: bool = Field(
-        default=False, description="optimiser states spread over the replicas (ZeRO 1)"
-    )
+from energaizer.recipe import Training
 
 
 class Workload(BaseModel):

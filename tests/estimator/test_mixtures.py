@@ -15,7 +15,8 @@ from energaizer.layers import Experts
 from energaizer.lowering import lower
 from energaizer.parallelism import Parallelism
 from energaizer.precision import Precision
-from energaizer.workload import Training, Workload
+from energaizer.recipe import Training
+from energaizer.workload import Workload
 
 H100 = catalog.gpu("h100-sxm5-80gb")
 PUBLISHED = Path(__file__).parents[3] / "shared/data/serving/llm_architectures.json"

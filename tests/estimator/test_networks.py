@@ -14,7 +14,8 @@ from energaizer.errors import DoesNotFitError, InputError, NoEstimateError
 from energaizer.families.operators import Tape
 from energaizer.parallelism import Parallelism
 from energaizer.precision import Precision
-from energaizer.workload import Training, Workload
+from energaizer.recipe import Training
+from energaizer.workload import Workload
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "single_gpu" / "workloads"
 IMAGES = (
@@ -180,13 +181,33 @@ def test_sampled_decoder_steps_stand_for_all():
     assert program.repetitions[steps] @ flops == pytest.approx(products)
 
 
+def test_training_costs_three_forward_passes_of_products():
+    one = lowering.lower(workload("vit-large", batch=8))
+    trained = lowering.lower(
+        workload("vit-large", training=Training(global_batch=8, micro_batch=8))
+    )
+
+    def products(program, step):
+        rows = program.column("m") > 0
+        return program.counts[step] @ (program.column("flops") * rows)
+
+    assert products(trained, 0) == pytest.approx(products(one, 0))
+    assert products(trained, 1) == pytest.approx(2.0 * products(one, 0))
+    many = Training(global_batch=64, micro_batch=64)
+    found = pipeline.estimate(workload("resnet-50", training=many), GPU)
+    assert found.training.tokens is None
+    assert found.training.samples == 64
+    assert found.energy_per_output_token is None
+    assert found.energy_per_sample.value == pytest.approx(found.energy.value / 64)
+
+
 def test_what_has_no_method_says_so():
     with pytest.raises(NoEstimateError, match="data-parallel"):
         memory.need(workload("vit-large", parallelism=Parallelism(tensor=2)), GPU)
     with pytest.raises(NoEstimateError, match="bf16"):
         lowering.lower(workload("vit-large", precision=Precision.FP8))
-    with pytest.raises(NoEstimateError, match="forward passes only"):
-        lowering.lower(workload("vit-large", training=Training(global_batch=8)))
+    with pytest.raises(NoEstimateError, match="only of one stack"):
+        lowering.lower(workload("t5-base", input_tokens=512, training=Training(global_batch=8)))
     with pytest.raises(InputError, match="writes no tokens"):
         lowering.lower(workload("vit-large", output_tokens=5))
     with pytest.raises(InputError, match="at least"):

@@ -7,6 +7,7 @@ import pytest
 
 from energaizer import kernels, tiling, timeline, waves
 from energaizer.kernels import Heads
+from energaizer.precision import Precision
 from reference_boards import A10, A100, H100, prior_machine
 
 MIB = 2**20
@@ -149,3 +150,14 @@ def test_host_gaps():
 def test_fourth_norm_is_a_smooth_maximum():
     found = timeline.fourth_norm(np.array([3.0]), np.array([4.0]))
     assert found[0] == pytest.approx(math.pow(3**4 + 4**4, 0.25))
+
+
+def test_block_scales_lie_apart_from_the_elements_they_scale():
+    """A row of fp8 with scales is a row of bytes: as well aligned, hardly larger."""
+    seconds = []
+    for size in (1.0, Precision.FP8.bytes_per_element):
+        product = kernels.gemm(1.0, 4096.0, 4096.0, 4096.0, (size, size, 2.0), "fp8")
+        work, _, machine = evaluate(H100, product)
+        clock = np.array([[machine.gpu.reference_clock_hz]])
+        seconds.append(timeline.durations(work, clock)[0, 0])
+    assert seconds[1] == pytest.approx(seconds[0], rel=0.01)

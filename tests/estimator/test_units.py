@@ -23,6 +23,8 @@ from energaizer.errors import InputError
         (units.parse_bytes, "80Gi", 80 * 2.0**30),
         (units.parse_bytes, "40GB", 40e9),
         (units.parse_bytes, "123", 123.0),
+        (units.parse_amount, "15T", 15e12),
+        (units.parse_amount, "300B", 300e9),
         (units.parse_rate, "400Gb/s", 50e9),
         (units.parse_rate, "400 Gbps", 50e9),
         (units.parse_rate, "50GB/s", 50e9),

@@ -14,7 +14,8 @@ from energaizer.layers import Experts
 from energaizer.model import Model
 from energaizer.parallelism import Parallelism
 from energaizer.precision import Precision
-from energaizer.workload import Training, Workload
+from energaizer.recipe import Training
+from energaizer.workload import Workload
 from energaizer_operator.inputs import ResolvedInputs
 from energaizer_operator.resources.aiworkload.spec import Architecture
 from energaizer_operator.schema import MAX
@@ -106,7 +107,7 @@ def _trained(inputs: ResolvedInputs) -> dict[str, Any]:
             global_batch=batch,
             micro_batch=inputs.micro_batch_size or 1,
             steps=steps,
-            sharded_optimizer=True,
+            zero=1,
         ),
     }
 
