@@ -22,7 +22,7 @@ from localcluster.api import Api
 
 POWER_ANNOTATION = "energaizer.io/predicted-power-watts"
 IDLE_W = 60.0
-_POLL_S = 1.0
+_POLL_S = 0.25
 _MILLI = 1000.0
 _RUNNING = "/api/v1/pods?fieldSelector=status.phase%3DRunning"
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import SystemRandom
@@ -33,6 +34,14 @@ class PrometheusProcess:
     child: subprocess.Popen[bytes]
     url: str
     log: Path
+    targets: Path
+    """Folder of the files that say what to scrape."""
+
+    def scrape(self, job: str, *addresses: str) -> None:
+        """Scrape these addresses, `host:port`, from now on, in place of the job's former ones."""
+        labels = {"job": job, **_POD_OF.get(job, {})}
+        text = json.dumps([{"targets": addresses, "labels": labels}])
+        write_private(self.targets / f"{job}.json", text)
 
     def wait_ready(self) -> None:
         """Return once it answers queries."""
@@ -83,32 +92,26 @@ def start_exporter(cluster: Cluster, *options: str, leashed: bool = True) -> Exp
 
 
 def start_prometheus(
-    cluster: Cluster,
-    targets: Mapping[str, Sequence[str]],
-    rules: Sequence[Path] = (),
-    *,
-    leashed: bool = True,
-    interval: str = "1s",
+    cluster: Cluster, rules: Sequence[Path] = (), *, leashed: bool = True, interval: str = "1s"
 ) -> PrometheusProcess:
-    """Start a Prometheus in the folder of an instance.
+    """Start a Prometheus in the folder of an instance; `scrape` tells it what to scrape.
 
     Args:
-        cluster: Whose API server it scrapes as well.
-        targets: Addresses, `host:port`, by job.
+        cluster: Whose API server it scrapes from the start.
         rules: Files of recording rules and alerts.
         leashed: Whether it dies with this process.
         interval: Between two scrapes, and two evaluations of a rule.
     """
     folder = cluster.directory / "prometheus"
-    write_private(
-        folder / "prometheus.yml", yaml.safe_dump(_configuration(cluster, targets, rules, interval))
-    )
+    configuration = folder / "prometheus.yml"
+    (folder / "targets").mkdir(parents=True, exist_ok=True)
+    write_private(configuration, yaml.safe_dump(_configuration(cluster, rules, interval)))
     (port,) = network.choose_ports(1, set(), SystemRandom(), network.can_bind)
     child = processes.spawn(
         "prometheus",
         [
             str(build("prometheus").program("prometheus")),
-            f"--config.file={folder / 'prometheus.yml'}",
+            f"--config.file={configuration}",
             f"--storage.tsdb.path={folder / 'data'}",
             f"--web.listen-address=127.0.0.1:{port}",
             "--log.level=warn",
@@ -116,23 +119,15 @@ def start_prometheus(
         cluster.directory,
         leashed=leashed,
     )
-    return PrometheusProcess(
-        child, f"http://127.0.0.1:{port}", cluster.directory / "prometheus.log"
-    )
+    log = cluster.directory / "prometheus.log"
+    return PrometheusProcess(child, f"http://127.0.0.1:{port}", log, folder / "targets")
 
 
-def _configuration(
-    cluster: Cluster, targets: Mapping[str, Sequence[str]], rules: Sequence[Path], interval: str
-) -> dict[str, object]:
+def _configuration(cluster: Cluster, rules: Sequence[Path], interval: str) -> dict[str, object]:
     """Return the configuration file."""
     user = yaml.safe_load(cluster.kubeconfig.read_text())["users"][0]["user"]
-    ours = [
-        {
-            "job_name": job,
-            "static_configs": [{"targets": list(addresses), "labels": _POD_OF.get(job, {})}],
-        }
-        for job, addresses in targets.items()
-    ]
+    folder = cluster.directory / "prometheus" / "targets"
+    ours = {"job_name": "local", "file_sd_configs": [{"files": [f"{folder}/*.json"]}]}
     api_server = {
         "job_name": "apiserver",
         "scheme": "https",
@@ -151,5 +146,5 @@ def _configuration(
     return {
         "global": {"scrape_interval": interval, "evaluation_interval": interval},
         "rule_files": [str(path) for path in rules],
-        "scrape_configs": [*ours, api_server],
+        "scrape_configs": [ours, api_server],
     }

@@ -64,6 +64,7 @@ def everything() -> Metrics:
     """Return a page on which everything has happened once."""
     page = Metrics("0")
     page.workload("x", "x", _WORKLOAD)
+    page.compared(("x", "x"), "x", "x", "x", 0.0)
     page.running(lambda: {("x", "x"): 1})
     page.nodes({"x": "x"}, 0)
     page.queue("x", lambda: QueueState(0, 0.0))

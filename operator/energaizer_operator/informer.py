@@ -38,7 +38,12 @@ from energaizer_operator.kinds import (
     ApiResource,
 )
 from energaizer_operator.lifetimes import NEW_LIFE, Life, life_of
-from energaizer_operator.names import GROUP, LABEL_WORKLOAD
+from energaizer_operator.names import (
+    GROUP,
+    LABEL_WORKLOAD,
+    RESOURCE_NVIDIA_MIG_PREFIX,
+    RESOURCE_NVIDIA_SHARED,
+)
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +97,8 @@ class WorkloadRecord:
     phase: str = ""
     gpus: int = 0
     """GPUs that a pod asks for."""
+    shared: bool = False
+    """Whether it asks for slices of a GPU."""
     life: Life = NEW_LIFE
     """Where it stands, for the ledger."""
 
@@ -128,8 +135,12 @@ def workload_record(body: Object) -> WorkloadRecord:
         for key, value in (metadata.get("annotations") or {}).items()
         if key.startswith(f"{GROUP}/")
     )
+<<<<<<< HEAD
     named = owners.workload_name(body["kind"], metadata["name"])
     workload = (metadata.get("labels") or {}).get(LABEL_WORKLOAD) or named
+=======
+    gpus = owners.gpu_requests(body["spec"]) if pod else {}
+>>>>>>> fab87ce (Measure workloads through Prometheus and set it beside the prediction)
     return WorkloadRecord(
         kind=body["kind"],
         namespace=metadata["namespace"],
@@ -141,11 +152,13 @@ def workload_record(body: Object) -> WorkloadRecord:
         controlled=_controlled(body, workload),
         node=body.get("spec", {}).get("nodeName", "") if pod else "",
         phase=body.get("status", {}).get("phase", "") if pod else "",
-        gpus=sum(owners.gpu_requests(body["spec"]).values()) if pod else 0,
+        gpus=sum(gpus.values()),
+        shared=any(_is_slice(name) for name in gpus),
         life=life_of(body),
     )
 
 
+<<<<<<< HEAD
 def _controlled(body: Object, workload: str) -> bool:
     """Say whether something that we follow stands for an object: not so a lone ReplicaSet's pod."""
     owner = owners.controller_of(body)
@@ -153,6 +166,11 @@ def _controlled(body: Object, workload: str) -> bool:
         return owner is not None
     alone = workload == owners.workload_name(owner.kind, owner.name)
     return owner.kind in owners.FOLLOWED or not alone
+=======
+def _is_slice(resource: str) -> bool:
+    """Say whether a resource is a part of a GPU."""
+    return resource == RESOURCE_NVIDIA_SHARED or resource.startswith(RESOURCE_NVIDIA_MIG_PREFIX)
+>>>>>>> fab87ce (Measure workloads through Prometheus and set it beside the prediction)
 
 
 @dataclass

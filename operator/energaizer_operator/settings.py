@@ -81,6 +81,14 @@ class Settings(BaseModel):
     watch_silence_s: PositiveFloat = 90.0
     """A watch without event or bookmark this long is reopened, s; bookmarks come every 60."""
 
+    feedback_prometheus_url: str = ""
+    """Prometheus that scrapes the GPU exporters, such as `http://prometheus:9090`; empty measures
+    nothing."""
+    feedback_source: Literal["auto", "DCGM", "Kepler", "ROCm"] = "auto"
+    """Exporter whose energy counts; `auto` takes the first that has samples."""
+    feedback_s: PositiveFloat = 300.0
+    """Length of a window of measured energy, s; windows do not overlap."""
+
     metrics_workload_limit: PositiveInt = 5000
     """Most AIWorkloads with series of their own; the predictions of others are summed."""
     metrics_candidates: bool = False

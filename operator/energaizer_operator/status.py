@@ -14,6 +14,7 @@ from energaizer_operator.resources.aiworkload import AIWorkload
 from energaizer_operator.resources.aiworkload.status import (
     AIWorkloadStatus,
     Candidate,
+    Measured,
     PlacementStatus,
 )
 from energaizer_operator.resources.energypolicy import EnergyPolicy, EnergyPolicyStatus
@@ -66,6 +67,17 @@ class Census:
 
 
 @dataclass(frozen=True)
+class Measurement:
+    """What feedback knows of a workload."""
+
+    measured: Measured | None
+    """None keeps what was measured before."""
+    reason: Reason
+    """Measured, NoSamples, SourceUnavailable or SharedGPU."""
+    message: str
+
+
+@dataclass(frozen=True)
 class State:
     """The wanted state of one condition."""
 
@@ -102,8 +114,17 @@ def conditions(
     return (*result, *before.values())
 
 
-def aiworkload_status(workload: AIWorkload, finding: Finding, now: datetime) -> AIWorkloadStatus:
-    """Return the whole status of an AIWorkload; budget and measured are kept as they are."""
+def aiworkload_status(
+    workload: AIWorkload, finding: Finding, now: datetime, measurement: Measurement | None = None
+) -> AIWorkloadStatus:
+    """Return the whole status of an AIWorkload; the budget is kept as it is.
+
+    Args:
+        workload: With its status so far.
+        finding: What was decided.
+        now: Time of new conditions and of a new estimate.
+        measurement: What feedback found; None keeps what it found before.
+    """
     previous, resolution = workload.status, finding.resolution
     shown = finding.likely or (finding.verdict.charged if finding.verdict else None)
     generation = workload.metadata.generation
@@ -118,8 +139,10 @@ def aiworkload_status(workload: AIWorkload, finding: Finding, now: datetime) -> 
         candidates=candidates(finding.options, finding.objective),
         budget=previous.budget,
         placement=_placement(finding.plan),
-        measured=previous.measured,
-        conditions=conditions(previous.conditions, _states(finding, previous), generation, now),
+        measured=(measurement and measurement.measured) or previous.measured,
+        conditions=conditions(
+            previous.conditions, _states(finding, previous, measurement), generation, now
+        ),
     )
 
 
@@ -181,10 +204,15 @@ def _placement(plan: Plan | None) -> PlacementStatus | None:
     )
 
 
-def _states(finding: Finding, previous: AIWorkloadStatus) -> list[State]:
+def _states(
+    finding: Finding, previous: AIWorkloadStatus, measurement: Measurement | None
+) -> list[State]:
     inputs, estimated, reserved = _inputs(finding), _estimated(finding), _reserved(finding)
     states = [inputs, estimated, reserved, _placed(finding.plan)]
-    if not any(condition.type == ConditionType.MEASURED for condition in previous.conditions):
+    if measurement is not None:
+        good = True if measurement.reason is Reason.MEASURED else None
+        states.append(State(ConditionType.MEASURED, good, measurement.reason, measurement.message))
+    elif not any(condition.type == ConditionType.MEASURED for condition in previous.conditions):
         message = "nothing has been measured yet"
         states.append(State(ConditionType.MEASURED, None, Reason.NO_SAMPLES, message))
     failing = next((one for one in (inputs, estimated, reserved) if one.status is not True), None)

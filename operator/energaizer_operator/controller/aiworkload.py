@@ -39,11 +39,13 @@ class AIWorkloads:
         estimator: Estimator,
         settings: Settings,
         survey: Callable[[], Survey],
+        measured: Callable[[Key], status.Measurement | None],
     ) -> None:
-        """Estimate for the GPUs that `survey` found on nodes."""
+        """Estimate for the GPUs that `survey` found on nodes, beside what was `measured`."""
         self._context = context
         self._estimator = estimator
         self._survey = survey
+        self._measured = measured
         self._candidates = settings.metrics_candidates
         self._threads = ThreadPoolExecutor(
             settings.estimator_threads, thread_name_prefix="estimate"
@@ -90,7 +92,8 @@ class AIWorkloads:
         finding = decided.finding
         if sources.problem is not None:
             finding = replace(finding, problem=sources.problem)
-        return status.aiworkload_status(workload, finding, datetime.now(UTC))
+        measurement = self._measured((record.namespace, record.name))
+        return status.aiworkload_status(workload, finding, datetime.now(UTC), measurement)
 
     def world(self) -> World:
         """Return profiles, policies and nodes of now."""

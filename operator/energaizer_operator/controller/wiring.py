@@ -13,11 +13,14 @@ from energaizer_operator.controller.aiworkload import AIWorkloads
 from energaizer_operator.controller.energypolicy import EnergyPolicies
 from energaizer_operator.controller.gpuprofile import GPUProfiles
 from energaizer_operator.controller.loop import Context, Loop
+from energaizer_operator.controller.measuring import Measuring
 from energaizer_operator.controller.nodes import Nodes
 from energaizer_operator.controller.running import running_gpus
 from energaizer_operator.controller.treasury import Treasury
+from energaizer_operator.controller.survey import Survey
 from energaizer_operator.controller.workloads import WorkloadKey, Workloads, audit, undescribed
 from energaizer_operator.estimation import Estimator
+from energaizer_operator.feedback.prometheus import Measurements
 from energaizer_operator.informer import Key, ObjectRecord, WorkloadRecord
 from energaizer_operator.kinds import (
     AIWORKLOADS,
@@ -48,8 +51,15 @@ class Wiring:
         self._estimator.observe = metrics.estimate
         self._estimator.look = lambda hit: metrics.estimate_cache(hit=hit)
         metrics.running(lambda: running_gpus(informer))
+        self._measuring = _measuring(
+            context, settings, lambda: self._nodes.current, self._workload_measured
+        )
         self._estimates = AIWorkloads(
-            context, self._estimator, settings, lambda: self._nodes.current
+            context,
+            self._estimator,
+            settings,
+            lambda: self._nodes.current,
+            self._measuring.latest if self._measuring else lambda _: None,
         )
         self.aiworkloads: Loop[Key] = Loop(
             "aiworkload",
@@ -96,6 +106,8 @@ class Wiring:
                 group.create_task(loop.run(self._settings.resync_s), name=loop.name)
             group.create_task(self._audit(), name="audit")
             group.create_task(self.treasury.resync(), name="book")
+            if self._measuring is not None:
+                group.create_task(self._measuring.run(self._settings.feedback_s), name="feedback")
 
     async def drain(self, limit_s: float) -> None:
         """Begin nothing new, and wait until what was begun is done."""
@@ -169,6 +181,9 @@ class Wiring:
             self.aiworkloads.queue.add((record.namespace, workload))
         self.workloads.queue.add((record.kind, record.namespace, record.name))
 
+    def _workload_measured(self, key: Key) -> None:
+        self.aiworkloads.queue.add(key)
+
     def _reestimate(self) -> None:
         self._estimates.forget_world()
         for key in self.aiworkloads.known():
@@ -205,3 +220,17 @@ class Wiring:
                 await asyncio.sleep(_SETTLE_S)
             except TimeoutError:
                 continue
+
+
+def _measuring(
+    context: Context,
+    settings: Settings,
+    survey: Callable[[], Survey],
+    changed: Callable[[Key], None],
+) -> Measuring | None:
+    """Return what measures workloads, or None if no Prometheus is named."""
+    if not settings.feedback_prometheus_url:
+        return None
+    chosen = None if settings.feedback_source == "auto" else settings.feedback_source
+    source = Measurements(settings.feedback_prometheus_url, chosen)
+    return Measuring(context, source, survey, changed)

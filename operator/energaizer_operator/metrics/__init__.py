@@ -17,6 +17,7 @@ from prometheus_client import (
     generate_latest,
 )
 
+from energaizer_operator.metrics.accuracy import Accuracy
 from energaizer_operator.metrics.budgets import Budgets, BudgetSeries
 from energaizer_operator.metrics.states import Nodes, QueueState, States, WatchState
 from energaizer_operator.metrics.workloads import (
@@ -60,6 +61,7 @@ class Metrics:
         self.budgets = Budgets()
         for collector in (self._workloads, self._nodes, self._states, self.budgets):
             self.registry.register(collector)
+        self._accuracy = Accuracy(self.registry)
         self._leader = self._gauge("leader", "1 while this replica leads.")
         self._gauge("build_info", "Version of this process.", "version").labels(version).set(1)
         self._certificate = self._gauge(
@@ -99,8 +101,15 @@ class Metrics:
         """Set the series of one AIWorkload; None removes them."""
         if series is None:
             self._workloads.records.pop((namespace, name), None)
+            self._accuracy.forget((namespace, name))
         else:
             self._workloads.records[namespace, name] = series
+
+    def compared(
+        self, workload: Name, gpu_profile: str, task: str, method: str, error: float
+    ) -> None:
+        """Take in a workload's error in one window: predicted over measured energy, less one."""
+        self._accuracy.compared(workload, gpu_profile, task, method, error)
 
     def running(self, ask: Callable[[], Mapping[Name, int]]) -> None:
         """Export how many GPUs of each AIWorkload run; `ask` counts them at scrape time."""
