@@ -135,12 +135,9 @@ def workload_record(body: Object) -> WorkloadRecord:
         for key, value in (metadata.get("annotations") or {}).items()
         if key.startswith(f"{GROUP}/")
     )
-<<<<<<< HEAD
     named = owners.workload_name(body["kind"], metadata["name"])
     workload = (metadata.get("labels") or {}).get(LABEL_WORKLOAD) or named
-=======
     gpus = owners.gpu_requests(body["spec"]) if pod else {}
->>>>>>> fab87ce (Measure workloads through Prometheus and set it beside the prediction)
     return WorkloadRecord(
         kind=body["kind"],
         namespace=metadata["namespace"],
@@ -158,7 +155,6 @@ def workload_record(body: Object) -> WorkloadRecord:
     )
 
 
-<<<<<<< HEAD
 def _controlled(body: Object, workload: str) -> bool:
     """Say whether something that we follow stands for an object: not so a lone ReplicaSet's pod."""
     owner = owners.controller_of(body)
@@ -166,11 +162,11 @@ def _controlled(body: Object, workload: str) -> bool:
         return owner is not None
     alone = workload == owners.workload_name(owner.kind, owner.name)
     return owner.kind in owners.FOLLOWED or not alone
-=======
+
+
 def _is_slice(resource: str) -> bool:
     """Say whether a resource is a part of a GPU."""
     return resource == RESOURCE_NVIDIA_SHARED or resource.startswith(RESOURCE_NVIDIA_MIG_PREFIX)
->>>>>>> fab87ce (Measure workloads through Prometheus and set it beside the prediction)
 
 
 @dataclass

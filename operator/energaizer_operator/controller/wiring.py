@@ -16,8 +16,8 @@ from energaizer_operator.controller.loop import Context, Loop
 from energaizer_operator.controller.measuring import Measuring
 from energaizer_operator.controller.nodes import Nodes
 from energaizer_operator.controller.running import running_gpus
-from energaizer_operator.controller.treasury import Treasury
 from energaizer_operator.controller.survey import Survey
+from energaizer_operator.controller.treasury import Treasury
 from energaizer_operator.controller.workloads import WorkloadKey, Workloads, audit, undescribed
 from energaizer_operator.estimation import Estimator
 from energaizer_operator.feedback.prometheus import Measurements
