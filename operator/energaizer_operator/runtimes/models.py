@@ -51,8 +51,29 @@ def model_name(text: str, known: Mapping[str, str]) -> tuple[str | None, str | N
 
 
 def vendor_name(text: str, known: Mapping[str, str]) -> str:
-    """Return the name of a model that a vendor calls by its own organisation."""
-    return known.get(_last(text).casefold(), text)
+    """Return the name of a model that a vendor calls by its own organisation.
+
+    NIM writes `llama3-8b-instruct` and `mixtral-8x7b-instruct-v01` for what the Hub calls
+    `Meta-Llama-3-8B-Instruct` and `Mixtral-8x7B-Instruct-v0.1`.
+    """
+    last = _last(text).casefold()
+    dotted = re.sub(r"-v0(\d)$", r"-v0.\1", last)
+    for spelling in (last, dotted, re.sub(r"^llama3-", "meta-llama-3-", last)):
+        if spelling in known:
+            return known[spelling]
+    return text
+
+
+def tagged_name(text: str, known: Mapping[str, str]) -> str | None:
+    """Return the model of Ollama's `llama3.1:8b`; None where its name and size tell none for sure.
+
+    A tag without a size, or with more than a size, may be another model tomorrow.
+    """
+    name, _, tag = _last(text).casefold().partition(":")
+    if not re.fullmatch(r"\d+(\.\d+)?b", tag, re.ASCII):
+        return None
+    spaced = re.sub(r"^(llama|gemma|phi)(?=\d)", r"\1-", name)
+    return known.get(f"{name}-{tag}") or known.get(f"{spaced}-{tag}")
 
 
 def _last(text: str) -> str:

@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from energaizer_operator import owners
-from energaizer_operator.runtimes import kubelet, serveconfig, shell
+from energaizer_operator.runtimes import downloads, kubelet, serveconfig, shell
 from energaizer_operator.runtimes.arguments import understand
 from energaizer_operator.runtimes.models import vendor_name
 from energaizer_operator.runtimes.records import NO_LITERAL, Call, Input, Reading, Runtime
-from energaizer_operator.runtimes.tables import KSERVE, LLAMA_CPP, NIM, RUNTIMES, VLLM
-from energaizer_operator.runtimes.weights import gguf
+from energaizer_operator.runtimes.tables import KSERVE, LLAMA_CPP, NIM, OLLAMA, RUNTIMES, VLLM
+from energaizer_operator.runtimes.weights import gguf, ollama
 
 Json = Mapping[str, Any]
 _SHELLS = frozenset({"sh", "bash", "ash", "dash", "zsh"})
@@ -17,7 +17,6 @@ _WRAPPERS = frozenset({"exec", "nohup", "env", "tini", "dumb-init", "time", "uv"
 _ASIDE = ("router", "proxy", "exporter", "metrics", "benchmark")
 _DEEPEST = 3
 _TEMPLATES_MOST = 16
-_MOUNTED = ("/mnt/models", "/mnt/models/")
 
 
 def of_workload(pod_specs: Sequence[Json], serve_config: str, known: Mapping[str, str]) -> Reading:
@@ -65,13 +64,16 @@ def read(pod_spec: Json, known: Mapping[str, str]) -> Reading:
 
 def _container(container: Json, pod_spec: Json, known: Mapping[str, str]) -> Reading:
     found: list[Reading] = []
+    places = downloads.places(pod_spec)
     for call in _calls(container):
         if call.runtime is NIM:
             reading = _nim(container, call, known)
         elif call.runtime is LLAMA_CPP:
             reading = gguf(call, known)
+        elif call.runtime is OLLAMA:
+            reading = ollama(call, known)
         else:
-            reading = understand(_mounted(call, pod_spec), known)
+            reading = understand(_mounted(call, places), known)
         if reading not in found:
             found.append(reading)
     if len(found) > 1:
@@ -177,22 +179,18 @@ def _nim(container: Json, call: Call, known: Mapping[str, str]) -> Reading:
     return Reading({**reading.values, Input.MODEL: vendor_name(name, known)}, reading.unknown)
 
 
-def _mounted(call: Call, pod_spec: Json) -> Call:
-    """Return the call with what KServe's init container fetches instead of where it puts it."""
-    sources = []
-    for container in kubelet.items(pod_spec.get("initContainers")):
-        fetched = kubelet.words(container, "args", kubelet.environment(container))
-        if container.get("name") == "storage-initializer" and fetched[1:2]:
-            sources += [fetched[0]] if fetched[1] in _MOUNTED else []
-    if len(sources) != 1:
-        return call
+def _mounted(call: Call, places: Mapping[str, str]) -> Call:
+    """Return the call with what was fetched beforehand instead of where that was put."""
     words = list(call.words)
     for index, word in enumerate(words):
         flag, equals, value = word.rpartition("=")
-        if value in _MOUNTED:
-            words[index] = f"{flag}{equals}{sources[0]}"
-    if call.runtime is KSERVE and not any("model" in word and "name" not in word for word in words):
-        words.append(f"--model-dir={sources[0]}")
+        source = places.get(value.rstrip("/"))
+        if source is not None:
+            words[index] = f"{flag}{equals}{source}"
+    source = places.get(downloads.MOUNTED)
+    named = any("model" in word and "name" not in word for word in words)
+    if call.runtime is KSERVE and source is not None and not named:
+        words.append(f"--model-dir={source}")
     return Call(call.runtime, tuple(words), call.environment, call.gpus)
 
 

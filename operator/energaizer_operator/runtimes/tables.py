@@ -66,7 +66,10 @@ VLLM = Runtime(
         ("-m", "vllm.entrypoints.openai.api_server"),
         ("-m", "vllm.entrypoints.api_server"),
         ("-m", "vllm.entrypoints.cli.main", "serve"),
+        ("-m", "vllm.entrypoints.openai.run_batch"),
+        ("vllm", "run-batch"),
         ("-m", "vllm_tgis_adapter"),
+        ("-m", "dynamo.vllm"),
         ("-m", "aphrodite.endpoints.openai.api_server"),
         ("aphrodite", "run"),
     ),
@@ -93,7 +96,10 @@ SGLANG = Runtime(
     },
     values=_READ,
     images=("sglang",),
-    commands=(("-m", "sglang.launch_server"), ("sglang", "serve"), ("sglang", "launch_server")),
+    commands=(
+        ("-m", "sglang.launch_server"), ("sglang", "serve"), ("sglang", "launch_server"),
+        ("-m", "dynamo.sglang"), ("-m", "dynamo.sglang.worker"),
+    ),
     abbreviates=True,
     opaque=frozenset({"--config"}),
     amend=_sglang_attention,
@@ -132,6 +138,45 @@ TENSORRT = Runtime(
     switches=frozenset({"--trust_remote_code"}),
     opaque=frozenset({"--extra_llm_api_options", "--config"}),
 )  # fmt: skip
+DYNAMO_TENSORRT = Runtime(
+    "Dynamo's TensorRT-LLM",
+    flags={
+        "--model-path": Input.MODEL, "--tensor-parallel-size": Input.TENSOR,
+        "--pipeline-parallel-size": Input.PIPELINE, "--expert-parallel-size": Input.EXPERT,
+    },
+    commands=(("-m", "dynamo.trtllm"),),
+    abbreviates=True,
+    opaque=frozenset({"--extra-engine-args"}),
+)  # fmt: skip
+TEI = Runtime(
+    "TEI",
+    flags={"--model-id": Input.MODEL, "--revision": Input.REVISION, "--dtype": Input.PRECISION},
+    variables={"MODEL_ID": Input.MODEL, "REVISION": Input.REVISION, "DTYPE": Input.PRECISION},
+    values={Input.PRECISION: _DTYPES},
+    images=("text-embeddings-inference",),
+    commands=(("text-embeddings-router",),),
+)
+LMDEPLOY = Runtime(
+    "LMDeploy",
+    flags={
+        "--tp": Input.TENSOR, "--dp": Input.DATA, "--ep": Input.EXPERT,
+        "--dtype": Input.PRECISION, "--model-format": Input.WEIGHTS,
+        "--quant-policy": Input.CACHE, "--revision": Input.REVISION,
+    },
+    values={
+        Input.PRECISION: _DTYPES,
+        Input.WEIGHTS: {"awq": "INT4", "fp8": "FP8", "mxfp4": "MXFP4", "hf": "", "llama": ""},
+        Input.CACHE: {"0": "", "8": "INT8"},
+    },
+    commands=(("lmdeploy", "serve", "api_server"),),
+    positional=True,
+)  # fmt: skip
+MII = Runtime(
+    "DeepSpeed-MII",
+    flags={"--model": Input.MODEL, "--tensor-parallel": Input.TENSOR},
+    commands=(("-m", "mii.entrypoints.openai_api_server"), ("-m", "mii.entrypoints.api_server")),
+)
+OLLAMA = Runtime("Ollama", flags={}, commands=(("ollama", "pull"), ("ollama", "run")), spreads=True)
 TRITON = Runtime("Triton", flags={}, commands=(("tritonserver",),), images=("tritonserver",))
 NIM = Runtime(
     "NIM",
@@ -168,4 +213,7 @@ KSERVE = Runtime(
     abbreviates=True,
     switches=frozenset({"--model-name"}),
 )  # fmt: skip
-RUNTIMES = (VLLM, SGLANG, TGI, TENSORRT, TRITON, NIM, LLAMA_CPP, KSERVE)
+RUNTIMES = (
+    *(VLLM, SGLANG, TGI, TEI, TENSORRT, DYNAMO_TENSORRT, LMDEPLOY, MII),
+    *(TRITON, NIM, LLAMA_CPP, OLLAMA, KSERVE),
+)

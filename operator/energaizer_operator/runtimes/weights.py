@@ -1,11 +1,11 @@
-"""Files of llama.cpp: the name of a GGUF repository or file says model and quantisation."""
+"""llama.cpp and Ollama: the name of a GGUF repository, file or tag says model and quantisation."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import replace
 
 from energaizer_operator.runtimes.arguments import understand
-from energaizer_operator.runtimes.models import vendor_name
+from energaizer_operator.runtimes.models import hidden, tagged_name, vendor_name
 from energaizer_operator.runtimes.records import Call, Input, Reading
 
 _TYPES = {"q4_0": "INT4", "q8_0": "INT8", "f16": "FP16", "bf16": "BF16", "f32": "FP32"}
@@ -40,3 +40,16 @@ def gguf(call: Call, known: Mapping[str, str]) -> Reading:
     if kinds and (meaning := _TYPES.get(kinds[-1])) is not None:
         return Reading({**reading.values, Input.WEIGHTS: meaning}, reading.unknown)
     return Reading(reading.values, {**reading.unknown, Input.WEIGHTS: _WHY})
+
+
+def ollama(call: Call, known: Mapping[str, str]) -> Reading:
+    """Return what `ollama pull NAME:SIZE` states; its weights are mixed formats of GGUF."""
+    values: dict[str, str] = {Input.TASK: "Inference"}
+    unknown: dict[str, str] = {Input.WEIGHTS: _WHY}
+    wanted = next((word for word in call.words if not word.startswith("-")), "")
+    name = None if hidden(wanted) else tagged_name(wanted, known)
+    if name is None:
+        unknown[Input.MODEL] = f'"{wanted[:63]}" names no model for sure'
+    else:
+        values[Input.MODEL] = name
+    return Reading(values, unknown)
