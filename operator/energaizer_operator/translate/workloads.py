@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 from energaizer import catalog
-from energaizer.errors import InputError, one_line
+from energaizer.errors import InputError, UnknownNameError, one_line
 from energaizer.families import Generation, Network
 from energaizer.huggingface import model_from_config
 from energaizer.layers import Experts
@@ -19,6 +19,7 @@ from energaizer.workload import Workload
 from energaizer_operator.inputs import ResolvedInputs
 from energaizer_operator.resources.aiworkload.spec import Architecture
 from energaizer_operator.schema import MAX
+from energaizer_operator.translate import checkpoints
 
 T = TypeVar("T")
 MILLI = 1000
@@ -56,7 +57,7 @@ def workload(inputs: ResolvedInputs, setting: Setting, config: str | None) -> Wo
         requests_per_second=None if rate is None else rate / MILLI,
         duration_s=_held(inputs),
         precision=_precision(inputs.precision) or Precision.BF16,
-        weight_precision=_precision(inputs.weight_precision),
+        weight_precision=_stored(inputs),
         cache_precision=_precision(inputs.key_value_cache_precision),
         parallelism=_parallelism(inputs),
         clock_hz=None if clock is None else float(clock * MEGA),
@@ -135,7 +136,27 @@ def _model(inputs: ResolvedInputs, config: str | None) -> Model | Network:
                 "in the namespace of the workload"
             )
         return _from_config(inputs.model_name or "", config)
-    return catalog.model(_stated(inputs.model_name, "model"))
+    name = _stated(inputs.model_name, "model")
+    try:
+        return catalog.model(name)
+    except UnknownNameError:
+        quantised = checkpoints.base(name)
+        if quantised is None:
+            raise
+        return catalog.model(quantised[0])
+
+
+def _stored(inputs: ResolvedInputs) -> Precision | None:
+    """Return the format of the weights: as stated, else as a quantised checkpoint's name tells."""
+    stated = _precision(inputs.weight_precision)
+    if stated is not None or inputs.model_name is None or inputs.model_source == "Inline":
+        return stated
+    try:
+        catalog.model(inputs.model_name)
+    except UnknownNameError:
+        quantised = checkpoints.base(inputs.model_name)
+        return None if quantised is None else quantised[1]
+    return None
 
 
 @lru_cache(maxsize=256)
