@@ -70,11 +70,12 @@ crds: install ## Write crds/ anew from the models of the operator
 	$(BIN)/python -m energaizer_operator.crds
 
 .PHONY: chart
-chart: ## Copy into the Helm chart what crds/ and the kustomize base hold: roles, webhooks, kinds
+chart: install ## Copy into the Helm chart what crds/ and the kustomize base hold: roles, webhooks, kinds
 	cp $(BASE)/{controller-account,webhook-account,user-roles,webhooks}.yaml charts/energaizer/files/base/
 	mkdir -p charts/energaizer/files/features
 	for role in charts/kustomize/*/role.yaml; do cp $$role charts/energaizer/files/features/$$(basename $$(dirname $$role)).yaml; done
 	rm -f charts/energaizer/files/crds/* && cp crds/*s.yaml charts/energaizer/files/crds/
+	$(BIN)/python -m localcluster.helm > charts/kustomize/run/run.yaml
 
 BASE := charts/kustomize/base
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -19,7 +20,8 @@ import pytest
 import yaml
 
 from localcluster import Cluster
-from localcluster.helm import helm
+from localcluster.build import build
+from localcluster.helm import helm, without_helm
 from localcluster.operator import ROOT
 from released import CHART, FULL, NAMESPACE, ON_THE_LOCAL_NODE, RELEASE, World, fresh_world
 
@@ -115,6 +117,27 @@ def test_roles_are_those_of_the_kustomize_base() -> None:
     assert set(written) <= everything, "a role is lost"
 
 
+def test_kustomize_runs_what_the_chart_runs() -> None:
+    """`charts/kustomize/run` is the chart's rendering, and names accounts of the base."""
+    text = (ROOT / "charts/kustomize/run/run.yaml").read_text()
+    assert text == without_helm(), "run: make chart"
+    accounts = {
+        one["metadata"]["name"]
+        for path in (ROOT / "charts/kustomize/base").glob("*.yaml")
+        for one in yaml.safe_load_all(path.read_text())
+        if one and one["kind"] == "ServiceAccount"
+    }
+    pods = [one for one in yaml.safe_load_all(text) if one and one["kind"] == "Deployment"]
+    assert {pod["spec"]["template"]["spec"]["serviceAccountName"] for pod in pods} == accounts
+    kubectl = build("kubernetes").program("kubectl")
+    folder = ROOT / "charts/kustomize/run"
+    made = subprocess.run(
+        [kubectl, "kustomize", folder], capture_output=True, text=True, check=True
+    )
+    kinds = [one["kind"] for one in yaml.safe_load_all(made.stdout)]
+    assert (kinds.count("Deployment"), kinds.count("Service")) == (2, 2)
+
+
 def without_names(rules: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{key: value for key, value in rule.items() if key != "resourceNames"} for rule in rules]
 
@@ -192,6 +215,9 @@ def test_from_installation_to_removal(world: World, previous: Path) -> None:
         world.helm("upgrade", RELEASE, str(CHART), "--wait", *ON_THE_LOCAL_NODE)
     assert admissions.failures == []
     assert admissions.made > 20, "the upgrade was not under load"
+    told_of = decisions(world)
+    assert len(told_of) >= admissions.made, "one line a decision"
+    assert len({line["uid"] for line in told_of}) == len(told_of)
     definition = world.get("crd", "aiworkloads.energaizer.io")
     assert OLD_LACKS[1] in schema_of(definition)[OLD_LACKS[0]]["properties"]
     images = {
@@ -219,6 +245,13 @@ def test_from_installation_to_removal(world: World, previous: Path) -> None:
     cluster.kubectl("delete", "namespace", "team-a", "--timeout=10s")
     assert time.monotonic() - started <= 10
     cluster.kubectl("delete", "namespace", NAMESPACE, "--timeout=30s")
+
+
+def decisions(world: World) -> list[dict[str, Any]]:
+    """Return the lines that webhook pods, gone ones too, wrote about validated pods."""
+    logs = world.cluster.directory.glob(f"pod-{FULL}-webhook-*.log")
+    lines = [json.loads(line) for path in logs for line in path.read_text().splitlines()]
+    return [one for one in lines if one["message"] == "decided" and one["webhook"] == "pod"]
 
 
 def reserve(cluster: Cluster) -> None:
