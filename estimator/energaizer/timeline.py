@@ -19,7 +19,8 @@ from energaizer.precision import RATE_KEYS
 
 _TENSOR_ROWS = 16  # a product this thin is bound by DRAM latency: a GEMV
 _FP32 = RATE["fp32"]
-_STREAMS = [FAMILY[name] for name in ("elementwise", "copy", "gather")]
+_STREAMS = np.zeros(len(FAMILY), dtype=np.bool_)
+_STREAMS[[FAMILY[name] for name in ("elementwise", "copy", "gather")]] = True
 
 
 @dataclass(frozen=True)
@@ -205,7 +206,7 @@ def _streams(found: Alternatives, machine: Machine) -> _Limits:
     issue = np.zeros(len(rows))
     if time.elements_per_cycle is not None:
         # Loads of narrow elements are issued, not streamed: a limit by count, not by bytes.
-        streams = np.isin(found.family, _STREAMS)
+        streams = _STREAMS[found.family]
         issue[streams] = (BLOCK_ELEMENTS * blocks / (time.elements_per_cycle * busy))[streams]
     return _Limits(
         math=flops / (2.0 * rate * busy),

@@ -24,15 +24,20 @@ def main() -> None:
 )
 @click.option("--date", "today", default=None, type=click.DateTime(["%Y-%m-%d"]),
               help="Date of the fit, for the files; default: today.")  # fmt: skip
-def fit(data: Path, profiles: Path, today: date | None) -> None:
+@click.option("--only-libraries", is_flag=True,
+              help="Only kernels/, on the shipped coefficients.")  # fmt: skip
+def fit(data: Path, profiles: Path, today: date | None, only_libraries: bool) -> None:
     """Fit every GPU of the tables in DATA and write its profile."""
     from datetime import UTC, datetime
 
-    from energaizer.calibration import shipped
+    from energaizer.calibration import library_fit, shipped
 
     day = today or datetime.now(UTC)
     when = date(day.year, day.month, day.day)
-    for name in shipped.write(data, profiles, when):
+    if not only_libraries:
+        for name in shipped.write(data, profiles, when):
+            click.echo(name)
+    for name in library_fit.write(data, profiles, when):
         click.echo(name)
 
 
@@ -52,15 +57,15 @@ def diffusion(data: Path, profiles: Path) -> None:
 @main.command()
 @click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--output", default=None, type=click.Path(path_type=Path),
-              help="File to write; default: print.")  # fmt: skip
+              help="File to write, its figures in a folder beside it; default: print.")  # fmt: skip
 def report(data: Path, output: Path | None) -> None:
     """Score predictions of families, clocks, shapes and GPUs left out of the tables in DATA."""
     from energaizer.calibration import report as tables
 
-    text = tables.markdown(data)
     if output is None:
-        click.echo(text)
+        click.echo(tables.markdown(data))
     else:
+        text = tables.markdown(data, output.with_suffix(""))
         output.write_text(text, encoding="utf-8")
 
 

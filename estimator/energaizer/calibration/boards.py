@@ -94,9 +94,10 @@ def residual_rows(boards: Sequence[Board], outcomes: Sequence[Outcome]) -> tuple
         parts["energy"].append(np.log(time_s * watts / (outcome.duration_s * outcome.power_w)))
         parts["regime"].append(outcome.regime)
     regime = np.concatenate(parts.pop("regime"))
+    workload = np.concatenate([board.workload for board in boards])
     rows = []
     for quantity, logs in parts.items():
-        every = residuals.grouped(np.concatenate(logs), regime)
+        every = residuals.grouped(np.concatenate(logs), regime, workload)
         for name in ("any", "launch", "capped"):
             if name in every:
                 spread = every[name]

@@ -155,6 +155,34 @@ def fit(data: Path, name: str, streams: Coefficients) -> Chip:
     return Chip(found, whole, power, Outcome(*outcome))
 
 
+def unseen(data: Path, name: str, streams: Coefficients) -> dict[str, Outcome]:
+    """Return predictions of kernels by fits that saw none of their operation, or none at all.
+
+    Keys are `operation left out` and `GPU left out`; of the latter the datasheet, its idle floor
+    and priors are known.
+    """
+    gpu = catalog.gpu(dataset.CHIPS[name])
+    begin = start(gpu, data, streams)
+    found = single_kernels.table(data, gpu, begin, name)
+    floor_w = FLOOR_W[name]
+    ops = found.frame["op"].to_numpy(dtype=np.str_)
+    by_op = np.full((3, len(ops)), np.nan)
+    for op in np.unique(ops):
+        timed, sensed = _once(found, begin, ops != op, floor_w)
+        seen = kernel_fit.predict(found, timed)
+        recorded = seen.power_w if sensed is None else sensed.recorded(found, seen.power_w)
+        out = ops == op
+        by_op[:, out] = np.stack([seen.duration_s, seen.power_w, recorded])[:, out]
+    nothing = kernel_fit.PowerFit(begin, floor_w, {})
+    seen = kernel_fit.predict(found, begin)
+    return {
+        "operation left out": Outcome(*by_op),
+        "GPU left out": Outcome(
+            seen.duration_s, seen.power_w, nothing.recorded(found, seen.power_w)
+        ),
+    }
+
+
 def _once(
     found: Table, begin: Coefficients, kept: BoolArray, floor_w: float | None
 ) -> tuple[Coefficients, PowerFit | None]:

@@ -74,6 +74,12 @@ class Board:
         """Model family of each row."""
         return self.frame["model"].to_numpy(dtype=np.str_)
 
+    @property
+    def workload(self) -> npt.NDArray[np.str_]:
+        """What each row ran, whatever the clock."""
+        columns = (self.frame[name].astype(str) for name in dataset.WORKLOAD)
+        return np.array([" ".join(cells) for cells in zip(*columns, strict=True)], dtype=np.str_)
+
 
 def board(frame: pd.DataFrame, gpu: Gpu, coefficients: Coefficients, share: float = 1.0) -> Board:
     """Return the rows of one board with their kernels.

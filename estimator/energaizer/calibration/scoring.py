@@ -1,5 +1,6 @@
 """Predictions of what no fit saw, beside their labels and baselines: the numbers of the report."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -128,22 +129,17 @@ def clocks(job: Job, full: Fitted) -> Scored:
     return _scored("family and clock", board, outcome, np.isfinite(outcome.duration_s))
 
 
-def transfer(source: Fitted, start: Coefficients, job: Job, name: str) -> Scored:
-    """Return a GPU predicted from another: specifications, idle and two anchor rows of its own.
-
-    Ratios of fitted to prior values are carried over; the anchors set host, rates and energies and
-    are not scored.
+def carried(source: Fitted, start: Coefficients, job: Job) -> Coefficients:
+    """Return what another GPU's fit says of a GPU: ratios of fitted to prior values carry over.
 
     Args:
         source: Fit of the other GPU.
         start: What that fit started from.
-        job: The GPU that is predicted.
-        name: For the table.
+        job: The GPU that is predicted; its datasheet and idle power are known.
     """
-    board = job.boards[0]
     before, after = start.values(), source.coefficients.values()
     own = job.setup.coefficients.values()
-    carried = {
+    ratios = {
         path: own[path] * value / before[path]
         for path, value in after.items()
         if path in own
@@ -153,7 +149,34 @@ def transfer(source: Fitted, start: Coefficients, job: Job, name: str) -> Scored
         and path.startswith(("time.", "rate_efficiency.", "power.", "families."))
         and path not in {"power.reference_v", "power.ambient_c", "power.kelvin_per_watt"}
     }
-    begin = job.setup.coefficients.with_values(carried)
+    return job.setup.coefficients.with_values(ratios)
+
+
+def from_specification(source: Fitted, start: Coefficients, job: Job, name: str) -> Scored:
+    """Return a GPU predicted from another: specifications and idle of its own, and no row."""
+    board = job.boards[0]
+    begin = carried(source, start, job)
+    seen = heldout.Fitted(begin, source.host, source.theta).predict(board.sample.runs)
+    outcome = Outcome(seen.duration_s, seen.power_w, seen.host_s, seen.gpu_s, seen.throttled)
+    found = _scored(name, board, outcome, np.ones(len(board.frame), dtype=np.bool_))
+    # What a datasheet alone says: the roofline, and the limit.
+    limit_w = np.full(len(board.frame), job.gpu.power_limit_w)
+    return replace(found, trivial_s=baselines.roofline(board.sample.runs), trivial_power_w=limit_w)
+
+
+def transfer(source: Fitted, start: Coefficients, job: Job, name: str) -> Scored:
+    """Return a GPU predicted from another: specifications, idle and two anchor rows of its own.
+
+    The anchors set host, rates and energies and are not scored.
+
+    Args:
+        source: Fit of the other GPU.
+        start: What that fit started from.
+        job: The GPU that is predicted.
+        name: For the table.
+    """
+    board = job.boards[0]
+    begin = carried(source, start, job)
     guess = heldout.Fitted(begin, source.host, source.theta).predict(board.sample.runs)
     bound = guess.host_s / guess.gpu_s
     usual = (board.frame["precision"] == "bf16").to_numpy() & ~board.frame[
@@ -181,24 +204,44 @@ def transfer(source: Fitted, start: Coefficients, job: Job, name: str) -> Scored
     )
 
 
-def interval_coverage(scored: Scored) -> tuple[tuple[float, float], ...]:
+def interval_coverage(
+    scored: Scored, beside: Sequence[Scored] = ()
+) -> tuple[tuple[float, float], ...]:
     """Return (share inside, mean ln(high/low)) of 90 % intervals for time, power and energy.
 
     The interval of a family comes from residuals of the other families, each of them left out of
     its own fit: nothing of the scored family is inside.
+
+    Args:
+        scored: The table whose intervals are checked.
+        beside: Other tables of the same GPU, whose residuals a profile holds too.
     """
+    return tuple(
+        (float(np.mean(inside)), float(np.mean(2.0 * half)))
+        for inside, half in (intervals(scored, index, beside) for index in range(3))
+    )
+
+
+def intervals(
+    scored: Scored, index: int, beside: Sequence[Scored] = ()
+) -> tuple[BoolArray, FloatArray]:
+    """Return which rows lie inside their 90 % interval, and its half-width in logs, shape (n,).
+
+    Args:
+        scored: The table whose intervals are checked.
+        index: 0 time, 1 power, 2 energy.
+        beside: As in `interval_coverage`.
+    """
+    tables = (scored, *beside)
+    logs = np.concatenate([each.log_residuals()[index] for each in tables])
+    regime = np.concatenate([each.outcome.regime[each.rows] for each in tables])
+    workload = np.concatenate([each.board.workload[each.rows] for each in tables])
+    families = np.concatenate([each.board.family[each.rows] for each in tables])
     family = scored.board.family[scored.rows]
-    regime = scored.outcome.regime[scored.rows]
-    found = []
-    for logs in scored.log_residuals():
-        inside, width = np.empty(len(logs)), np.empty(len(logs))
-        for left in np.unique(family):
-            own = family == left
-            spreads = residuals.grouped(logs[~own], regime[~own])
-            half = np.array(
-                [np.log(spreads.get(name, spreads["any"]).factor) for name in regime[own]]
-            )
-            inside[own] = np.abs(logs[own]) <= half
-            width[own] = 2.0 * half
-        found.append((float(np.mean(inside)), float(np.mean(width))))
-    return tuple(found)
+    half = np.empty(len(family))
+    for left in np.unique(family):
+        own, others = family == left, families != left
+        spreads = residuals.grouped(logs[others], regime[others], workload[others])
+        names = regime[: len(family)][own]
+        half[own] = [np.log(spreads.get(name, spreads["any"]).factor) for name in names]
+    return np.abs(logs[: len(family)]) <= half, half

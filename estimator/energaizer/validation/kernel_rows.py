@@ -1,15 +1,17 @@
 """Single kernels: rows of operation and shape, with latency and, on some boards, recorded power."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from energaizer import catalog, kernels, machine, power
+from energaizer import catalog, machine, power
 from energaizer.calibration.dataset import SHORTEST_LATENCY_US, window_share
-from energaizer.errors import EnergaizerError, NoEstimateError, one_line
-from energaizer.kernels import Heads, Kernel
-from energaizer.precision import Precision
+from energaizer.calibration.kernel_shapes import METHODS, SIZES, Shape
+from energaizer.calibration.libraries import Libraries
+from energaizer.coefficients import Coefficients
+from energaizer.errors import EnergaizerError, one_line
+from energaizer.gpu import Gpu
+from energaizer.kernels import Kernel
 from energaizer.validation import names, prediction
 from energaizer.validation.reading import Table
 from energaizer.validation.scores import (
@@ -32,136 +34,7 @@ _US = 1e-6
 _TIERS = {"A", "A+"}
 _AT_LIMIT = 0.98  # share of the limit from which a power tells the limit
 _BLIND = "no recorded power"
-_SHAPE = (
-    "m", "n", "k", "batch", "seq_q", "seq_kv", "window", "heads", "kv_heads", "head_dim",
-)  # fmt: skip
 _KEY = ("gpu", "framework", "version", "op", "dtype", "attn_dtype", "kv_dtype", "kernel_source")
-_UNPACK_TILE = 128.0  # rows of a tile that share one unpacked weight
-
-
-class Format(NamedTuple):
-    """Operands of a product: what multiplies, and how weights are stored."""
-
-    math: Precision
-    weight: Precision
-
-
-_FORMATS = {
-    "": Format(Precision.BF16, Precision.BF16),
-    "bfloat16": Format(Precision.BF16, Precision.BF16),
-    "bf16": Format(Precision.BF16, Precision.BF16),
-    "float16": Format(Precision.FP16, Precision.FP16),
-    "float32": Format(Precision.FP32, Precision.FP32),
-    "fp8": Format(Precision.FP8, Precision.FP8),
-    "fp8_block": Format(Precision.FP8, Precision.FP8),
-    "nvfp4": Format(Precision.NVFP4, Precision.NVFP4),
-    "sq": Format(Precision.INT8, Precision.INT8),
-    "int8": Format(Precision.INT8, Precision.INT8),
-    "int8_wo": Format(Precision.BF16, Precision.INT8),
-    "int4_wo": Format(Precision.BF16, Precision.INT4),
-    "w4a16_mxfp4": Format(Precision.BF16, Precision.MXFP4),
-}
-_OPERAND_BYTES = {Precision.FP8: 1.0, Precision.INT8: 1.0}  # per-tensor or per-row scales
-
-
-class Shape(NamedTuple):
-    """Sizes of one row; what does not apply is 0."""
-
-    m: float
-    n: float
-    k: float
-    batch: float
-    seq_q: float
-    seq_kv: float
-    window: float
-    heads: float
-    kv_heads: float
-    head_dim: float
-
-
-def gemm(shape: Shape, dtype: str, _: str) -> Kernel:
-    """Return the product of a row; narrow weights beside wider math are unpacked."""
-    found = _format(dtype)
-    a = _OPERAND_BYTES.get(found.math, found.math.bytes_per_element)
-    b = found.weight.bytes_per_element
-    if found.weight in _OPERAND_BYTES and dtype != "fp8_block":
-        b = _OPERAND_BYTES[found.weight]
-    out = max(2.0, found.math.bytes_per_element)
-    product = kernels.gemm(1.0, shape.m, shape.n, shape.k, (a, b, out), found.math.rate_key)
-    if found.weight is not found.math:
-        passes = max(1.0, shape.m / _UNPACK_TILE)
-        product = product._replace(core_flops=2.0 * shape.n * shape.k * passes)
-    return product
-
-
-def attention_context(shape: Shape, dtype: str, kv_dtype: str) -> Kernel:
-    """Return causal attention of a prompt, or of a chunk after a prefix."""
-    prefix = max(0.0, shape.seq_kv - shape.seq_q)
-    window = shape.window or None
-    if prefix and window is None:
-        pairs = kernels.chunk_pairs(prefix, shape.seq_q)
-    elif prefix:
-        pairs = shape.seq_q * min(shape.window, shape.seq_kv)
-    else:
-        pairs = kernels.causal_pairs(shape.seq_q, window)
-    return _prefill(shape, dtype, kv_dtype, pairs)
-
-
-def attention_encoder(shape: Shape, dtype: str, kv_dtype: str) -> Kernel:
-    """Return bidirectional attention."""
-    return _prefill(shape, dtype, kv_dtype, shape.seq_q * max(shape.seq_q, shape.seq_kv))
-
-
-def attention_generation(shape: Shape, _: str, kv_dtype: str) -> Kernel:
-    """Return attention of one new token per sequence; queries stay in 16 bits."""
-    seen = min(shape.seq_kv, shape.window) if shape.window else shape.seq_kv
-    return kernels.attention_decode(_heads(shape), seen, 2.0, _cache_bytes(kv_dtype), "bf16")
-
-
-def scale_search(shape: Shape, _: str, __: str) -> Kernel:
-    """Return the pass over a tensor that finds its scale."""
-    size = shape.m * shape.k
-    return kernels.elementwise(size, 2.0 * size, 4.0, 1.0)
-
-
-def quantise(shape: Shape, dtype: str, _: str) -> Kernel:
-    """Return the pass that writes a tensor in its narrow format."""
-    size = shape.m * shape.k
-    return kernels.elementwise(size, 2.0 * size, size * _format(dtype).math.bytes_per_element, 2.0)
-
-
-_METHODS = {
-    "gemm": (gemm, ("m", "n", "k")),
-    "attn_ctx": (attention_context, ("batch", "seq_q", "heads", "head_dim")),
-    "attn_enc": (attention_encoder, ("batch", "seq_q", "heads", "head_dim")),
-    "attn_gen": (attention_generation, ("batch", "seq_kv", "heads", "head_dim")),
-    "quant_computescale": (scale_search, ("m", "k")),
-    "quant_scalematrix": (quantise, ("m", "k")),
-}
-
-
-def _format(dtype: str) -> Format:
-    if dtype not in _FORMATS:
-        raise NoEstimateError(
-            f"dtype {dtype}: no method; known are {', '.join(filter(None, _FORMATS))}"
-        )
-    return _FORMATS[dtype]
-
-
-def _cache_bytes(dtype: str) -> float:
-    found = _format(dtype).math
-    return _OPERAND_BYTES.get(found, found.bytes_per_element)
-
-
-def _heads(shape: Shape) -> Heads:
-    return Heads(shape.batch, shape.heads, shape.kv_heads or shape.heads, shape.head_dim)
-
-
-def _prefill(shape: Shape, dtype: str, kv_dtype: str, pairs: float) -> Kernel:
-    math = _format(dtype).math
-    size = _OPERAND_BYTES.get(math, math.bytes_per_element)
-    cache = _cache_bytes(kv_dtype or dtype)
-    return kernels.attention_prefill(_heads(shape), shape.seq_q, pairs, size, cache, math.rate_key)
 
 
 def score(table: Table, labels: Labels, progress: Progress) -> Scores:
@@ -180,20 +53,21 @@ def score(table: Table, labels: Labels, progress: Progress) -> Scores:
     done = 0
     for name, rows in _by_board(table, answers.failed, built).items():
         gpu = names.board(name).gpu
-        coefficients = catalog.coefficients(gpu)
-        answers.boards[name] = (gpu, coefficients)
+        common = catalog.coefficients(gpu)
+        answers.boards[name] = (gpu, common)
         answers.limit_w[rows] = table.floats("power_limit_w", gpu.power_limit_w)[rows]
-        board, boost = machine.of(gpu, coefficients), np.array([gpu.max_clock_hz])
-        idle_w[rows] = power.idle_power(board, boost)[0]
-        if coefficients.power.warm_share is not None:
-            warm[rows] = coefficients.power.warm_share
-        for start in range(0, len(rows), _CHUNK):
-            part = rows[start : start + _CHUNK]
-            clock_hz = np.full(len(part), gpu.max_clock_hz)
-            cases = prediction.Cases(gpu, coefficients, clock_hz, answers.limit_w[part], {})
-            answers.put(part, prediction.kernels(cases, [built[row] for row in part]))
-            done += len(part)
-            progress(table.dataset, done, len(built))
+        for coefficients, own in _by_library(table, rows, gpu, common):
+            board, boost = machine.of(gpu, coefficients), np.array([gpu.max_clock_hz])
+            idle_w[own] = power.idle_power(board, boost)[0]
+            if coefficients.power.warm_share is not None:
+                warm[own] = coefficients.power.warm_share
+            for start in range(0, len(own), _CHUNK):
+                part = own[start : start + _CHUNK]
+                clock_hz = np.full(len(part), gpu.max_clock_hz)
+                cases = prediction.Cases(gpu, coefficients, clock_hz, answers.limit_w[part], {})
+                answers.put(part, prediction.kernels(cases, [built[row] for row in part]))
+                done += len(part)
+                progress(table.dataset, done, len(built))
     # What ran before was warm by some share of the kernel's own power above idle.
     share = _kernel_share(table)
     recorded_w = idle_w + (answers.power_w - idle_w) * (share + (1.0 - share) * warm)
@@ -234,17 +108,17 @@ def _groups(table: Table, answers: prediction.Answers) -> dict[str, TextArray]:
 
 def _built(table: Table, failed: TextArray) -> dict[int, Kernel]:
     """Return the kernels by row; rows without a method fail."""
-    sizes = np.stack([table.floats(name, 0.0) for name in _SHAPE], axis=1)
+    sizes = np.stack([table.floats(name, 0.0) for name in SIZES], axis=1)
     built: dict[int, Kernel] = {}
     told = zip(
         table.texts("op"), table.texts("dtype"), table.texts("kv_dtype"), sizes.tolist(),
         strict=True,
     )  # fmt: skip
     for row, (op, dtype, kv_dtype, values) in enumerate(told):
-        if op not in _METHODS:
+        if op not in METHODS:
             failed[row] = f"op {op}: no method for single kernels of it yet"
             continue
-        method, needed = _METHODS[op]
+        method, needed = METHODS[op]
         shape = Shape(*values)
         absent = [name for name in needed if not getattr(shape, name) > 0]
         if absent:
@@ -278,6 +152,28 @@ def _by_board(table: Table, failed: TextArray, built: dict[int, Kernel]) -> dict
         if len(rows):
             found[name] = rows
     return found
+
+
+def _by_library(
+    table: Table, rows: IntArray, gpu: Gpu, common: Coefficients
+) -> Iterator[tuple[Coefficients, IntArray]]:
+    """Yield the rows of each library with its coefficients; the common ones where none is known."""
+    known = Libraries.shipped(gpu.name)
+    if known is None:
+        yield common, rows
+        return
+    columns = zip(
+        table.texts("framework"), table.texts("op"), table.texts("dtype", "bfloat16"),
+        table.texts("kv_dtype"), table.floats("head_dim", 0.0).tolist(), strict=True,
+    )  # fmt: skip
+    told = list(columns)
+    key = texts([known.find(told[row]) for row in rows])
+    for name in dict.fromkeys(key):
+        yield known.kernels[name].of(common) if name else common, rows[key == name]
+    table.notes.append(
+        f"{np.count_nonzero(key != '')} rows of {gpu.name} by the fit of their own library's "
+        f"kernels ({known.fitted_on.dataset}), {np.count_nonzero(key == '')} by the common one"
+    )
 
 
 def _kernel_share(table: Table) -> FloatArray:
@@ -322,8 +218,8 @@ def _flawed(table: Table) -> TextArray:
 
 def _repeated(table: Table) -> BoolArray:
     """Return rows whose operation and shape an earlier row has already measured."""
-    present = [name for name in (*_KEY, *_SHAPE) if table.has(name)]
+    present = [name for name in (*_KEY, *SIZES) if table.has(name)]
     found: BoolArray = table.frame.duplicated(present).to_numpy(np.bool_)
     known: Sequence[str] = table.texts("op")
     # Other operations have sizes that are no part of this key, and are not scored.
-    return found & np.array([op in _METHODS for op in known], dtype=np.bool_)
+    return found & np.array([op in METHODS for op in known], dtype=np.bool_)

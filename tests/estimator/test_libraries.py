@@ -1,0 +1,114 @@
+"""Kernels of one library: how a row finds them, and what a fit of them recovers."""
+
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from energaizer import catalog
+from energaizer.calibration import kernel_fit, library_fit, problem, residuals
+from energaizer.calibration.libraries import FOLDER, Libraries, Library, keys
+from energaizer.coefficients import FittedOn, Residual
+from energaizer.gpu import Source
+from energaizer.validation import kernel_rows, run
+
+GPU = catalog.gpu("h200-sxm")
+COMMON = catalog.coefficients(GPU)
+WIDE = Residual(quantity="duration", family="any", log_sd=0.3, n=100)
+SLOW = Library(values={"families.gemm.fixed_s": 1e-3}, residuals=(WIDE,), rows=100)
+
+
+def known(**kernels):
+    return Libraries(
+        gpu=GPU.name, kernels=kernels, fitted_on=FittedOn(dataset="t", date="2026-01", rows=1),
+        source=Source(citation="a test", date="2026-01", licence="none"),
+    )  # fmt: skip
+
+
+def shapes(count=80):
+    random = np.random.default_rng(3)
+    sizes = random.integers(1, 64, (count, 3)) * 128
+    return pd.DataFrame(sizes, columns=["m", "n", "k"]).assign(
+        gpu="h200_sxm", framework="mine", op="gemm", dtype="bfloat16", kv_dtype="", batch=0,
+        seq_q=0, seq_kv=0, window=0, heads=0, kv_heads=0, head_dim=0, latency_us=1.0,
+        power_w=np.nan, power_limit_w=700.0, obs_weight_g=0.5, power_tier="",
+    )  # fmt: skip
+
+
+def test_a_row_finds_its_narrowest_library():
+    row = ("vllm", "attn_gen", "bfloat16", "fp8", 128.0)
+    assert [*keys(row)] == ["vllm attn_gen bfloat16 fp8 128", "vllm attn_gen bfloat16 fp8"]
+    assert [*keys(("vllm", "gemm", "fp8", "", 0.0))] == ["vllm gemm fp8"]
+    found = known(**{"vllm attn_gen bfloat16 fp8": SLOW})
+    assert found.find(row) == "vllm attn_gen bfloat16 fp8"
+    assert found.find(("sglang", *row[1:])) == ""
+
+
+def test_a_library_replaces_values_and_the_residuals_that_it_has():
+    own = SLOW.of(COMMON)
+    assert own.families["gemm"].fixed_s == 1e-3
+    assert own.families["attention-decode"] == COMMON.families["attention-decode"]
+    assert [row for row in own.residuals if row.quantity == "duration"] == [WIDE]
+    assert {row.quantity for row in own.residuals} == {row.quantity for row in COMMON.residuals}
+
+
+def test_rows_of_a_library_are_predicted_with_it(tmp_path, monkeypatch):
+    path = tmp_path / "k.csv"
+    pd.concat([shapes(2), shapes(2).assign(framework="other")]).to_csv(path, index=False)
+    monkeypatch.setattr(
+        kernel_rows.Libraries, "shipped", lambda _: known(**{"mine gemm bfloat16": SLOW})
+    )
+    (table,) = run.validate(path).tables
+    predicted = table.column("time").predicted
+    np.testing.assert_allclose(predicted[:2] - predicted[2:], 1e-3, rtol=0.02)
+    assert any("2 rows of h200-sxm-141gb by the fit" in note for note in table.notes)
+
+
+def test_a_fit_finds_what_sets_a_library_apart():
+    frame = shapes()
+    ((key, group),) = library_fit.groups(frame, GPU, COMMON)
+    assert key == "mine gemm bfloat16"
+    truth = COMMON.with_values(
+        {"families.gemm.fixed_s": 2e-5, "families.gemm.memory_efficiency": 0.6}
+    )
+    seconds = problem.predict(group.table.runs, truth, kernel_fit.NO_HOST).duration_s
+    group = library_fit.Group(
+        group.family, group.table, seconds, group.watts, group.share, group.fold
+    )
+    group.table.frame["latency_us"] = 1e6 * seconds
+    found, seen = library_fit.library(group, COMMON)
+    assert np.median(np.abs(seen.duration_s / seconds - 1.0)) < 0.02
+    assert found.values["families.gemm.fixed_s"] == pytest.approx(2e-5, rel=0.1)
+    (row,) = found.residuals
+    assert row.quantity == "duration"
+    assert row.log_sd < 0.1
+
+
+SHIPPED = sorted((Path(catalog.__file__).parent / "profiles" / FOLDER).glob("*.json"))
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
+def test_a_shipped_library_names_its_gpu_and_date(file):
+    found = Libraries.shipped(file.stem)
+    assert found is not None
+    assert found.gpu == file.stem
+    assert date.fromisoformat(found.fitted_on.date)
+    common = catalog.coefficients(catalog.gpu(file.stem))
+    for library in found.kernels.values():
+        assert library.of(common).gpu == file.stem
+
+
+def test_a_gpu_without_measured_kernels_has_no_library():
+    assert len(SHIPPED) > 0
+    assert Libraries.shipped("a10-24gb") is None
+
+
+def test_an_interval_holds_nine_of_ten_residuals():
+    z = np.concatenate([np.linspace(-0.05, 0.05, 36), [0.3, 0.4, -0.6, 0.5]]) + 0.02
+    spread = residuals.spread(z)
+    inside = np.abs(z) <= np.log(spread.factor) + 1e-12
+    assert 0.9 <= inside.mean() <= 0.95
+    # ten clocks of one workload are one: the fewer differ, the farther out the quantile
+    assert residuals.spread(z, independent=4).factor > spread.factor
