@@ -63,7 +63,10 @@ power: {{ .Values.powerResource.enabled }}
 {{- $all := dict "log_format" $values.log.format "log_level" $values.log.level
       "power_resource" $values.powerResource.enabled
       "metrics_workload_limit" $values.metrics.perWorkload.limit
-      "metrics_candidates" $values.metrics.candidates -}}
+      "metrics_candidates" $values.metrics.candidates
+      "feedback_prometheus_url" $values.feedback.prometheusURL
+      "feedback_source" $values.feedback.source
+      "feedback_s" $values.feedback.windowSeconds -}}
 {{- $all = merge (deepCopy $values.settings) .own $all -}}
 - name: ENERGAIZER_OPERATOR_NAMESPACE
   valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
