@@ -58,6 +58,13 @@ PRIORITYCLASSES = ApiResource(
 )
 LEASES = ApiResource("coordination.k8s.io", "v1", "leases", "Lease")
 EVENTS = ApiResource("events.k8s.io", "v1", "events", "Event")
+ADMISSIONCHECKS = ApiResource(
+    "kueue.x-k8s.io", "v1beta2", "admissionchecks", "AdmissionCheck", namespaced=False
+)
+RESOURCEFLAVORS = ApiResource(
+    "kueue.x-k8s.io", "v1beta2", "resourceflavors", "ResourceFlavor", namespaced=False
+)
+QUEUED_WORKLOADS = ApiResource("kueue.x-k8s.io", "v1beta2", "workloads", "Workload")
 VALIDATING_WEBHOOKS = ApiResource(
     "admissionregistration.k8s.io",
     "v1",

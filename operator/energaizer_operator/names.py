@@ -112,6 +112,8 @@ ANNOTATION_DYNAMO_POWER_CAP: Final = "dynamo.nvidia.com/gpu-power-limit"
 
 # --- Keys of others that we read --------------------------------------------------------------
 LABEL_NAMESPACE_NAME: Final = "kubernetes.io/metadata.name"
+KUEUE_CONTROLLER: Final = f"{GROUP}/energy"
+"""`controllerName` of Kueue's AdmissionChecks that we answer."""
 LABEL_KUEUE_QUEUE: Final = "kueue.x-k8s.io/queue-name"
 LABEL_NVIDIA_PRODUCT: Final = "nvidia.com/gpu.product"
 LABEL_AMD_PRODUCT: Final = "amd.com/gpu.product-name"

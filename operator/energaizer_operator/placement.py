@@ -96,6 +96,14 @@ def plan(wish: Wish) -> Plan:
     )
 
 
+def node_selector(profile: GPUProfile) -> dict[str, str] | None:
+    """Return labels that all nodes with a profile carry; None if no single value stands for it."""
+    expressions = _term(profile)["matchExpressions"]
+    if any(one["operator"] != "In" or len(one["values"]) != 1 for one in expressions):
+        return None
+    return {one["key"]: one["values"][0] for one in expressions}
+
+
 def patch(pod_spec: Mapping[str, Any], planned: Plan, path: str = "/spec") -> JsonPatch:
     """Return JSON Patch additions that merge a plan into a pod's spec at `path`; [] if none.
 

@@ -106,6 +106,9 @@ class Settings(BaseModel):
     power_resource: bool = False
     """Whether GPU nodes advertise `energaizer.io/watts` and pods request their predicted share."""
 
+    kueue: bool = True
+    """Whether Kueue's AdmissionChecks that name us are answered, where Kueue is installed."""
+
     workers: PositiveInt = 10
     """Objects that the leader reconciles at the same time."""
     estimator_threads: PositiveInt = 2

@@ -35,6 +35,7 @@ app.kubernetes.io/component: {{ .component }}
 {{/* Which features with rights of their own, files/features/*.yaml, are on. */}}
 {{- define "energaizer.features" -}}
 power: {{ .Values.powerResource.enabled }}
+kueue: {{ .Values.kueue.enabled }}
 {{- end -}}
 
 {{- define "energaizer.image" -}}
@@ -62,6 +63,7 @@ power: {{ .Values.powerResource.enabled }}
 {{- $values := .root.Values -}}
 {{- $all := dict "log_format" $values.log.format "log_level" $values.log.level
       "power_resource" $values.powerResource.enabled
+      "kueue" $values.kueue.enabled
       "metrics_workload_limit" $values.metrics.perWorkload.limit
       "metrics_candidates" $values.metrics.candidates
       "feedback_prometheus_url" $values.feedback.prometheusURL

@@ -12,6 +12,7 @@ from energaizer_operator.cluster import ClusterError
 from energaizer_operator.controller.aiworkload import AIWorkloads
 from energaizer_operator.controller.energypolicy import EnergyPolicies
 from energaizer_operator.controller.gpuprofile import GPUProfiles
+from energaizer_operator.controller.kueue import Kueue
 from energaizer_operator.controller.loop import Context, Loop
 from energaizer_operator.controller.measuring import Measuring
 from energaizer_operator.controller.nodes import Nodes
@@ -83,6 +84,7 @@ class Wiring:
             "workload", Workloads(context, version), metrics, lambda: undescribed(informer), 2
         )
         self.treasury = Treasury(context, self._estimator, self._estimates.world, settings, token)
+        self._kueue = Kueue(context, self._estimator, self._estimates.world, enabled=settings.kueue)
         self._audit_now = asyncio.Event()
         self._generations: dict[tuple[str, str], object] = {}
         self._subscribe()
@@ -102,12 +104,13 @@ class Wiring:
         await self.nodes.reconciler.reconcile(_ALL_NODES)  # estimates need to know what there is
         await self.treasury.begin()
         async with asyncio.TaskGroup() as group:
-            for loop in self._loops:
+            for loop in self._own_loops:
                 group.create_task(loop.run(self._settings.resync_s), name=loop.name)
             group.create_task(self._audit(), name="audit")
             group.create_task(self.treasury.resync(), name="book")
             if self._measuring is not None:
                 group.create_task(self._measuring.run(self._settings.feedback_s), name="feedback")
+            group.create_task(self._kueue.run(self._settings.resync_s), name="kueue")
 
     async def drain(self, limit_s: float) -> None:
         """Begin nothing new, and wait until what was begun is done."""
@@ -118,7 +121,7 @@ class Wiring:
             await asyncio.sleep(0.02)
 
     @property
-    def _loops(self) -> tuple[Loop[Any], ...]:
+    def _own_loops(self) -> tuple[Loop[Any], ...]:
         return (
             self.nodes,
             self.gpuprofiles,
@@ -127,6 +130,10 @@ class Wiring:
             self.aiworkloads,
             *self.treasury.loops,
         )
+
+    @property
+    def _loops(self) -> tuple[Loop[Any], ...]:
+        return (*self._own_loops, *self._kueue.loops)
 
     def _subscribe(self) -> None:
         informer = self._context.informer
