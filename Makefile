@@ -124,6 +124,12 @@ REVIEWS ?= 1000000
 fuzz: install ## Try REVIEWS (a million, a quarter of an hour) mutated admission reviews
 	$(BIN)/pytest -q tests/operator/test_fuzz_reviews.py --reviews $(REVIEWS)
 
+SIZE ?= small
+
+.PHONY: bench-cluster
+bench-cluster: install build-cluster ## Time the controller beside a crowd: SIZE=small (minutes) or full (up to an hour)
+	$(BIN)/python benchmarks/bench_cluster.py $(SIZE)
+
 .PHONY: bench-admission
 bench-admission: install ## Time reviews at a steady rate, beside a server with nothing to judge
 	PYTHONPATH=tests/support $(BIN)/python benchmarks/bench_admission.py

@@ -4,6 +4,7 @@ from decimal import Decimal
 
 _PREFIXES = ((10**15, "P"), (10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k"), (1, ""))
 _JOULES_PER_WATT_HOUR = 3600
+_MINUTES = 120  # up to two minutes in seconds, up to two hours in minutes
 
 
 def quantity(value: float, unit: str, digits: int = 3) -> str:
@@ -53,3 +54,13 @@ def _digits(value: float, digits: int) -> str:
     """Return so many significant digits, without trailing zeros and without an exponent."""
     text = f"{Decimal(f'{value:.{digits}g}'):f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def duration(seconds: float) -> str:
+    """Return `31 min 18 s`, `3 h 05 min` or `12.6 s`."""
+    if seconds < _MINUTES:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < _MINUTES:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from energaizer_operator.offline import Contents, Item
 
 ENVIRONMENT_FAILED, BAD_INPUT, NO_ESTIMATE, REFUSED = 1, 2, 3, 4
-_MINUTES = 120  # up to two minutes in seconds, up to two hours in minutes
 _FEW = 3  # GPUs whose own notes still fit below a table
 _SUFFIXES = (".yaml", ".yml", ".json")
 Row = Sequence[str]
@@ -166,11 +165,37 @@ def explain(paths: tuple[str, ...], output: str, out: Path | None) -> None:
 
 
 @main.command()
+@_FILES
+@_GPUS
+@_options("yaml", "json")
+def claim(paths: tuple[str, ...], gpus: tuple[str, ...], output: str, out: Path | None) -> None:
+    """Print a ResourceClaimTemplate (DRA) for each workload: GPUs in order of predicted energy."""
+    from energaizer_operator import manifests, offline
+    from energaizer_operator.estimation import EstimateError
+
+    contents, items = _load(paths)
+    _need(items, contents)
+    try:
+        found = [offline.claim(item, offline.world(contents, gpus)) for item in items]
+    except EstimateError as error:
+        _fail(str(error), error.exit_code)
+    for item, (document, problem) in zip(items, found, strict=True):
+        if document is None:
+            _complain(f"{item.place}: {problem}")
+    made = [document for document, _ in found if document is not None]
+    if output == "json":
+        _write(json.dumps({"apiVersion": "v1", "kind": "List", "items": made}, indent=2), out)
+    elif made:
+        _write(manifests.dump(made), out)
+    sys.exit(0 if len(made) == len(items) else NO_ESTIMATE)
+
+
+@main.command()
 @click.argument("names", nargs=-1)
 @_options("yaml", "json", "table")
 def profiles(names: tuple[str, ...], output: str, out: Path | None) -> None:
     """Print the GPUs of the catalogue as GPUProfile manifests, all or some by NAMES."""
-    from energaizer_operator import estimation
+    from energaizer_operator import estimation, manifests
 
     try:
         wanted = {estimation.canonical(name) for name in names}
@@ -181,7 +206,7 @@ def profiles(names: tuple[str, ...], output: str, out: Path | None) -> None:
         for profile in estimation.catalogue()
         if not wanted or profile.metadata.name in wanted
     ]
-    manifests = [_manifest(profile.to_dict()) for profile in chosen]
+    made = [manifests.tidy(profile.to_dict()) for profile in chosen]
     if output == "table":
         rows = [("NAME", "VENDOR", "ARCHITECTURE", "TDP", "PRODUCTS")]
         for profile in chosen:
@@ -193,9 +218,9 @@ def profiles(names: tuple[str, ...], output: str, out: Path | None) -> None:
             )
         _write("\n".join(_aligned(rows)), out)
     elif output == "json":
-        _write(json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests}, indent=2), out)
+        _write(json.dumps({"apiVersion": "v1", "kind": "List", "items": made}, indent=2), out)
     else:
-        _write(_yaml(manifests), out)
+        _write(manifests.dump(made), out)
 
 
 def _estimates(
@@ -248,7 +273,7 @@ def _estimate_table(item: "Item", case: "Case", found: list[dict[str, Any]]) -> 
                 human.quantity(document["power"]["value"], "W"),
                 human.energy(energy["value"]),
                 human.span(energy["low"], energy["high"], "J"),
-                _duration(document["duration"]["value"]),
+                human.duration(document["duration"]["value"]),
                 f"{token['value']:.3g}" if token else "-",
                 energy["provenance"],
             )
@@ -342,31 +367,6 @@ def _need(items: Sequence["Item"], contents: "Contents") -> None:
         _complain(f"note: {place} runs no pods that we judge; ignored")
     if not items:
         _fail("the files hold no AIWorkload, Job, Deployment, StatefulSet or Pod", BAD_INPUT)
-
-
-def _manifest(document: dict[str, Any]) -> dict[str, Any]:
-    """Return an object as a person would write it: kind on top, no status, nothing empty."""
-    name = document["metadata"]["name"]
-    spec = {key: value for key, value in document["spec"].items() if value not in ([], {}, None)}
-    head = {"apiVersion": document["apiVersion"], "kind": document["kind"]}
-    return {**head, "metadata": {"name": name}, "spec": spec}
-
-
-def _yaml(documents: Sequence[dict[str, Any]]) -> str:
-    import yaml
-
-    text = yaml.safe_dump_all(documents, sort_keys=False, width=100, default_flow_style=None)
-    return text.rstrip()
-
-
-def _duration(seconds: float) -> str:
-    """Return `31 min 18 s`, `3 h 05 min` or `12.6 s`."""
-    if seconds < _MINUTES:
-        return f"{seconds:.3g} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < _MINUTES:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _aligned(rows: Sequence[Row]) -> list[str]:

@@ -1,6 +1,6 @@
 """Manifests as people keep them: YAML or JSON, several in one file, with a place for each error."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,3 +127,17 @@ def _check_strings(metadata: dict[str, Any], where: str) -> None:
 def _a(value: object) -> str:
     names = {dict: "a map", list: "a list", str: "text", bool: "a truth value", type(None): "empty"}
     return names.get(type(value), "a number")
+
+
+def tidy(document: dict[str, Any]) -> dict[str, Any]:
+    """Return an object as a person would write it: kind on top, no status, nothing empty."""
+    name = document["metadata"]["name"]
+    spec = {key: value for key, value in document["spec"].items() if value not in ([], {}, None)}
+    head = {"apiVersion": document["apiVersion"], "kind": document["kind"]}
+    return {**head, "metadata": {"name": name}, "spec": spec}
+
+
+def dump(documents: Sequence[dict[str, Any]]) -> str:
+    """Return objects as the documents of one YAML file."""
+    text = yaml.safe_dump_all(documents, sort_keys=False, width=100, default_flow_style=None)
+    return text.rstrip()

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from energaizer_operator import estimation, names, owners
-from energaizer_operator.decision import Subject, World, prepare
+from energaizer_operator import claims, estimation, names, owners
+from energaizer_operator.decision import Subject, World, decide, prepare
 from energaizer_operator.manifests import Manifest, ManifestError
 from energaizer_operator.owners import Description
 from energaizer_operator.resources.aiworkload import AIWorkload
@@ -65,6 +65,32 @@ def sort(manifests: Iterable[Manifest]) -> Contents:
     for manifest in manifests:
         _sort(manifest, found)
     return found
+
+
+def claim(item: Item, known: World) -> tuple[dict[str, Any] | None, str]:
+    """Return the ResourceClaimTemplate of a subject, or None and why there is none.
+
+    Args:
+        item: The subject.
+        known: Its world.
+    """
+    estimator = estimation.Estimator()
+    decided = decide(item.subject, known, estimator)
+    estimator.close()
+    subject = item.subject
+    described, workload = subject.description, subject.workload
+    if workload is not None:
+        name, namespace = workload.metadata.name, workload.metadata.namespace or ""
+    elif described is not None:
+        name, namespace = owners.workload_name(described.kind, described.name), described.namespace
+    else:
+        return None, "nothing to claim for"
+    gpus = decided.case.resolution.inputs.gpus_per_replica
+    made = claims.template(
+        claims.name_of(name), namespace, decided.plan.order, decided.case.world.profiles, gpus
+    )
+    why = decided.message or "no GPU that is possible can be claimed by a product name"
+    return (made, "") if made is not None and gpus else (None, why)
 
 
 def items(contents: Contents) -> tuple[Item, ...]:

@@ -6,7 +6,7 @@ nothing where the difference is smaller than our error.
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from energaizer_operator.names import (
@@ -51,8 +51,17 @@ class Plan:
     """Profile -> 1-100."""
     preferences: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     """Profile -> the one NodeSelectorTerm that stands for it."""
+    order: tuple[str, ...] = ()
+    """Profiles that may be chosen, the best first, whatever their difference."""
+    claim: str = ""
+    """Name of the ResourceClaimTemplate that pods may refer to."""
     required: tuple[dict[str, Any], ...] = ()
     """NodeSelectorTerms of `allowedProfiles`; any is enough, at least one is needed."""
+
+    @property
+    def applied(self) -> bool:
+        """Return whether the scheduler is told anything."""
+        return bool(self.weights or self.required or self.claim)
 
     @property
     def preferred_profiles(self) -> tuple[str, ...]:
@@ -62,11 +71,16 @@ class Plan:
 
 def plan(wish: Wish) -> Plan:
     """Return what to ask of the scheduler for one workload."""
+    options = _choices(wish)
+    order = tuple(option.profile for option in options)
+    return replace(_plan(wish, options), order=order)
+
+
+def _plan(wish: Wish, options: Sequence[Option]) -> Plan:
     required = _required(wish)
     if wish.mode != "Prefer":
         message = f"placement mode {wish.mode}: pods get no preference from us"
         return _without_preference(wish, required, Reason.SKIPPED, message)
-    options = _choices(wish)
     if len(options) <= 1:
         message = "there is no choice of GPUs to prefer one from"
         return _without_preference(wish, required, Reason.SKIPPED, message)

@@ -29,6 +29,7 @@ _STATUS: Final[dict[bool | None, Literal["True", "False", "Unknown"]]] = {
 _MAX_MESSAGE = 32768
 _MAX_INPUTS = 32
 _MAX_CANDIDATES = 32
+_MAX_PROFILES = 16
 _MAX_TERMS = 32
 _SHOWN_NODES = 3
 
@@ -199,8 +200,8 @@ def _placement(plan: Plan | None) -> PlacementStatus | None:
         return None
     return PlacementStatus(
         mode=plan.mode,
-        applied=bool(plan.weights or plan.required),
-        preferred_profiles=plan.preferred_profiles,
+        applied=plan.applied,
+        preferred_profiles=plan.order[:_MAX_PROFILES] if plan.claim else plan.preferred_profiles,
     )
 
 
@@ -265,7 +266,7 @@ def _placed(plan: Plan | None) -> State:
     kind = ConditionType.PLACEMENT_APPLIED
     if plan is None:
         return State(kind, None, Reason.PENDING, "not planned yet")
-    return State(kind, bool(plan.weights or plan.required), plan.reason, plan.message)
+    return State(kind, plan.applied, plan.reason, plan.message)
 
 
 def gpuprofile_status(profile: GPUProfile, census: Census, now: datetime) -> GPUProfileStatus:

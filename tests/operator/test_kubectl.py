@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 import reviewing
 import steady_physics
 from energaizer import cli
-from energaizer_operator import kubectl
+from energaizer_operator import human, kubectl
 from energaizer_operator.resources.gpuprofile import GPUProfile
 from reviewing import aiworkload, deployment, job, policy
 
@@ -314,4 +314,4 @@ def test_the_catalogue_is_printed_as_manifests_that_can_be_applied() -> None:
 def test_durations_are_told_as_people_do() -> None:
     texts = {12.64: "12.6 s", 1878: "31 min 18 s", 23100: "6 h 25 min", 0.0123: "0.0123 s"}
     for seconds, text in texts.items():
-        assert kubectl._duration(seconds) == text
+        assert human.duration(seconds) == text

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from energaizer_operator import decision, status
+from energaizer_operator.controller.claims import Claims
 from energaizer_operator.controller.loop import Context, Result
 from energaizer_operator.controller.report import failure, series, summary
 from energaizer_operator.controller.sources import Sources, gather
@@ -50,6 +51,7 @@ class AIWorkloads:
         self._threads = ThreadPoolExecutor(
             settings.estimator_threads, thread_name_prefix="estimate"
         )
+        self._claims = Claims(context.cluster)
         self._world: World | None = None
 
     def forget_world(self) -> None:
@@ -90,6 +92,8 @@ class AIWorkloads:
             self._threads, lambda: decision.decide(subject, world, self._estimator, wide=True)
         )
         finding = decided.finding
+        if decided.case.modes.placement_mode == "DeviceClaim":
+            finding = replace(finding, plan=await self._claims.offer(record, decided))
         if sources.problem is not None:
             finding = replace(finding, problem=sources.problem)
         measurement = self._measured((record.namespace, record.name))
