@@ -139,7 +139,7 @@ def evaluate(
         each = timeline.durations(work, np.full(len(measured.program), clock))
         rows = measured.row[own]
         gpu_s[own] = measured.sums(each)[rows]
-        moving = timeline.moving(work, each, np.asarray(clock))
+        moving = timeline.moving(work, each, np.asarray(clock), coefficients.power.stalled_share)
         active_s[own] = measured.sums(moving * work.active)[rows]
         memory_s[own] = measured.sums(work.unclocked_s)[rows]
     launch = measured.launches * host.launch_s + measured.calls * host.call_s + host.step_s

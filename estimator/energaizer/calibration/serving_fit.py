@@ -18,11 +18,12 @@ from energaizer import catalog, serving
 from energaizer.batch import Batch
 from energaizer.calibration import dataset
 from energaizer.calibration.fit import Parameter
-from energaizer.coefficients import Coefficients
+from energaizer.coefficients import Coefficients, FamilyCoefficients
 from energaizer.gpu import Gpu
 from energaizer.host import Host
 from energaizer.parallelism import Parallelism
 from energaizer.precision import Precision
+from energaizer.result import Provenance
 from energaizer.serving import Mix, Step
 from energaizer.workload import Workload
 
@@ -32,26 +33,29 @@ TextArray = npt.NDArray[np.str_]
 TABLE = Path("serving/measurements.csv.gz")
 BOARDS = {"H100": "h100-sxm5-80gb", "B200": "b200-sxm-180gb"}
 """GPU profile of each board of the serving table."""
-MODELS = {
-    "Qwen/Qwen3-32B": "qwen3-32b",
-    "Qwen/Qwen3-8B": "qwen3-8b",
-    "google/gemma-3-12b-it": "gemma-3-12b",
-    "meta-llama/Llama-3.1-8B-Instruct": "llama-3.1-8b",
-    "meta-llama/Llama-3.1-405B-Instruct": "llama-3.1-405b",
-    "meta-llama/Llama-3.1-405B-Instruct-FP8": "llama-3.1-405b",
-}
-"""Catalogue name of each dense model of the table."""
+KINDS = {"Dense Transformer": "dense", "MoE": "MoE", "Mamba-Transformer Hybrid": "hybrid"}
+"""Short names of the table's architectures."""
 _TASKS = ("gpqa", "lm-arena-chat")
+_SEEN = {
+    "image-chat": {"images": 1, "image_size": 768},
+    "video-chat": {"frames": 32, "image_size": 320},
+}
+"""What a prompt of a task holds beside text: effective, the table tells neither count nor size."""
 _NOISE = 0.1  # log error from which residuals count linearly
-_MOST_EVALUATIONS = 25
+_MOST_EVALUATIONS = 12
 HOST = (
     Parameter("decode.gap_step_s", 1.0e-3, 0.7),
     Parameter("decode.gap_sequence_s", 4.0e-5, 0.5),
     Parameter("decode.gap_layer_s", 5.0e-6, 1.0),
     Parameter("prefill.gap_layer_s", 1.0e-4, 1.0),
     Parameter("link.hop_s", 2.0e-6, 0.7),
+    Parameter("families.grouped-gemm.block_cycles", 2.0e3, 1.0),
+    Parameter("families.grouped-gemm.memory_efficiency", 0.6, 0.5),
+    Parameter("families.grouped-gemm.fixed_s", 1.0e-5, 1.0),
+    Parameter("families.state-space.memory_efficiency", 0.6, 0.5),
 )
-"""What an engine adds to kernels, for all models and boards alike."""
+"""What an engine adds to kernels, and kernels that only it shows, for all models and boards."""
+OWN_FAMILIES = ("grouped-gemm", "state-space")
 FLOOR_W = {"h100-sxm5-80gb": 121.0, "b200-sxm-180gb": 245.0}
 """Prior of a held board: H100 from its idle table at boost, B200 from kernels (method, 4.1)."""
 _DRAM_PJ = 55.0
@@ -64,7 +68,7 @@ _WATTS_SD = np.array([0.05, 0.15, 0.05, 0.4])
 
 @dataclass(frozen=True)
 class Rows:
-    """Dense rows of one board; arrays of shape (n,).
+    """Rows of one board; arrays of shape (n,).
 
     Attributes:
         gpu: The board.
@@ -79,6 +83,7 @@ class Rows:
         gap_s: Measured median gap between tokens.
         power_w: Measured power of one board.
         group: Models of equal layer shapes.
+        kind: Dense, MoE or hybrid.
         index: Row of the table.
         weight: 1/sqrt(rows of the shape group on this board).
     """
@@ -95,6 +100,7 @@ class Rows:
     gap_s: FloatArray
     power_w: FloatArray
     group: TextArray
+    kind: TextArray
     index: npt.NDArray[np.intp]
     weight: FloatArray
 
@@ -109,11 +115,17 @@ class Said:
     token_j: FloatArray
 
 
-def table(data: Path) -> pd.DataFrame:
-    """Return the dense text rows that may be fitted: no host-bound ones, no other tasks."""
+def table(data: Path, *, seen: bool = False) -> pd.DataFrame:
+    """Return rows that may be scored: no host-bound ones, no code completion.
+
+    Args:
+        data: Folder of the tables.
+        seen: Rows of images and videos instead of text; they are never fitted.
+    """
     frame = pd.read_csv(data / TABLE, low_memory=False)
-    kept = frame["model"].isin(list(MODELS)) & frame["task"].isin(_TASKS)
-    clean = frame["flag"].fillna("").eq("") & ~frame["suspect_host_bound"].eq(True)
+    kept = frame["task"].isin(list(_SEEN) if seen else _TASKS)
+    flags = {"", "mllm_host"} if seen else {""}
+    clean = frame["flag"].fillna("").isin(flags) & ~frame["suspect_host_bound"].eq(True)
     return frame[kept & clean].reset_index(drop=True)
 
 
@@ -153,18 +165,23 @@ def rows(frame: pd.DataFrame, prompt_tokens: Mapping[str, float]) -> dict[str, R
             prompts=np.array([mix.prompts_per_step for mix in mixes]), batch=batch,
             boards=column("num_gpus"), step_s=batch / column("output_tokens_per_s"),
             gap_s=1e-3 * column("median_itl_ms"), power_w=column("avg_power_per_gpu_w"),
-            group=group, index=own.index.to_numpy(np.intp), weight=1.0 / np.sqrt(size),
+            group=group, kind=own["architecture"].map(KINDS).to_numpy(dtype=np.str_),
+            index=own.index.to_numpy(np.intp), weight=1.0 / np.sqrt(size),
         )  # fmt: skip
     return found
 
 
 def _workload(row: Mapping[Hashable, object]) -> Workload:
-    narrow = row["weight_precision"] == "fp8"
-    precision = Precision.FP8 if narrow else Precision.BF16
+    stored = Precision({"bfloat16": "bf16"}.get(str(row["weight_precision"]),
+                                                str(row["weight_precision"])))  # fmt: skip
+    split = Parallelism(
+        tensor=int(float(str(row["attn_tp"]))), expert=int(float(str(row["expert_ep"])))
+    )
     return Workload(
-        model=catalog.model(MODELS[str(row["model"])]), input_tokens=1, output_tokens=1,
-        precision=precision, weight_precision=precision, cache_precision=Precision.BF16,
-        parallelism=Parallelism(tensor=int(float(str(row["attn_tp"])))), host="serving",
+        model=catalog.model(str(row["model"])), input_tokens=1, output_tokens=1,
+        precision=Precision.FP8 if stored == Precision.FP8 else Precision.BF16,
+        weight_precision=stored, cache_precision=Precision.BF16, parallelism=split,
+        host="serving", **_SEEN.get(str(row["task"]), {}),
     )  # fmt: skip
 
 
@@ -209,6 +226,17 @@ def with_host(
             inner[parameter.path] = float(value)
     changed = {side: getattr(host, side).model_copy(update=new) for side, new in sides.items()}
     return coefficients.with_values(inner), host.model_copy(update=changed)
+
+
+def prepared(start: Mapping[str, Coefficients]) -> dict[str, Coefficients]:
+    """Return coefficients in which the kernels that only an engine shows have their families."""
+    own = FamilyCoefficients(provenance=Provenance.CALIBRATED)
+    return {
+        name: known.model_copy(
+            update={"families": {**known.families, **dict.fromkeys(OWN_FAMILIES, own)}}
+        )
+        for name, known in start.items()
+    }
 
 
 def with_watts(coefficients: Coefficients, values: FloatArray) -> Coefficients:
@@ -280,6 +308,7 @@ def fit(
             parts.append(root * soft(np.log(said.gap_s / own.gap_s)[rows_]))
         return np.concatenate(parts)
 
+    start = prepared(start)
     mean = np.log([parameter.mean for parameter in HOST])
     found = _solve(steps, mean, np.array([parameter.log_sd for parameter in HOST]))
     known, engine, watts = {}, host, {}
@@ -304,20 +333,34 @@ def groups(measured: Mapping[str, Rows]) -> Sequence[str]:
 
 
 def leave_out(
-    measured: Mapping[str, Rows], start: Mapping[str, Coefficients], host: Host
-) -> dict[str, Said]:
-    """Return predictions of each shape group by fits that saw none of its rows, by board."""
+    measured: Mapping[str, Rows], start: Mapping[str, Coefficients], host: Host,
+    beside: Mapping[str, Rows] | None = None,
+) -> tuple[dict[str, Said], dict[str, Said]]:  # fmt: skip
+    """Return predictions of each shape group by fits that saw none of its rows, by board.
+
+    Args:
+        measured: Rows by board, which are fitted where they are not left out.
+        start: Coefficients by board, as fitted on kernels.
+        host: What an engine costs without a fit.
+        beside: Rows that no fit sees, predicted by the fit without their group.
+    """
+    others = beside or {}
     found = {name: np.full((4, len(own.step_s)), np.nan) for name, own in measured.items()}
+    seen = {name: np.full((4, len(own.step_s)), np.nan) for name, own in others.items()}
     for group in groups(measured):
-        kept = {name: own.group != group for name, own in measured.items()}
-        fitted = fit(measured, start, host, kept)
-        for name, own in measured.items():
-            out = ~kept[name]
-            said = predict(own, fitted.coefficients[name], fitted.host)
-            found[name][:, out] = np.stack(
-                [said.step_s, said.gap_s, said.power_w, said.token_j]
-            )[:, out]  # fmt: skip
-    return {name: Said(*values) for name, values in found.items()}
+        fitted = fit(
+            measured, start, host, {name: own.group != group for name, own in measured.items()}
+        )
+        for rows_, into in ((measured, found), (others, seen)):
+            for name, own in rows_.items():
+                out = own.group == group
+                said = predict(own, fitted.coefficients[name], fitted.host)
+                into[name][:, out] = np.stack(
+                    [said.step_s, said.gap_s, said.power_w, said.token_j]
+                )[:, out]  # fmt: skip
+    told = ({name: Said(*values) for name, values in each.items()} for each in (found, seen))
+    first, second = told
+    return first, second
 
 
 def stamp(data: Path) -> str:

@@ -15,9 +15,10 @@ from energaizer.calibration.serving_fit import Rows, Said
 from energaizer.coefficients import Coefficients, FittedOn, Residual
 from energaizer.gpu import Source
 from energaizer.host import Host, LaunchCost
+from energaizer.result import Provenance
 
-PROMPT_TOKENS = {"gpqa": 250.0, "lm-arena-chat": 100.0}
-"""Effective: for chat the least time error of four tried; gpqa is a prior, never fitted."""
+PROMPT_TOKENS = {"gpqa": 250.0, "lm-arena-chat": 100.0, "image-chat": 100.0, "video-chat": 100.0}
+"""Effective: for chat the least time error of four tried; the others are priors, never fitted."""
 HOLD_OUT = "whole shape group of models left out"
 _PRIOR = Host(
     name="serving",
@@ -27,17 +28,27 @@ _PRIOR = Host(
 )
 _SAME_DIE = {"h200-sxm-141gb": "h100-sxm5-80gb"}
 _WARM = np.linspace(0.0, 1.0, 41)
-_FAMILIES = ("gemm", "attention-decode")
+_FAMILIES = ("gemm", "attention-decode", "grouped-gemm", "state-space")
 _APART = 1.2  # two families in quadrature narrow a width that they share
 
 
 @dataclass(frozen=True)
 class Served:
-    """Serving rows, the fit on all of them and predictions of groups left out."""
+    """Serving rows, the fit on all of them and predictions of groups left out.
+
+    Attributes:
+        measured: Rows of text, by board.
+        seen: Rows of images and videos, which no fit sees.
+        fitted: The fit on all rows of text.
+        held_out: Predictions of rows of text by fits without their group.
+        seen_out: The same of rows of images and videos.
+    """
 
     measured: Mapping[str, Rows]
+    seen: Mapping[str, Rows]
     fitted: serving_fit.Fitted
     held_out: Mapping[str, Said]
+    seen_out: Mapping[str, Said]
 
 
 def serve(data: Path, start: Mapping[str, Coefficients]) -> Served:
@@ -45,7 +56,9 @@ def serve(data: Path, start: Mapping[str, Coefficients]) -> Served:
     measured = serving_fit.rows(serving_fit.table(data), PROMPT_TOKENS)
     every = {name: np.ones(len(own.step_s), dtype=np.bool_) for name, own in measured.items()}
     fitted = serving_fit.fit(measured, start, _PRIOR, every)
-    return Served(measured, fitted, serving_fit.leave_out(measured, start, _PRIOR))
+    seen = serving_fit.rows(serving_fit.table(data, seen=True), PROMPT_TOKENS)
+    held_out, seen_out = serving_fit.leave_out(measured, start, _PRIOR, seen)
+    return Served(measured, seen, fitted, held_out, seen_out)
 
 
 def profile(served: Served, name: str, data: Path, today: date) -> Coefficients:
@@ -88,12 +101,17 @@ def sibling(chip: Chip, own: Coefficients, served: Served) -> Coefficients:
         "l2_pj_per_byte": known.l2_pj_per_byte, "special_pj": known.special_pj,
         "dram_pj_per_byte": known.dram_pj_per_byte,
     }  # fmt: skip
+    engine = served.fitted.coefficients[_SAME_DIE[own.gpu]].families
+    families = dict(own.families)
+    for name in serving_fit.OWN_FAMILIES:
+        families[name] = engine[name].model_copy(update={"provenance": Provenance.ANALYTICAL})
     note = f"energies of sustained serving on {_SAME_DIE[own.gpu]}, the same chip"
     sibling = _SAME_DIE[own.gpu]
     spreads = residual_rows(served.measured[sibling], served.held_out[sibling])
     changed = own.model_copy(
         update={
             "power": own.power.model_copy(update=tree),
+            "families": families,
             "residuals": (*own.residuals, *spreads),
             "notes": (*own.notes, note),
         }

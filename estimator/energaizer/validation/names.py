@@ -35,6 +35,9 @@ class Names(BaseModel):
     prompt_tokens: dict[str, float] = Field(
         description="tokens of a prompt by task, where a table does not say"
     )
+    pictures: dict[str, dict[str, int]] = Field(
+        description="images or frames of a prompt by task, which tables do not say"
+    )
 
     @classmethod
     @lru_cache(maxsize=1)

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from energaizer import catalog, serving
 from energaizer.errors import EnergaizerError, InputError, NoEstimateError, one_line
 from energaizer.gpu import Gpu
+from energaizer.model import Model
 from energaizer.parallelism import Parallelism
 from energaizer.precision import Precision
 from energaizer.serving import Mix, Step
@@ -32,7 +33,6 @@ _MS = 1e-3
 _FORMATS = {"": Precision.BF16, "bfloat16": Precision.BF16, "float16": Precision.FP16,
             "fp8": Precision.FP8, "mxfp4": Precision.MXFP4}  # fmt: skip
 _UNSCORED_TASKS = {"sourcegraph-fim"}
-_SEEING = {"mllm", "mllm_text_generation"}
 _DIFFUSION = {"diffusion"}
 _RENAMED = {
     "Model": "model", "GPU": "gpu_model", "gpus": "num_gpus", "TP": "attn_tp", "PP": "pipeline",
@@ -168,10 +168,6 @@ def _workload(table: Table, row: int) -> Workload:
     family = cell("family")
     if family in _DIFFUSION:
         raise NoEstimateError("diffusion: no method for serving it yet")
-    if family in _SEEING:
-        raise NoEstimateError("image and video prompts: their length and encoders have no method")
-    if number("attn_dp") > 1:
-        raise NoEstimateError("data-parallel attention has no method yet")
     if number("pipeline") > 1:
         raise NoEstimateError("pipelined steady serving has no method yet")
     stored = cell("weight_precision")
@@ -180,12 +176,16 @@ def _workload(table: Table, row: int) -> Workload:
     precision = _FORMATS[stored]
     narrow = precision in {Precision.FP8}
     split = Parallelism(
-        tensor=number("attn_tp") or number("num_gpus") or 1, expert=number("expert_ep") or 1
-    )
+        tensor=number("attn_tp") or number("num_gpus") or 1, data=number("attn_dp") or 1,
+        expert=number("expert_ep") or 1,
+    )  # fmt: skip
+    model = names.model(cell("model"), "")
+    pictures = names.Names.shipped().pictures.get(cell("task"), {})
     return Workload(
-        model=names.model(cell("model"), ""), input_tokens=1, output_tokens=1,
+        model=model, input_tokens=1, output_tokens=1,
         precision=precision if narrow else Precision.BF16, weight_precision=precision,
         cache_precision=Precision.BF16, parallelism=split, host="serving",
+        **(pictures if isinstance(model, Model) and model.vision is not None else {}),
     )  # fmt: skip
 
 
@@ -195,7 +195,8 @@ def _mix(table: Table, row: int) -> Mix:
     def value(name: str) -> float:
         return float(table.floats(name)[row])
 
-    batch, mean = value("avg_batch_size"), value("avg_output_len")
+    replicas = max(1.0, float(table.floats("attn_dp", 1.0)[row]))
+    batch, mean = value("avg_batch_size") / replicas, value("avg_output_len")
     if not batch > 0 or not mean > 0:
         raise InputError("avg_batch_size and avg_output_len are needed, and positive")
     known = names.Names.shipped().prompt_tokens
@@ -214,8 +215,8 @@ def _mix(table: Table, row: int) -> Mix:
     lengths = serving.lengths_of(counts, value("output_len_bin0"), value("output_len_bin1"))
     lengths = np.maximum(1.0, lengths * (mean / lengths.mean()))
     slots = value("max_num_seqs")
-    run = serving.closed_run(lengths, int(slots) if slots > 0 else round(batch))
-    return Mix(batch, prompt, run.position, run.prompts_per_step)
+    run = serving.closed_run(lengths, int(slots) if slots > 0 else round(batch * replicas))
+    return Mix(batch, prompt, run.position, run.prompts_per_step / replicas)
 
 
 def _columns(table: Table, answers: prediction.Answers, parts: _Parts) -> list[Column]:
