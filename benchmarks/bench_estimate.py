@@ -23,6 +23,7 @@ from energaizer.coefficients import Coefficients
 from energaizer.gpu import Gpu
 from energaizer.lowering import transformer
 from energaizer.parallelism import Parallelism
+from energaizer.recipe import Training
 from energaizer.steady.estimate import serve
 from energaizer.steady.traffic import Lengths, Traffic
 from energaizer.workload import Workload
@@ -84,6 +85,18 @@ def forget() -> None:
     simulation.load.cache_clear()
 
 
+def trained(gpu: Gpu) -> Callable[[int], object]:
+    """Return estimates of a 70B model over 4,096 boards, each of another sequence length."""
+    base = Workload(
+        model=catalog.model("llama-3.1-70b"), input_tokens=4096, node_power=True,
+        parallelism=Parallelism(tensor=8, pipeline=8, data=64),
+        training=Training(global_batch=1024, zero=1, recompute="selective", checkpoint_every=100),
+    )  # fmt: skip
+    runs = [base.model_copy(update={"input_tokens": 2048 + 8 * i}) for i in range(_ROUNDS)]
+    pipeline.estimate(base, gpu)
+    return lambda index: pipeline.estimate(runs[index], gpu)
+
+
 def warm() -> list[Row]:
     """Return the figures of a process that has its profiles."""
     gpu, model = catalog.gpu("h100-sxm"), catalog.model("llama-3.1-8b")
@@ -113,6 +126,7 @@ def warm() -> list[Row]:
         ("235B mixture over TP=8, known shape", lambda _: pipeline.estimate(mixture, gpu), "3 ms"),
         ("the same served at a batch", lambda _: serve(mixture, traffic, gpu), "3 ms"),
         ("the same served at a rate", lambda _: serve(mixture, arriving, gpu), ""),
+        ("training on 4,096 GPUs, new batch each time", trained(gpu), "10 ms"),
         ("forward estimate, new shape each time", anew(forward), "0.5 ms"),
         ("forward estimate, known shape", lambda _: pipeline.estimate(forward, gpu), "0.5 ms"),
         ("lower a workload, cached", lambda _: lowering.lower(base), ""),

@@ -50,6 +50,7 @@ def ready(cluster: Cluster, name: str, namespace: str) -> None:
         ("annotated-job.yaml", "job-summarise", "team-a"),
         ("model-config.yaml", "house-model", "team-a"),
         ("image-generation.yaml", "product-pictures", "team-a"),
+        ("multi-node-training.yaml", "pretrain", "team-a"),
     ],
 )
 def test_example_is_estimated(

@@ -70,6 +70,7 @@ PUBLISHED = {
     "gpt2-medium": 0.3548,
     "gpt2-large": 0.7740,
     "gpt2-xl": 1.5576,
+    "gpt3": 174.6,
     "opt-125m": 0.1252,
     "opt-350m": 0.3312,
     "opt-1.3b": 1.3158,

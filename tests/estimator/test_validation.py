@@ -390,10 +390,23 @@ class TestReading:
         assert reading.read(write(tmp_path, KERNELS, "x.csv"), "x").kind.name == "kernels"
         assert reading.read(write(tmp_path, SINGLE, "y.csv.gz"), "y").kind.name == "single_gpu"
 
-    def test_node_power_has_no_method_and_says_so(self, tmp_path):
-        node = pd.DataFrame({"system": ["s"], "benchmark": ["b"], "node_power_in_run_w": [7e3]})
+    def test_node_power_without_a_model_says_so(self, tmp_path):
+        node = pd.DataFrame({"system": ["1xH100", "s"], "benchmark": ["ssd", "bert"],
+                             "node_power_in_run_w": [7e3, 7e3]})  # fmt: skip
         outcome = scored(tmp_path, node)
-        assert "no method yet" in outcome.tables[0].failed[0]
+        assert "no model yet" in outcome.tables[0].failed[0]
+        assert "names no known board" in outcome.tables[0].failed[1]
+
+    def test_node_power_is_that_of_a_node_and_counts_runs_once(self, tmp_path):
+        node = pd.DataFrame({
+            "system": ["8xXE9680x8H100-SXM-80GB-POWER"] * 2, "benchmark": ["llama2_70b_lora"] * 2,
+            "submitter": ["a", "smc-dc-power"], "node_power_in_run_w": [7e3, 6.8e3],
+        })  # fmt: skip
+        power = scored(tmp_path, node).tables[0].column("power")
+        assert power.scored.tolist() == [True, False]
+        assert "counted once" in power.reason[1]
+        assert 8 * 700 < power.predicted[0] < 10_200  # boards at their limit; the sheet's most
+        assert power.low[0] < power.predicted[0] < power.high[0]
 
     def test_a_folder_holds_many_and_passes_over_the_others(self, tmp_path):
         write(tmp_path, SINGLE, "a.csv")

@@ -324,3 +324,44 @@ def test_training_is_priced_by_steps_or_tokens() -> None:
     assert steps.summary.gpu_count == 8
     tokens = ask(replace(tune, tokens=100 * 64 * 4096), named("h200-sxm-141gb"))
     assert tokens.summary == steps.summary
+
+
+PRETRAIN = replace(
+    LLAMA, task="Training", batch_size=64, sequence_length=4096, micro_batch_size=1, steps=10,
+    requests=None, input_tokens=None, output_tokens=None, gpus_per_replica=8, replicas=4,
+)  # fmt: skip
+
+
+def test_every_degree_and_batch_of_training_counts() -> None:
+    base = workload(PRETRAIN, PLAIN, None)
+    assert (base.parallelism.gpus, base.parallelism.data) == (32, 32)
+    assert base.training is not None
+    assert base.training.zero == 3
+    joules = {"": ask(PRETRAIN, named("h100-sxm")).summary.energy_joules}
+    for name, change in {
+        "tensor": {"tensor": 8}, "pipeline": {"pipeline": 4}, "context": {"context": 4},
+        "micro": {"micro_batch_size": 2}, "sequence": {"sequence_length": 8192},
+        "batch": {"batch_size": 128}, "steps": {"steps": 20},
+    }.items():  # fmt: skip
+        found = ask(replace(PRETRAIN, **change), named("h100-sxm"))
+        assert found.reason is Reason.ESTIMATED, (name, found.message)
+        assert found.summary.gpu_count == 32
+        joules[name] = found.summary.energy_joules
+    assert len(set(joules.values())) == len(joules), joules
+    split = workload(replace(PRETRAIN, tensor=8, pipeline=2, data=2), PLAIN, None)
+    assert (split.parallelism.data, split.training.zero if split.training else 0) == (2, 1)
+
+
+def test_experts_lie_on_the_ranks_that_were_stated() -> None:
+    mixture = replace(PRETRAIN, model_name="mistralai/Mixtral-8x7B-v0.1", tensor=4, expert=8)
+    found = workload(mixture, PLAIN, None)
+    assert found.parallelism.expert == 8
+    assert ask(mixture, named("h100-sxm")).reason is Reason.ESTIMATED
+
+
+def test_degrees_that_do_not_divide_say_what_would() -> None:
+    found = ask(replace(PRETRAIN, pipeline=16, gpus_per_replica=16), named("h100-sxm"))
+    assert found.reason is Reason.ESTIMATED
+    odd = ask(replace(PRETRAIN, tensor=1, batch_size=63), named("h100-sxm"))
+    assert odd.reason is not Reason.ESTIMATED
+    assert "choose 32 or 64" in odd.message

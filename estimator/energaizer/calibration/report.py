@@ -15,6 +15,7 @@ from energaizer.calibration import (
     dataset,
     forward,
     kernel_fit,
+    node_report,
     problem,
     scoring,
     serving_report,
@@ -117,6 +118,7 @@ def markdown(data: Path, figures: Path | None = None) -> str:
     parts.append(_unseen(data, fitted, a100_fit.coefficients))
     parts.append(_libraries())
     parts.append(serving_report.markdown(data, _kernels_alone(data, fitted)))
+    parts.append(node_report.markdown(data))
     parts.append(_NOTES)
     return "\n".join(parts)
 

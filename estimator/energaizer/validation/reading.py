@@ -37,7 +37,7 @@ class Kind:
     input: bool = False
 
 
-_NO_NODE = "node power has no method yet: hosts, fans and supplies are not modelled"
+_NO_SETTINGS = "power of servers under load: batches and splits of the runs are not in the table"
 KINDS: Final = (
     Kind("kernels", frozenset({"gpu", "op"}), frozenset({"latency_us", "power_w"})),
     Kind("serving", frozenset({"gpu_model", "model", "num_gpus"}), frozenset(
@@ -45,9 +45,9 @@ KINDS: Final = (
     Kind("single_gpu", frozenset({"gpu", "model", "batch"}),
          frozenset({"time_ms", "energy_j", "power_w"})),
     Kind("serving_2024", frozenset({"Model", "GPU", "Energy/req (J)"})),
-    Kind("node_power", frozenset({"system", "benchmark", "node_power_in_run_w"}),
-         unscored=_NO_NODE),
-    Kind("node_power", frozenset({"Accelerator", "Power_Result", "System"}), unscored=_NO_NODE),
+    Kind("node_power", frozenset({"system", "benchmark", "node_power_in_run_w"})),
+    Kind("server_power", frozenset({"Accelerator", "Power_Result", "System"}),
+         unscored=_NO_SETTINGS),
     Kind("idle_power", frozenset({"gpu", "sm_mhz", "idle_w"}),
          unscored="idle power is an input of fits, not scored", input=True),
     Kind("supply_voltage", frozenset({"gpu", "sm_mhz", "volt"}),

@@ -12,6 +12,7 @@ from energaizer.validation import (
     baselines,
     diffusion_rows,
     kernel_rows,
+    node_rows,
     reading,
     serving_rows,
     single_gpu,
@@ -23,6 +24,7 @@ Scorer = Callable[[Table, Labels, Progress], Scores]
 _SCORERS: dict[str, Scorer] = {
     "single_gpu": single_gpu.score,
     "kernels": kernel_rows.score,
+    "node_power": node_rows.score,
     "serving": serving_rows.score,
     diffusion_rows.KIND: diffusion_rows.score,
     "serving_2024": serving_rows.score_2024,

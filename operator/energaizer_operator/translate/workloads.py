@@ -1,7 +1,6 @@
 """ResolvedInputs -> Workload: model, load, spread and setting as the estimator describes them."""
 
 import json
-import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -14,7 +13,7 @@ from energaizer.layers import Experts
 from energaizer.model import Model
 from energaizer.parallelism import Parallelism
 from energaizer.precision import Precision
-from energaizer.recipe import Training
+from energaizer.recipe import Training, steps_for
 from energaizer.workload import Workload
 from energaizer_operator.inputs import ResolvedInputs
 from energaizer_operator.resources.aiworkload.spec import Architecture
@@ -98,17 +97,22 @@ def _input_tokens(model: Model | Network, stated: int | None) -> int:
 
 
 def _trained(inputs: ResolvedInputs) -> dict[str, Any]:
-    """Return training of all weights by Adam with sharded states; fine-tuning is priced so too."""
+    """Return training of all weights by Adam; fine-tuning is priced so too.
+
+    Replicas of an unsplit model share all its states, as frameworks do that know no other split;
+    beside tensor and pipeline parallelism they share those of the optimiser.
+    """
+    whole = inputs.tensor * inputs.pipeline == 1
     batch = _stated(inputs.batch_size, "batch-size")
     length = _stated(inputs.sequence_length, "sequence-length")
-    steps = inputs.steps or math.ceil((inputs.tokens or 0) / (batch * length)) or 1
+    steps = inputs.steps or steps_for(inputs.tokens or 0, batch, length)
     return {
         "input_tokens": length,
         "training": Training(
             global_batch=batch,
             micro_batch=inputs.micro_batch_size or 1,
             steps=steps,
-            zero=1,
+            zero=3 if whole else 1,
         ),
     }
 

@@ -1,0 +1,69 @@
+"""Node power of training runs in the accuracy table: each cell once, nothing fitted to any."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from pydantic import ValidationError
+
+from energaizer import mlperf
+from energaizer.errors import EnergaizerError, one_line
+
+TABLE = "node_power/mlperf_training_power.csv"
+_TWICE = "dc-"  # the same runs again, read behind their power supplies
+_GOAL, _REFERENCE = 10.0, 7.5
+_HEAD = """## Node power of training (MLPerf)
+
+Watts of one server at its socket between start and stop of a run, mean of the runs of a cell.
+Boards come from the training estimate of the benchmark, the rest of the server from its profile;
+settings of the runs are those of public rules and submissions (`profiles/tables/mlperf.json`).
+**Nothing was fitted to these rows.**
+"""
+
+
+def markdown(data: Path) -> str:
+    """Return the section; without the table it says so."""
+    if not (data / TABLE).is_file():
+        return _HEAD + f"\nNo {TABLE} at hand.\n"
+    frame = pd.read_csv(data / TABLE)
+    frame = frame[~frame["submitter"].str.contains(_TWICE)]
+    cells: dict[tuple[str, str], list[float]] = {}
+    for system, benchmark, value in zip(
+        frame["system"], frame["benchmark"], frame["node_power_in_run_w"], strict=True
+    ):
+        cells.setdefault((str(system), str(benchmark)), []).append(float(value))
+    lines = ["| system | benchmark | measured W | predicted W | 90 % interval | error % |",
+             "|---|---|---|---|---|---|"]  # fmt: skip
+    errors, inside, missing = [], [], []
+    for (system, benchmark), runs in sorted(cells.items()):
+        watts = float(np.mean(runs))
+        try:
+            node = mlperf.estimate(system, benchmark).node
+        except (EnergaizerError, ValidationError) as error:
+            missing.append(one_line(error))
+            continue
+        if node is None:
+            continue
+        value, low, high = (
+            each / node.nodes for each in (node.power.value, node.power.low, node.power.high)
+        )
+        errors.append(100.0 * (value / watts - 1.0))
+        inside.append(low <= watts <= high)
+        lines.append(
+            f"| {system} | {benchmark} | {watts:.0f} | {value:.0f} | {low:.0f} to {high:.0f} "
+            f"| {errors[-1]:+.1f} |"
+        )
+    return "\n".join([_HEAD, *lines, "", _summary(np.array(errors), inside, missing), ""])
+
+
+def _summary(errors: npt.NDArray[np.float64], inside: list[bool], missing: list[str]) -> str:
+    size = np.abs(errors)
+    told = (
+        f"{len(errors)} of {len(errors) + len(missing)} cells: mean {size.mean():.1f}, median "
+        f"{np.median(size):.1f}, worst {size.max():.1f}, bias {np.median(errors):+.1f}; "
+        f"{sum(inside)} inside their interval. Goal {_GOAL:g}; a constant for each kind of GPU, "
+        f"with the benchmark left out, has {_REFERENCE:g} over all cells."
+    )
+    reasons = "".join(f"\n- {reason}" for reason in dict.fromkeys(missing))
+    return told + ("\n\nCells without an estimate:" + reasons if missing else "")
