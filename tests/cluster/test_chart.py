@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
+from energaizer_operator.settings import Settings
 from localcluster import Cluster
 from localcluster.build import build
 from localcluster.helm import helm, without_helm
@@ -73,6 +74,31 @@ def test_the_schema_refuses_what_cannot_work(option: str, why: str) -> None:
     said = helm(None, "template", RELEASE, str(CHART), "--set", option, check=False)
     assert said.returncode != 0
     assert why in said.stderr
+
+
+def test_values_become_settings_that_the_processes_know() -> None:
+    """A variable that names no field would stop them, so each is read by `Settings` itself."""
+    chosen = {
+        "feedback.prometheusURL": "http://prometheus:9090",
+        "feedback.source": "DCGM",
+        "powerResource.enabled": "true",
+        "metrics.perWorkload.limit": "100",
+        "settings.audit_s": "120",
+        "webhook.trustedControllers": "{system:serviceaccount:jobset:jobset}",
+    }
+    options = [option for key, value in chosen.items() for option in ("--set", f"{key}={value}")]
+    found = {}
+    for one in template(*options):
+        if one["kind"] == "Deployment":
+            (container,) = one["spec"]["template"]["spec"]["containers"]
+            variables = {entry["name"]: entry.get("value", "x") for entry in container["env"]}
+            found[container["name"]] = Settings.from_environment(variables, kubeconfig="x")
+    for settings in found.values():
+        assert settings.feedback_prometheus_url == chosen["feedback.prometheusURL"]
+        assert settings.power_resource
+        assert (settings.audit_s, settings.metrics_workload_limit) == (120, 100)
+    assert found["webhook"].trusted_controllers == ("system:serviceaccount:jobset:jobset",)
+    assert found["webhook"].controller_account == f"{FULL}-controller"
 
 
 def test_every_optional_part_renders_and_carries_the_names_of_the_release() -> None:
