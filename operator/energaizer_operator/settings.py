@@ -106,7 +106,7 @@ class Settings(BaseModel):
     power_resource: bool = False
     """Whether GPU nodes advertise `energaizer.io/watts` and pods request their predicted share."""
 
-    kueue: bool = True
+    kueue: bool = False
     """Whether Kueue's AdmissionChecks that name us are answered, where Kueue is installed."""
 
     workers: PositiveInt = 10

@@ -39,7 +39,7 @@ def queueing() -> Iterator[Cluster]:
         operator.install(cluster)
         for extra in ("power", "kueue"):
             cluster.kubectl("apply", "--server-side", "-k", str(ROOT / "charts/kustomize" / extra))
-        controller = operator.start_controller(cluster, power_resource=True)
+        controller = operator.start_controller(cluster, power_resource=True, kueue=True)
         webhook = operator.start_webhook(cluster, power_resource=True)
         queues = kueue.start(cluster)
         webhook.wait_ready()
