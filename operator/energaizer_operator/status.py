@@ -269,6 +269,22 @@ def _placed(plan: Plan | None) -> State:
     return State(kind, plan.applied, plan.reason, plan.message)
 
 
+def _calibration(profile: GPUProfile) -> State:
+    """Say what the estimates on a GPU rest on."""
+    kind, stated = ConditionType.CALIBRATION_LOADED, profile.spec.calibration
+    if stated is None:
+        return State(kind, False, Reason.NO_CALIBRATION, "estimates rest on the datasheet")
+    reference = stated.config_map_ref
+    if reference is None:
+        return State(kind, True, Reason.CALIBRATION_LOADED, "fitted coefficients")
+    text = (
+        f"ConfigMap {reference.namespace}/{reference.name} is not read: coefficients come with "
+        "energaizer alone, so that estimates rest on those shipped, else on the datasheet; remove "
+        "configMapRef, or `energaizer calibrate` and ship a profile"
+    )
+    return State(kind, False, Reason.NO_CALIBRATION, text)
+
+
 def gpuprofile_status(profile: GPUProfile, census: Census, now: datetime) -> GPUProfileStatus:
     """Return the status of a GPUProfile."""
     calibration = profile.spec.calibration
@@ -283,18 +299,7 @@ def gpuprofile_status(profile: GPUProfile, census: Census, now: datetime) -> GPU
     else:
         text = f"{census.nodes} nodes with {census.gpus} GPUs"
         matched = State(ConditionType.MATCHED, True, Reason.MATCHED, text)
-    loaded = (
-        State(
-            ConditionType.CALIBRATION_LOADED, True, Reason.CALIBRATION_LOADED, "fitted coefficients"
-        )
-        if calibration
-        else State(
-            ConditionType.CALIBRATION_LOADED,
-            False,
-            Reason.NO_CALIBRATION,
-            "estimates rest on the datasheet",
-        )
-    )
+    loaded = _calibration(profile)
     # A profile that no node has is ready for the first one; a conflict needs a person.
     ready = (
         State(ConditionType.READY, False, matched.reason, matched.message)
