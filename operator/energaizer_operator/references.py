@@ -2,7 +2,7 @@
 
 An AIWorkload names its workload by reference, or the workload carries the AIWorkload's name as a
 label. Two AIWorkloads that name the same one are rivals: the older describes it, and the younger is
-told so.
+told so; what somebody wrote comes before what we made of nothing.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from energaizer_operator.informer import Key, ObjectRecord, Store, WorkloadRecord
+from energaizer_operator.names import FIELD_MANAGER, LABEL_APP_MANAGED_BY
 
 Reference = tuple[str, str, str]
 """Namespace, kind and name of a workload."""
-_Age = tuple[str, str]
+_Age = tuple[bool, str, str]
 
 
 class References:
@@ -49,8 +50,10 @@ class References:
         if stated and self._store.get(name, namespace) is not None:
             reference = (namespace, str(stated.get("kind")), str(stated.get("name")))
             self._known[key] = reference
-            created = str(record.body["metadata"].get("creationTimestamp", ""))
-            self._ages.setdefault(reference, {})[name] = (created, name)
+            metadata = record.body["metadata"]
+            ours = (metadata.get("labels") or {}).get(LABEL_APP_MANAGED_BY) == FIELD_MANAGER
+            created = str(metadata.get("creationTimestamp", ""))
+            self._ages.setdefault(reference, {})[name] = (ours, created, name)
 
 
 class Carriers:

@@ -174,7 +174,7 @@ def test_a_configuration_describes_the_same_model_as_the_catalogue() -> None:
 def test_a_broken_configuration_is_a_reason_and_no_crash(config: str) -> None:
     inputs = replace(LLAMA, model_source="HuggingFaceConfig", config_map="c")
     answer = ask(inputs, H100, config)
-    assert answer.reason is Reason.TDP_BOUND_USED
+    assert answer.reason is Reason.INVALID_CONFIG_MAP
     assert answer.message
 
 

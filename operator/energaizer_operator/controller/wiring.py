@@ -148,10 +148,10 @@ class Wiring:
         self._nodes.subscribe(self._survey_changed)
 
     def _aiworkload_changed(self, key: Key, record: ObjectRecord) -> None:
-        """Look at an AIWorkload, and at those that refer to the same workload when it goes."""
+        """Look at an AIWorkload, and at those that refer to the same workload: who is first?"""
         self.aiworkloads.queue.add(key)
         stated = (record.body.get("spec") or {}).get("workloadRef")
-        if stated and self._context.informer.aiworkloads.get(key[1], key[0]) is None:
+        if stated:
             kind, name = str(stated.get("kind")), str(stated.get("name"))
             for rival in self._context.references.names(key[0], kind, name):
                 self.aiworkloads.queue.add((key[0], rival))

@@ -35,7 +35,13 @@ from energaizer_operator.resources.gpuprofile import GPUProfile
 from energaizer_operator.schema import EstimateSummary, Feasibility
 from energaizer_operator.translate.boards import board, profile_of
 from energaizer_operator.translate.summary import VERSION, summarise, summarise_candidate
-from energaizer_operator.translate.workloads import MEGA, Setting, gpu_count, workload
+from energaizer_operator.translate.workloads import (
+    MEGA,
+    ConfigurationError,
+    Setting,
+    gpu_count,
+    workload,
+)
 
 __all__ = [
     "VERSION",
@@ -166,6 +172,8 @@ def _answer(
         reason, message, feasibility = Reason.INFEASIBLE_MEMORY, str(error), "InsufficientMemory"
     except UnknownNameError as error:
         reason, message = Reason.UNKNOWN_MODEL, str(error)
+    except ConfigurationError as error:
+        reason, message = Reason.INVALID_CONFIG_MAP, str(error)
     except EnergaizerError as error:
         reason, message = Reason.TDP_BOUND_USED, str(error)
     except (ValidationError, ArithmeticError, ValueError) as error:

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 from energaizer import catalog
-from energaizer.errors import InputError, UnknownNameError, one_line
+from energaizer.errors import EnergaizerError, InputError, UnknownNameError, one_line
 from energaizer.families import Generation, Network
 from energaizer.huggingface import model_from_config
 from energaizer.layers import Experts
@@ -24,6 +24,10 @@ T = TypeVar("T")
 MILLI = 1000
 MEGA = 10**6
 MAX_CONFIG = 2**20
+
+
+class ConfigurationError(InputError):
+    """The ConfigMap that is to describe a model describes none."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +143,10 @@ def _model(inputs: ResolvedInputs, config: str | None) -> Model | Network:
                 f"ConfigMap {inputs.config_map} with key config.json is not at hand; create it "
                 "in the namespace of the workload"
             )
-        return _from_config(inputs.model_name or "", config)
+        try:
+            return _from_config(inputs.model_name or "", config)
+        except EnergaizerError as error:
+            raise ConfigurationError(f"ConfigMap {inputs.config_map}: {error}") from None
     name = _stated(inputs.model_name, "model")
     try:
         return catalog.model(name)

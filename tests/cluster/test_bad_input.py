@@ -1,0 +1,249 @@
+"""Bad input on a real API server: a condition that says what to do, an event, a safe bound."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from localcluster import Cluster, NodePool
+from localcluster.operator import OperatorProcess
+
+Object = dict[str, Any]
+INFERENCE = {"batchSize": 16, "inputTokens": 512, "outputTokens": 256}
+LLAMA = {
+    "task": "Inference",
+    "model": {"name": "meta-llama/Llama-3.1-8B", "precision": "BF16"},
+    "inference": INFERENCE,
+    "accelerator": {"resourceName": "nvidia.com/gpu", "countPerReplica": 1, "replicas": 1},
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _processes(controller_process: OperatorProcess, webhook_process: OperatorProcess) -> None:
+    """Both run."""
+
+
+def aiworkload(name: str, spec: Object) -> Object:
+    return {
+        "apiVersion": "energaizer.io/v1alpha1",
+        "kind": "AIWorkload",
+        "metadata": {"name": name},
+        "spec": spec,
+    }
+
+
+def job(name: str, gpus: int = 1) -> Object:
+    limits = {"nvidia.com/gpu": gpus}
+    container = {"name": "c", "image": "example.com/c:1", "resources": {"limits": limits}}
+    spec = {"restartPolicy": "Never", "containers": [container]}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": name},
+        "spec": {"suspend": True, "template": {"spec": spec}},
+    }
+
+
+def condition(body: Object, type_: str) -> Object:
+    conditions = body.get("status", {}).get("conditions", [])
+    return next((one for one in conditions if one["type"] == type_), {})
+
+
+def failing(namespace: Any, name: str, reason: str, words: str, *, bound: bool = True) -> Object:
+    """Return an AIWorkload once InputsResolved fails for a reason, and check that all say so.
+
+    `bound`: whether what is wrong leaves nothing but a bound to estimate with.
+    """
+
+    def right(body: Object) -> bool:
+        return condition(body, "InputsResolved").get("reason") == reason
+
+    body: Object = namespace.wait("aiworkload", name, right)
+    said = condition(body, "InputsResolved")
+    assert said["status"] == "False"
+    assert words in said["message"]
+    assert condition(body, "Ready")["reason"] == reason
+    estimate = body["status"]["estimate"]
+    assert (estimate["method"] == "TDPBound") is bound
+    assert estimate["energyJoules"] > 0
+    described = namespace.cluster.kubectl("describe", "aiworkload", name, "-n", namespace.name)
+    assert "EstimateFailed" in described.stdout
+    return body
+
+
+def test_two_aiworkloads_for_one_workload(
+    namespace: Any, controller_process: OperatorProcess
+) -> None:
+    reference = {"apiVersion": "batch/v1", "kind": "Job", "name": "shared"}
+    namespace.apply(job("shared"))
+    namespace.apply(aiworkload("first", {**LLAMA, "workloadRef": reference}))
+    namespace.wait("aiworkload", "first", lambda body: condition(body, "Ready"))
+    time.sleep(1.1)  # age is in whole seconds
+    said = namespace.apply(aiworkload("second", {**LLAMA, "workloadRef": reference}))
+    assert "described by AIWorkload first already" in said
+    failing(namespace, "second", "DuplicateWorkload", "delete one of them", bound=False)
+    first = namespace.get("aiworkload", "first")
+    assert condition(first, "InputsResolved")["status"] == "True"
+    labels = f'condition="Ready",namespace="{namespace.name}",workload="second"'
+    assert controller_process.series("energaizer_workload_condition")[labels] == 0
+    namespace.cluster.kubectl("delete", "aiworkload", "first", "-n", namespace.name)
+    namespace.wait(  # at once, not after a back-off
+        "aiworkload",
+        "second",
+        lambda body: condition(body, "InputsResolved").get("status") == "True",
+        5,
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ({"config.json": "{broken"}, "not JSON"),
+        ({"config.json": "[]"}, "no JSON object"),
+        ({"other": "{}"}, "has no key config.json"),
+        (None, "does not exist"),
+    ],
+)
+def test_a_config_map_that_is_no_configuration(
+    namespace: Any, data: dict[str, str] | None, words: str
+) -> None:
+    grant = (
+        *("create", "rolebinding", "energaizer-model-configs", "-n", namespace.name),
+        *("--clusterrole=energaizer-model-configs",),
+        "--serviceaccount=energaizer-system:energaizer-controller",
+    )
+    namespace.cluster.kubectl(*grant)
+    if data is not None:
+        namespace.apply(
+            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}, "data": data}
+        )
+    model = {
+        "name": "mine",
+        "precision": "BF16",
+        "source": "HuggingFaceConfig",
+        "configMapRef": {"name": "m"},
+    }
+    namespace.apply(aiworkload("configured", {**LLAMA, "model": model}))
+    failing(namespace, "configured", "InvalidConfigMap", words)
+
+
+def test_no_gpu_is_no_workload(namespace: Any) -> None:
+    namespace.apply(job("none", gpus=0))
+    reference = {"apiVersion": "batch/v1", "kind": "Job", "name": "none"}
+    spec = {key: part for key, part in LLAMA.items() if key != "accelerator"}
+    namespace.apply(aiworkload("nothing", {**spec, "workloadRef": reference}))
+    body = namespace.wait(
+        "aiworkload", "nothing", lambda body: condition(body, "InputsResolved").get("reason")
+    )
+    said = condition(body, "InputsResolved")
+    assert (said["status"], said["reason"]) == ("False", "MissingInputs")
+    assert "accelerator.countPerReplica is missing" in said["message"]
+    assert "a GPU limit on a container" in said["message"]
+    assert not namespace.get("aiworkload", "job-none")
+
+
+@pytest.fixture
+def node(installed: Cluster) -> Iterator[Callable[[str, dict[str, str]], str]]:
+    made: list[str] = []
+
+    def make(name: str, labels: dict[str, str]) -> str:
+        capacity = {"cpu": "8", "memory": "64Gi", "pods": "10", "nvidia.com/gpu": "4"}
+        pool = {"name": name, "count": 1, "labels": labels, "capacity": capacity}
+        installed.apply_nodes([NodePool.model_validate(pool)])
+        made.append(f"{name}-0")
+        return f"{name}-0"
+
+    yield make
+    for name in made:
+        installed.kubectl("delete", "node", name)
+
+
+def profile(cluster: Cluster, name: str) -> Object:
+    said = cluster.kubectl("get", "gpuprofile", name, "-o", "json", check=False)
+    found: Object = json.loads(said.stdout) if said.returncode == 0 else {}
+    return found
+
+
+def until(check: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + 20
+    while not check():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.2)
+
+
+def test_labels_that_contradict_each_other(
+    node: Callable[[str, dict[str, str]], str], installed: Cluster
+) -> None:
+    labels = {
+        "nvidia.com/gpu.product": "NVIDIA-L40S",
+        "cloud.google.com/gke-accelerator": "nvidia-h100-80gb",
+        "nvidia.com/gpu.count": "4",
+    }
+    before = profile(installed, "h100-sxm5-80gb")["status"].get("gpus", 0)
+    name = node("confused", labels)
+
+    def matched(of: str) -> Object:
+        return condition(profile(installed, of), "Matched")
+
+    until(lambda: matched("l40s-48gb").get("reason") == "Conflict", "no conflict")
+    for one in ("l40s-48gb", "h100-sxm5-80gb"):
+        assert name in matched(one)["message"]
+    # counted as the GPU of the higher TDP
+    assert profile(installed, "h100-sxm5-80gb")["status"]["gpus"] == before + 4
+
+
+def test_a_gpu_node_without_labels(
+    node: Callable[[str, dict[str, str]], str],
+    installed: Cluster,
+    controller_process: OperatorProcess,
+) -> None:
+    name = node("bare", {})
+    unprofiled = "energaizer_unprofiled_gpu_nodes"
+    until(lambda: controller_process.series(unprofiled)[""] >= 1, "not noticed")
+    described = installed.kubectl("describe", "node", name).stdout
+    assert "UnprofiledGPU" in described
+    assert "no GPU label" in described
+
+
+def test_a_profile_that_is_deleted_while_in_use(namespace: Any, installed: Cluster) -> None:
+    paper = {
+        "apiVersion": "energaizer.io/v1alpha1",
+        "kind": "GPUProfile",
+        "metadata": {"name": "paper-gpu"},
+        "spec": {
+            "vendor": "NVIDIA",
+            "productNames": ["Paper-1"],
+            "resourceNames": ["nvidia.com/gpu"],
+            "thermalDesignPowerWatts": 500,
+            "memoryBytes": 100000000000,
+            "memoryBandwidthBytesPerSecond": 3000000000000,
+            "computeUnits": 100,
+            "peakGigaflops": {"bf16": 800000},
+            "supportedClocksMegahertz": [1200, 1500],
+        },
+    }
+    namespace.apply(paper)
+    chosen = {**LLAMA["accelerator"], "allowedProfiles": ["paper-gpu"]}  # type: ignore[dict-item]
+    namespace.apply(aiworkload("on-paper", {**LLAMA, "accelerator": chosen}))
+    try:
+        body = namespace.wait("aiworkload", "on-paper", lambda body: condition(body, "Ready"))
+        namespace.wait(
+            "aiworkload",
+            "on-paper",
+            lambda body: body["status"].get("estimate", {}).get("profile") == "paper-gpu",
+        )
+    finally:
+        installed.kubectl("delete", "gpuprofile", "paper-gpu")
+    body = namespace.wait(
+        "aiworkload",
+        "on-paper",
+        lambda body: condition(body, "Estimated").get("reason") == "NoProfile",
+    )
+    said = condition(body, "Estimated")
+    assert said["status"] == "False"
+    assert "add one, or mend" in said["message"]
+    assert body["status"]["estimate"]["method"] == "TDPBound"
