@@ -6,6 +6,7 @@ what it claims; the first claim that does not hold ends the demo with a reason a
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -18,14 +19,19 @@ from typing import Any, NoReturn
 
 import click
 
-from localcluster import instances, operator
+from localcluster import instances, monitoring, operator
 from localcluster.build import build
 from localcluster.cluster import Cluster
 from localcluster.errors import LocalClusterError
+from localcluster.monitoring import PrometheusProcess
 from localcluster.operator import ROOT, OperatorProcess
+from observability.pages import FILES
+from observability.querying import Prometheus, blank, panels
 
 NAME = "demo"
-WAIT_S = 30.0
+WAIT_S = 60.0
+WINDOW_S = 4
+"""Of measured energy; five minutes elsewhere."""
 EXAMPLES = "examples"
 MEGA = 1e6
 
@@ -39,6 +45,7 @@ class Demo:
         self._name = name
         self._cluster: Cluster
         self._controller: OperatorProcess
+        self._prometheus: PrometheusProcess
 
     def run(self) -> None:
         """Tell the whole story."""
@@ -47,11 +54,13 @@ class Demo:
         self._annotate()
         self._refuse()
         self._measure()
+        self._watch()
         self._end()
 
     def _start(self) -> None:
         self._title("A real control plane with simulated GPU nodes")
         build("kubernetes", sys.stderr)
+        build("prometheus", sys.stderr)
         earlier = instances.find(self._name)
         if earlier is not None:
             self._say("an earlier demo is still up; it makes room")
@@ -61,11 +70,24 @@ class Demo:
         self._title("energaizer: its kinds, accounts, webhooks and GPU profiles; two processes")
         operator.install(self._cluster)
         webhook = operator.start_webhook(self._cluster, leashed=False, drain_s=0.2)
-        self._controller = operator.start_controller(self._cluster, leashed=False)
+        self._prometheus = monitoring.start_prometheus(
+            self._cluster, sorted((FILES / "rules").iterdir()), leashed=False
+        )
+        self._controller = operator.start_controller(
+            self._cluster,
+            leashed=False,
+            metrics_candidates=True,
+            feedback_prometheus_url=self._prometheus.url,
+            feedback_s=WINDOW_S,
+        )
+        exporter = monitoring.start_exporter(self._cluster, leashed=False)
+        self._prometheus.scrape(monitoring.EXPORTER, exporter.address)
         webhook.wait_ready()
         self._controller.wait_leading()
         for process in (webhook, self._controller):
             self._say(f"{process.component} ready (process {process.child.pid}, {process.log})")
+        ours = (f"127.0.0.1:{one.metrics_port}" for one in (webhook, self._controller))
+        self._prometheus.scrape("energaizer", *ours)
         self._wait("the profiles know their nodes", self._nodes_by_profile)
         self._shell("kubectl get gpuprofiles | awk 'NR == 1 || $4 > 0'")
 
@@ -152,6 +174,26 @@ class Demo:
         for name in ("llama-8b-chat", "job-summarise", "job-summarise-archive"):
             self._claim(f'workload="{name}"' in said, f"the page has no series of {name}")
 
+    def _watch(self) -> None:
+        self._title("Measured beside predicted: a server that nobody annotated, a GPU exporter")
+        self._say("(the exporter is a stand-in: simulated GPUs draw 0.93 of what is predicted)")
+        self._shell(f"kubectl apply -f {EXAMPLES}/unannotated-vllm.yaml")
+        self._ready("deployment-chat", "team-a")
+        self._wait("what runs is measured", self._measured)
+        self._shell("kubectl get aiworkloads -n team-a -o wide")
+        self._title("The dashboards ask a real Prometheus")
+        source = Prometheus(self._prometheus.url)
+        chosen = {"namespace": "team-a", "workload": "deployment-chat"}
+        for path in sorted((FILES / "dashboards").glob("*.json")):
+            board = json.loads(path.read_text())
+            ask = functools.partial(blank, board, source, chosen)
+            self._wait(f"every panel of {path.stem} has data", functools.partial(_none, ask))
+            self._say(f"{board['title']:<32} {sum(1 for _ in panels(board)):>2} panels with data")
+
+    def _measured(self) -> bool:
+        body = self._json("aiworkload deployment-chat -n team-a")
+        return body.get("status", {}).get("measured", {}).get("errorPercent") is not None
+
     def _end(self) -> None:
         took = time.monotonic() - self._began
         self._title(f"Everything held, in {took:.0f} s. The cluster stays up; look further:")
@@ -159,6 +201,8 @@ class Demo:
             f"export KUBECONFIG={self._cluster.kubeconfig}",
             f"export PATH={self._cluster.bin}:$PATH",
             "kubectl get aiworkloads -A -o wide",
+            f"curl '{self._prometheus.url}/api/v1/query?query=energaizer_leader'",
+            f"python -m observability draw {self._prometheus.url} --out /tmp/dashboards",
             "kubectl get aiworkload job-summarise -n team-a -o yaml",
             f"ls {self._cluster.directory}/*.log",
             "make demo-down    # stops it and leaves nothing behind",
@@ -250,6 +294,11 @@ class Demo:
     @staticmethod
     def _fail(reason: str) -> NoReturn:
         raise LocalClusterError(reason)
+
+
+def _none(ask: Callable[[], list[str]]) -> bool:
+    """Say whether a question has no answers."""
+    return not ask()
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

@@ -14,6 +14,7 @@ from typing import Any
 
 Dashboard = dict[str, Any]
 STEP_S = 5
+GOOD_WHEN_EMPTY = ("Alerts that fire",)
 _VARIABLE = re.compile(r"\$\{?(\w+)\}?")
 
 
@@ -108,6 +109,18 @@ def ask(
         found = source.instant(promql) if target.get("instant") else source.span(promql, minutes)
         answers.append([_series(one, legend) for one in found])
     return answers
+
+
+def blank(
+    dashboard: Dashboard, source: Prometheus, chosen: Mapping[str, str], minutes: float = 1.0
+) -> list[str]:
+    """Return the titles of the panels that have no data, those of what should be empty aside."""
+    known = values(dashboard, source, chosen)
+    return [
+        panel["title"]
+        for panel in panels(dashboard)
+        if panel["title"] not in GOOD_WHEN_EMPTY and not any(ask(panel, source, known, minutes))
+    ]
 
 
 def _series(answer: Mapping[str, Any], legend: str) -> Series:

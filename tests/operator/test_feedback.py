@@ -61,6 +61,13 @@ def test_a_pod_on_an_unpredicted_gpu_is_measured_but_not_compared() -> None:
     assert total.error is None
 
 
+def test_a_pod_that_ran_for_a_moment_is_measured_but_not_compared() -> None:
+    moment = run(started=1200.0, finished=1210.0)
+    total = account([moment], {("team", "a"): Reading(1000.0, 20.0)}, WINDOW)
+    assert total.energy_j == 1000
+    assert total.error is None
+
+
 numbers = st.floats(0, 1e9)
 
 

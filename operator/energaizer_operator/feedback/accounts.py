@@ -15,6 +15,9 @@ PodName = tuple[str, str]
 COVERAGE_LEAST = 0.9
 """Share of GPU time with samples from which a measurement counts."""
 
+_LEAST_SHARE = 0.5
+"""Of a window that a pod must have run to be compared in it: sensors are too coarse for less."""
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
@@ -22,6 +25,11 @@ class Window:
 
     start: float
     end: float
+
+    @property
+    def length(self) -> float:
+        """Return how long it is, s."""
+        return self.end - self.start
 
     def __post_init__(self) -> None:
         """Refuse a window that ends before it starts."""
@@ -109,7 +117,7 @@ def account(runs: Iterable[PodRun], readings: Mapping[PodName, Reading], window:
         if reading is not None and ran > 0:
             covered = min(reading.covered_s, ran)
             one = replace(one, energy_j=reading.energy_j, covered_s=covered)
-            if run.predicted_w is not None:
+            if run.predicted_w is not None and run.seconds(window) >= _LEAST_SHARE * window.length:
                 predicted = run.predicted_w / run.gpus * covered
                 one = replace(one, predicted_j=predicted, compared_j=reading.energy_j)
         total = total.plus(one)
