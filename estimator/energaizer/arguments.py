@@ -261,6 +261,25 @@ def numbers(text: str, option: str) -> tuple[int, ...]:
     return _listed(text, option, parse, between)
 
 
+def shapes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Return the sizes of `x=1,3,224,224` or `seq=128`, by name.
+
+    Raises:
+        InputError: A text is not of that form.
+    """
+    found = {}
+    for text in texts:
+        name, _, sizes = text.rpartition("=")
+        try:
+            dims = tuple(int(part) for part in sizes.replace("x", ",").split(","))
+        except ValueError:
+            dims = ()
+        if not name or not dims or min(dims) < 1:
+            raise InputError(f'--shape: "{shorten(text, 60)}" is not NAME=1,3,224,224')
+        found[name] = dims
+    return found
+
+
 def clocks(text: str) -> tuple[float, ...]:
     """Return the clocks of `900MHz,1410MHz` or `900MHz..1410MHz[..15MHz]`, Hz."""
     return _listed(

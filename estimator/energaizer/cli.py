@@ -103,9 +103,15 @@ for _command in (validate, calibrate, collect, serve, train):
 
 
 @main.command()
+@click.option("--model", metavar="NAME|PATH", help="Hugging Face id, alias, or a config.json.")
 @click.option(
-    "--model", required=True, metavar="NAME|PATH", help="Hugging Face id, alias, or a config.json."
-)
+    "--onnx", "graph", type=click.Path(path_type=Path), metavar="FILE",
+    help="An ONNX graph instead of --model; needs energaizer[onnx].",
+)  # fmt: skip
+@click.option(
+    "--shape", "shapes", multiple=True, metavar="NAME=DIMS",
+    help="Size of an input of --onnx, x=1,3,224,224, or of a symbol, seq=128; may be repeated.",
+)  # fmt: skip
 @click.option(
     "--gpu", required=True, metavar="NAME|PATH", help="As `energaizer gpus` lists, or a JSON file."
 )
@@ -123,7 +129,7 @@ for _command in (validate, calibrate, collect, serve, train):
     "--power-cap", metavar="POWER", help="Limit per GPU, 500W; by default that of the board."
 )
 @OUTPUT
-def estimate(model: str, gpu: str, **options: Any) -> None:
+def estimate(model: str | None, gpu: str, **options: Any) -> None:
     """Estimate power, energy and time of one workload on one kind of GPU.
 
     \b
@@ -134,13 +140,18 @@ def estimate(model: str, gpu: str, **options: Any) -> None:
         --weight-precision fp8 --duration 1h --power-cap 500W -o json
     energaizer estimate --model bert-base --gpu a100-40gb --batch 32 --clock 1110MHz
     energaizer estimate --model vit-large --gpu a100-40gb --batch 32 --image-size 384
+    energaizer estimate --onnx resnet.onnx --gpu l4 --batch 8 --shape x=1,3,224,224
     energaizer estimate --model FLUX.1-dev --gpu h100-sxm --height 1024 --width 1024 --steps 28
     energaizer estimate --model wan2.1-14b --gpu h100-sxm --frames 81 --context-parallel 8
     """
     from energaizer import arguments, catalog, delivery, pipeline, render
 
     board = catalog.resolve_gpu(gpu, options["profiles"])
-    described = catalog.resolve_model(model, options["profiles"])
+    if (model is None) == (options["graph"] is None):
+        raise click.UsageError("give --model, or --onnx with a graph")
+    described = (
+        _graph(options) if model is None else catalog.resolve_model(model, options["profiles"])
+    )
     workload, notes = arguments.workload(described, options)
     fitted = catalog.coefficients(board, options["profiles"])
     host = catalog.host(pipeline.host_name(workload), options["profiles"])
@@ -149,6 +160,19 @@ def estimate(model: str, gpu: str, **options: Any) -> None:
     full = answer.model_dump(mode="json") | {"inputs": arguments.inputs(workload)}
     document = render.estimate_document(answer, arguments.in_words(workload))
     delivery.deliver(options, full, render.estimate_records(answer), document)
+
+
+def _graph(options: dict[str, Any]) -> Network:
+    """Return the network of an ONNX file."""
+    from energaizer import arguments
+
+    try:
+        from energaizer.onnx import reading
+    except ImportError as error:
+        raise click.ClickException(
+            f"a graph needs {error.name}; install it with: pip install energaizer[onnx]"
+        ) from error
+    return reading.load(options["graph"], arguments.shapes(options["shapes"]), options["batch"])
 
 
 @main.command()

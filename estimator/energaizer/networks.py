@@ -20,6 +20,8 @@ from energaizer.families.operators import (
     Norm,
     Pointwise,
     Pool,
+    Product,
+    Softmax,
     Tape,
     Zeros,
 )
@@ -115,6 +117,21 @@ def _(operator: Convolution, to: Listing, batch: float, count: float, formats: F
 def _(operator: Linear, to: Listing, batch: float, count: float, formats: Formats) -> None:
     rows, formats = batch * operator.rows, _toggling(operator.zeros, formats)
     blocks.linear(to, float(operator.outputs), float(operator.inputs), rows, count, formats)
+
+
+@_add.register
+def _(operator: Product, to: Listing, batch: float, count: float, formats: Formats) -> None:
+    act = formats.activation
+    product = kernels.gemm(
+        batch * operator.pairs, operator.rows, operator.columns, operator.inner, (act, act, act),
+        formats.rate,
+    )  # fmt: skip
+    to.add(product._replace(resident_bytes=act * batch * operator.elements), count)
+
+
+@_add.register
+def _(operator: Softmax, to: Listing, batch: float, count: float, formats: Formats) -> None:
+    to.add(kernels.softmax(batch * operator.rows, operator.width, formats.activation), count)
 
 
 @_add.register

@@ -179,6 +179,38 @@ class Lookup(NamedTuple):
         return self.rows * self.width
 
 
+class Product(NamedTuple):
+    """Products of two tensors that are both activations, so many pairs side by side."""
+
+    pairs: float
+    rows: float
+    inner: float
+    columns: float
+
+    @property
+    def macs(self) -> float:
+        """Products of one sample."""
+        return self.pairs * self.rows * self.inner * self.columns
+
+    @property
+    def elements(self) -> float:
+        """Elements in and out."""
+        rows, inner, columns = self.rows, self.inner, self.columns
+        return self.pairs * (rows * inner + inner * columns + rows * columns)
+
+
+class Softmax(NamedTuple):
+    """A softmax over rows, outside an attention."""
+
+    rows: float
+    width: float
+
+    @property
+    def elements(self) -> float:
+        """Elements in and out."""
+        return 2.0 * self.rows * self.width
+
+
 class Attention(NamedTuple):
     """Attention of a sample, without its projections.
 
@@ -222,7 +254,9 @@ class Attention(NamedTuple):
         return 2.0 * self.groups * self.heads * self.size * (self.queries + self.keys)
 
 
-Operator = Convolution | Linear | Norm | Pointwise | Copy | Pool | Lookup | Attention
+Operator = (
+    Convolution | Linear | Product | Norm | Softmax | Pointwise | Copy | Pool | Lookup | Attention
+)
 
 
 @dataclass
@@ -254,7 +288,7 @@ class Tape:
         self.counts[operator] = self.counts.get(operator, 0.0) + count
         if isinstance(operator, Convolution | Linear | Norm):
             self.parameters += count * operator.parameters * owned
-        if isinstance(operator, Convolution | Linear | Attention):
+        if isinstance(operator, Convolution | Linear | Product | Attention):
             self.macs += count * operator.macs
         self.largest = max(self.largest, operator.elements)
         if isinstance(operator, Attention):

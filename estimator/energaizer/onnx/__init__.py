@@ -1,0 +1,1 @@
+"""ONNX graphs: any network that was exported, as operators on a tape. An optional extra."""
