@@ -13,6 +13,7 @@ from energaizer.calibration import (
     boards,
     chips,
     dataset,
+    diffusion_report,
     forward,
     kernel_fit,
     node_report,
