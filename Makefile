@@ -16,7 +16,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "installing into .venv (half a minute)"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check pip==26.3
-	@$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[operator,calibration,plots]" --group dev
+	@$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[operator,calibration,plots,onnx]" --group dev
 	@touch $@
 
 .PHONY: try

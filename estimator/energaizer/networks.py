@@ -54,7 +54,7 @@ def formats_of(precision: Precision) -> Formats:
     """
     if precision not in _PRECISIONS:
         raise NoEstimateError(
-            f"vision and encoder-decoder models in {precision} have no method yet; "
+            f"networks beside language models have no method in {precision} yet; "
             "use bf16, fp16, tf32 or fp32"
         )
     wide = precision in {Precision.FP32, Precision.TF32}

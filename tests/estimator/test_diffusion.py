@@ -319,7 +319,9 @@ def test_the_command_line_speaks_of_images() -> None:
     answer = json.loads(run.output)
     assert answer["inputs"]["generation"] == {"height": 512, "width": 768, "steps": 4}
     assert answer["energy_per_sample"]["unit"] == "J/image"
-    table = CliRunner().invoke(main, ["estimate", "--model", "mochi", "--gpu", "h200"])
+    boards = ["--context-parallel", "4", "--ring", "2"]
+    table = CliRunner().invoke(main, ["estimate", "--model", "mochi", "--gpu", "h200", *boards])
+    assert "context-parallel 4, ring-parallel 2" in table.output
     assert "video of 848 x 480, 163 frames, 64 steps, guided, 2 passes a step" in table.output
     wrong = CliRunner().invoke(
         main, ["estimate", "--model", "gpt2", "--gpu", "h200", "--steps", "3"]
