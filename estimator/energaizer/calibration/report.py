@@ -120,6 +120,7 @@ def markdown(data: Path, figures: Path | None = None) -> str:
     parts.append(_libraries())
     parts.append(serving_report.markdown(data, _kernels_alone(data, fitted)))
     parts.append(node_report.markdown(data))
+    parts.append(diffusion_report.markdown(data))
     parts.append(_NOTES)
     return "\n".join(parts)
 
