@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -53,6 +54,7 @@ class Demo:
         self._ask()
         self._annotate()
         self._refuse()
+        self._budget()
         self._measure()
         self._watch()
         self._end()
@@ -165,6 +167,40 @@ class Demo:
         self._ready("job-summarise-archive", "team-b")
         self._shell("kubectl get aiworkloads -A")
 
+    def _budget(self) -> None:
+        self._title("Joules of a month and a day: what does not fit is refused, or waits its turn")
+        budgets = f"kubectl apply -f {EXAMPLES}/energy-budget.yaml"
+        self._shell(budgets)
+        self._say("suppose that nearly all of it were spent:")
+        small = """'{"spec": {"limitJoules": 4000000}}'"""
+        for name in ("monthly", "experiments"):
+            self._shell(f"kubectl patch energybudget {name} -n team-c --type=merge -p {small}")
+            self._wait(f"budget {name} is counted", functools.partial(self._left, name))
+        self._shell(f"kubectl apply -f {EXAMPLES}/experiments.yaml")
+        said = self._shell(
+            "sed '/labels:/d; s/name: experiment/name: urgent/'"
+            f" {EXAMPLES}/experiments.yaml | kubectl apply -f -",
+            fails=True,
+        )
+        refusal = r"energy budget team-c/monthly: needs .*, 90 % interval .* remain until 20"
+        self._claim(bool(re.search(refusal, said)), "the refusal says what remains until when")
+        self._wait("both experiments are held", lambda: self._left("experiments", pending=2))
+        self._shell("kubectl energaizer budget -n team-c")
+        self._say("the next window, or a larger budget, lets them go:")
+        self._shell(budgets)
+        self._wait("both experiments were let go", self._let_go)
+        self._shell("kubectl get energyreservations -n team-c")
+
+    def _left(self, name: str, pending: int = 0) -> bool:
+        body = self._json(f"energybudget {name} -n team-c")
+        status = body.get("status", {})
+        seen = status.get("observedGeneration") == body["metadata"]["generation"]
+        return bool(seen and status.get("pendingWorkloads") == pending)
+
+    def _let_go(self) -> bool:
+        jobs = self._json("jobs -n team-c").get("items", [])
+        return len(jobs) > 1 and not any(job["spec"].get("suspend") for job in jobs)
+
     def _measure(self) -> None:
         self._title("The same numbers as metrics")
         page = f"http://127.0.0.1:{self._controller.metrics_port}/metrics"
@@ -218,7 +254,7 @@ class Demo:
             env={
                 **os.environ,
                 "KUBECONFIG": str(self._cluster.kubeconfig),
-                "PATH": f"{self._cluster.bin}:{os.environ['PATH']}",
+                "PATH": f"{self._cluster.bin}:{Path(sys.executable).parent}:{os.environ['PATH']}",
                 "KUBECACHEDIR": str(self._cluster.directory / "kubectl-cache"),
             },
             stdout=subprocess.PIPE,

@@ -2,21 +2,22 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
+from energaizer_operator.printing import aligned
+
 if TYPE_CHECKING:
-    from energaizer_operator.decision import Case, Decision
+    from energaizer_operator.decision import Case
     from energaizer_operator.offline import Contents, Item
 
 ENVIRONMENT_FAILED, BAD_INPUT, NO_ESTIMATE, REFUSED = 1, 2, 3, 4
-_FEW = 3  # GPUs whose own notes still fit below a table
 _SUFFIXES = (".yaml", ".yml", ".json")
-Row = Sequence[str]
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
 def _options(*formats: str) -> Callable[[F], F]:
@@ -55,7 +56,7 @@ def main() -> None:
     """Watts, joules and seconds of AI workloads before they run.
 
     Exit codes: 0 done, 1 the environment failed, 2 wrong usage or bad input, 3 no honest estimate
-    exists, 4 refused by a policy.
+    exists, 4 refused by a policy or budget.
     """
 
 
@@ -70,6 +71,8 @@ def estimate(paths: tuple[str, ...], gpus: tuple[str, ...], output: str, out: Pa
     GPUProfile of the files; where nobody names one, all GPUs of the catalogue that fit are
     compared, the one first that takes least energy for the same work.
     """
+    from energaizer_operator import estimating
+
     contents, items = _load(paths)
     _need(items, contents)
     documents: list[dict[str, Any]] = []
@@ -81,7 +84,7 @@ def estimate(paths: tuple[str, ...], gpus: tuple[str, ...], output: str, out: Pa
         for message, _ in failures:
             _complain(message)
         documents += [{"workload": item.subject.name, **document} for document in found]
-        text += _estimate_table(item, case, found)
+        text += estimating.lines(item, case, found)
     if output == "json":
         alone = len(items) == 1 and len(documents) == 1
         if alone:
@@ -94,7 +97,13 @@ def estimate(paths: tuple[str, ...], gpus: tuple[str, ...], output: str, out: Pa
 
 @main.command()
 @_FILES
-@click.option("--policy", "policies", multiple=True, help="File of EnergyPolicies; repeatable.")
+@click.option(
+    "--policy",
+    "--policies",
+    "policies",
+    multiple=True,
+    help="File or folder of EnergyPolicies and EnergyBudgets; repeatable.",
+)
 @_GPUS
 @_options("table", "json")
 def review(
@@ -104,14 +113,15 @@ def review(
     output: str,
     out: Path | None,
 ) -> None:
-    """Say whether EnergyPolicies and limits would let the workloads in; exit 4 if not.
+    """Say whether limits, EnergyPolicies and EnergyBudgets would let them in; exit 4 if not.
 
     The verdict is the webhook's, for a cluster that has the GPUs of --gpu, else the GPUProfiles of
     the files, else every GPU of the catalogue: what is charged is the dearest that is possible.
     """
-    from energaizer_operator import decision, offline
+    from datetime import UTC, datetime
+
+    from energaizer_operator import offline, reviewing
     from energaizer_operator.estimation import EstimateError, Estimator
-    from energaizer_operator.policy import Action
 
     contents, items = _load((*paths, *policies))
     _need(items, contents)
@@ -119,17 +129,16 @@ def review(
         world = offline.world(contents, gpus)
     except EstimateError as error:
         _fail(str(error), error.exit_code)
-    if not world.policies:
-        _complain("note: the files hold no EnergyPolicy; add one by --policy FILE")
+    if not world.policies and not contents.budgets:
+        _complain("note: the files hold no EnergyPolicy or EnergyBudget; add one by --policy FILE")
     estimator = Estimator()
-    decisions = [(item, decision.decide(item.subject, world, estimator)) for item in items]
+    verdicts = list(reviewing.review(items, contents, world, estimator, datetime.now(UTC)))
     estimator.close()
     if output == "json":
-        _write(json.dumps([_verdict(item, decided) for item, decided in decisions], indent=2), out)
+        _write(json.dumps([verdict.document() for verdict in verdicts], indent=2), out)
     else:
-        _write("\n".join(line for pair in decisions for line in _verdict_lines(*pair)), out)
-    refused = any(decided.verdict.action is Action.DENY for _, decided in decisions)
-    sys.exit(REFUSED if refused else 0)
+        _write("\n".join(line for verdict in verdicts for line in verdict.lines()), out)
+    sys.exit(REFUSED if any(verdict.refused for verdict in verdicts) else 0)
 
 
 @main.command()
@@ -158,7 +167,7 @@ def explain(paths: tuple[str, ...], output: str, out: Path | None) -> None:
     text: list[str] = []
     for item, resolution in explained:
         rows = [(entry.name, entry.value, entry.source) for entry in resolution.sources]
-        text += [item.place, *_aligned([("INPUT", "VALUE", "SOURCE"), *rows])]
+        text += [item.place, *aligned([("INPUT", "VALUE", "SOURCE"), *rows])]
         text += [f"! {problem.message}" for problem in resolution.problems]
         text.append("")
     _write("\n".join(text[:-1]), out)
@@ -216,11 +225,70 @@ def profiles(names: tuple[str, ...], output: str, out: Path | None) -> None:
             rows.append(
                 (profile.metadata.name, spec.vendor, spec.architecture or "", tdp, products)
             )
-        _write("\n".join(_aligned(rows)), out)
+        _write("\n".join(aligned(rows)), out)
     elif output == "json":
         _write(json.dumps({"apiVersion": "v1", "kind": "List", "items": made}, indent=2), out)
     else:
         _write(manifests.dump(made), out)
+
+
+_NAMESPACE = click.option("-n", "--namespace", default="default", show_default=True)
+_KUBECONFIG = click.option("--kubeconfig", type=click.Path(path_type=Path), help="Cluster to ask.")
+
+
+@main.command()
+@_NAMESPACE
+@click.option("-A", "--all-namespaces", "everywhere", is_flag=True, help="Budgets of all.")
+@_KUBECONFIG
+@_options("table", "json")
+def budget(
+    namespace: str, everywhere: bool, kubeconfig: Path | None, output: str, out: Path | None
+) -> None:
+    """Show the energy budgets of a cluster, what is left of them, and what waits for them."""
+    from energaizer_operator import fleet
+
+    found = _ask(
+        lambda settings: fleet.budgets(settings, None if everywhere else namespace), kubeconfig
+    )
+    if output == "json":
+        waiting = [vars(one) for one in found.waiting]
+        _write(json.dumps({"budgets": found.budgets, "waiting": waiting}, indent=2), out)
+        return
+    _write("\n".join(fleet.lines(found)), out)
+
+
+@main.command()
+@click.argument("job")
+@_NAMESPACE
+@_KUBECONFIG
+def release(job: str, namespace: str, kubeconfig: Path | None) -> None:
+    """Let a held JOB start, room or no room: for administrators.
+
+    Its joules are reserved past the limit, so that they count, and the controller lets it go.
+    Whoever may create EnergyReservations may do this.
+    """
+    from energaizer_operator import fleet
+
+    name = job.rpartition("/")[2]
+    try:
+        said = _ask(lambda settings: fleet.release(settings, namespace, name), kubeconfig)
+    except fleet.ReleaseError as error:
+        _fail(str(error), BAD_INPUT)
+    click.echo(f"job {namespace}/{name}: {said}")
+
+
+def _ask(ask: Callable[..., Coroutine[Any, Any, T]], kubeconfig: Path | None) -> T:
+    """Return what a cluster answers; end the process where there is none."""
+    import asyncio
+
+    from energaizer_operator.cluster import ClusterError
+    from energaizer_operator.settings import Settings, SettingsError
+
+    try:
+        stated: dict[str, Any] = {} if kubeconfig is None else {"kubeconfig": kubeconfig}
+        return asyncio.run(ask(Settings.from_environment(None, **stated)))
+    except (ClusterError, SettingsError) as error:
+        _fail(str(error), ENVIRONMENT_FAILED)
 
 
 def _estimates(
@@ -255,76 +323,6 @@ def _estimates(
         failures = failures[:1]
     found.sort(key=lambda one: float(one["energy"]["value"] / one["completed"]))  # same work
     return case, found, failures
-
-
-def _estimate_table(item: "Item", case: "Case", found: list[dict[str, Any]]) -> list[str]:
-    from energaizer_operator import human
-
-    if not found:
-        return []
-    inputs = case.resolution.inputs
-    rows: list[Row] = [("GPU", "GPUS", "POWER", "ENERGY", "90 %", "TIME", "J/TOKEN", "METHOD")]
-    for document in found:
-        energy, token = document["energy"], document["energy_per_output_token"]
-        rows.append(
-            (
-                document["gpu"],
-                str(document["gpu_count"]),
-                human.quantity(document["power"]["value"], "W"),
-                human.energy(energy["value"]),
-                human.span(energy["low"], energy["high"], "J"),
-                human.duration(document["duration"]["value"]),
-                f"{token['value']:.3g}" if token else "-",
-                energy["provenance"],
-            )
-        )
-    title = f"{item.place}: {inputs.model_name or 'inline model'}, {inputs.precision}"
-    return [title, *_aligned(rows), *_notes(found), ""]
-
-
-def _notes(found: list[dict[str, Any]]) -> list[str]:
-    """Return what holds for all GPUs, then, of a few, what holds for each."""
-    shared = [note for note in found[0]["notes"] if all(note in one["notes"] for one in found)]
-    lines = [f"note: {note}" for note in shared]
-    if len(found) <= _FEW:
-        for one in found:
-            own = (note for note in one["notes"] if note not in shared)
-            lines += [f"note on {one['gpu']}: {note}" for note in own]
-    return lines
-
-
-def _verdict_lines(item: "Item", decided: "Decision") -> list[str]:
-    verdict = decided.verdict
-    if decided.case.idle:
-        return [f"Allow   {item.place}: asks for no GPU"]
-    lines = [f"{verdict.action:<7} {item.place}"]
-    if verdict.charged is not None:
-        charged, estimate = verdict.charged, verdict.charged.estimate
-        lines.append(
-            f"        charged {estimate.gpu_count} x {charged.profile}: {estimate.energy_human}, "
-            f"{estimate.power_human}, {estimate.method}"
-        )
-    if verdict.message:
-        lines.append(f"        {verdict.message}")
-    return lines + [f"        warning: {warning}" for warning in verdict.warnings]
-
-
-def _verdict(item: "Item", decided: "Decision") -> dict[str, Any]:
-    verdict = decided.verdict
-    return {
-        "workload": item.subject.name,
-        "place": item.place,
-        "action": str(verdict.action),
-        "message": verdict.message,
-        "warnings": list(verdict.warnings),
-        "violations": [
-            {"owner": one.owner, "limit": one.limit, "action": str(one.action)}
-            for one in verdict.violations
-        ],
-        "charged": verdict.charged.estimate.to_dict() if verdict.charged else None,
-        "alternative": verdict.alternative.estimate.to_dict() if verdict.alternative else None,
-        "problems": [problem.message for problem in decided.case.resolution.problems],
-    }
 
 
 def _load(paths: Iterable[str]) -> tuple["Contents", tuple["Item", ...]]:
@@ -367,14 +365,6 @@ def _need(items: Sequence["Item"], contents: "Contents") -> None:
         _complain(f"note: {place} runs no pods that we judge; ignored")
     if not items:
         _fail("the files hold no AIWorkload, Job, Deployment, StatefulSet or Pod", BAD_INPUT)
-
-
-def _aligned(rows: Sequence[Row]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
 
 
 def _write(text: str, out: Path | None) -> None:

@@ -1,8 +1,9 @@
 """Manifests -> subjects and their world, without a cluster: what `kubectl energaizer` judges.
 
 Files are read as the cluster would see them: an AIWorkload finds its Job in the same files, a
-ConfigMap holds its configuration, GPUProfiles and EnergyPolicies are the world. Only a misspelt key
-is treated otherwise: the cluster ignores it in silence, while here somebody is waiting to be told.
+ConfigMap holds its configuration, GPUProfiles and EnergyPolicies are the world, EnergyBudgets what
+it has left. Only a misspelt key is treated otherwise: the cluster ignores it in silence, while here
+somebody is waiting to be told.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,10 +14,11 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from energaizer_operator import claims, estimation, names, owners
-from energaizer_operator.decision import Subject, World, decide, prepare
+from energaizer_operator.decision import HOLDABLE, Subject, World, decide, prepare
 from energaizer_operator.manifests import Manifest, ManifestError
 from energaizer_operator.owners import Description
 from energaizer_operator.resources.aiworkload import AIWorkload
+from energaizer_operator.resources.energybudget import EnergyBudget
 from energaizer_operator.resources.energypolicy import EnergyPolicy
 from energaizer_operator.resources.gpuprofile import GPUProfile
 from energaizer_operator.schema import Resource
@@ -37,6 +39,10 @@ class Item:
 
     subject: Subject
     place: str
+    starts: bool = True
+    """Whether it would run at once; what is suspended is charged when it starts."""
+    holdable: bool = False
+    """Whether it can wait suspended, and no queue of Kueue does that already."""
 
 
 @dataclass
@@ -49,6 +55,8 @@ class Contents:
     aiworkloads: list[tuple[Manifest, AIWorkload]] = field(default_factory=list)
     profiles: list[GPUProfile] = field(default_factory=list)
     policies: list[EnergyPolicy] = field(default_factory=list)
+    budgets: list[dict[str, Any]] = field(default_factory=list)
+    """As they stand in the files, with their status if they have one."""
     configs: dict[tuple[str, str], str] = field(default_factory=dict)
     namespaces: dict[str, Mapping[str, str]] = field(default_factory=dict)
     ignored: list[str] = field(default_factory=list)
@@ -192,7 +200,14 @@ def _item(
 ) -> Item:
     labels = namespace_labels(contents, manifest.namespace)
     config = _config(contents, workload, manifest.namespace)
-    return Item(Subject(described, workload, labels, annotations, config), manifest.place)
+    spec = _map(manifest.object.get("spec"))
+    queued = names.LABEL_KUEUE_QUEUE in (described.labels if described else {})
+    return Item(
+        Subject(described, workload, labels, annotations, config),
+        manifest.place,
+        starts=spec.get("suspend") is not True,
+        holdable=described is not None and described.kind in HOLDABLE and not queued,
+    )
 
 
 def _sort(manifest: Manifest, found: Contents) -> None:
@@ -204,6 +219,10 @@ def _sort(manifest: Manifest, found: Contents) -> None:
         found.profiles.append(_model(GPUProfile, manifest))
     elif kind == names.Kind.ENERGY_POLICY:
         found.policies.append(_model(EnergyPolicy, manifest))
+    elif kind == names.Kind.ENERGY_BUDGET:
+        _model(EnergyBudget, manifest)
+        metadata = {**body["metadata"], "namespace": manifest.namespace}
+        found.budgets.append({**body, "metadata": metadata})
     elif kind == "ConfigMap":
         text = (body.get("data") or {}).get(CONFIG_KEY)
         if isinstance(text, str):

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
-from energaizer_operator import human, names
+from energaizer_operator import booking, human, names
+from energaizer_operator.booking import NO_BOOKING, Booking
 from energaizer_operator.inputs import Resolution
 from energaizer_operator.names import ConditionType, Reason
 from energaizer_operator.placement import Plan
-from energaizer_operator.policy import Action, Verdict
+from energaizer_operator.policy import Verdict
 from energaizer_operator.resources.aiworkload import AIWorkload
 from energaizer_operator.resources.aiworkload.status import (
     AIWorkloadStatus,
@@ -50,6 +51,7 @@ class Finding:
     estimated: Reason = Reason.ESTIMATED
     """Estimated, TDPBoundUsed, NoProfile, InfeasibleMemory or EstimatorTimeout."""
     estimated_message: str = ""
+    booking: Booking = NO_BOOKING
     problem: tuple[Reason, str] | None = None
     """UnknownModel, InvalidConfigMap, WorkloadNotFound, DuplicateWorkload: found outside inputs."""
 
@@ -138,7 +140,7 @@ def aiworkload_status(
         inputs_digest=finding.digest,
         estimate=_dated(shown.estimate, previous.estimate, now) if shown else None,
         candidates=candidates(finding.options, finding.objective),
-        budget=previous.budget,
+        budget=booking.budget(finding.booking, previous),
         placement=_placement(finding.plan),
         measured=(measurement and measurement.measured) or previous.measured,
         conditions=conditions(
@@ -208,7 +210,11 @@ def _placement(plan: Plan | None) -> PlacementStatus | None:
 def _states(
     finding: Finding, previous: AIWorkloadStatus, measurement: Measurement | None
 ) -> list[State]:
-    inputs, estimated, reserved = _inputs(finding), _estimated(finding), _reserved(finding)
+    inputs, estimated = _inputs(finding), _estimated(finding)
+    reserved = State(
+        ConditionType.BUDGET_RESERVED,
+        *booking.reserved(finding.booking, finding.verdict, previous),
+    )
     states = [inputs, estimated, reserved, _placed(finding.plan)]
     if measurement is not None:
         good = True if measurement.reason is Reason.MEASURED else None
@@ -250,16 +256,6 @@ def _estimated(finding: Finding) -> State:
         )
     good = finding.estimated is Reason.ESTIMATED
     return State(ConditionType.ESTIMATED, good, finding.estimated, message)
-
-
-def _reserved(finding: Finding) -> State:
-    kind, verdict = ConditionType.BUDGET_RESERVED, finding.verdict
-    if verdict is None:
-        return State(kind, None, Reason.PENDING, "not judged yet")
-    if verdict.action is Action.DENY:
-        return State(kind, False, Reason.POLICY_DENIED, verdict.message)
-    text = f"; {verdict.message}" if verdict.message else ""
-    return State(kind, True, Reason.NOT_REQUIRED, f"no budget selects this workload{text}")
 
 
 def _placed(plan: Plan | None) -> State:

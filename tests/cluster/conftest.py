@@ -109,14 +109,25 @@ class Namespace:
             time.sleep(0.1)
 
 
+@pytest.fixture(scope="session")
+def new_namespace(installed: Cluster) -> Callable[[], Namespace]:
+    """Make a fresh namespace that opted in."""
+
+    def make() -> Namespace:
+        name = f"test-{uuid.uuid4().hex[:8]}"
+        installed.kubectl("create", "namespace", name)
+        installed.kubectl("label", "namespace", name, "energaizer.io/admission=enabled")
+        return Namespace(installed, name)
+
+    return make
+
+
 @pytest.fixture
-def namespace(installed: Cluster) -> Iterator[Namespace]:
-    """A fresh namespace that opted in."""
-    name = f"test-{uuid.uuid4().hex[:8]}"
-    installed.kubectl("create", "namespace", name)
-    installed.kubectl("label", "namespace", name, "energaizer.io/admission=enabled")
-    yield Namespace(installed, name)
-    installed.kubectl("delete", "namespace", name, "--wait=false")
+def namespace(new_namespace: Callable[[], Namespace]) -> Iterator[Namespace]:
+    """A namespace of one test."""
+    made = new_namespace()
+    yield made
+    made.cluster.kubectl("delete", "namespace", made.name, "--wait=false", "--ignore-not-found")
 
 
 def condition(body: dict[str, Any], type_: str) -> dict[str, Any]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import ssl
+import subprocess
+import sys
 import time
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -99,7 +103,7 @@ class Crowd:
         self._path = f"/apis/batch/v1/namespaces/{namespace}/jobs"
 
     def create(self, bodies: list[dict[str, Any]], query: str = "") -> list[tuple[int, str]]:
-        """Create objects, as client-go does: what is told to come again does so, ten times."""
+        """Create objects; what the server tells to come again, or could not judge, does so."""
         with ThreadPoolExecutor(AT_ONCE) as pool:
             return list(pool.map(lambda body: self._create(body, query), bodies))
 
@@ -111,10 +115,20 @@ class Crowd:
             answer = connection.getresponse()
             said = answer.read().decode()
             connection.close()
-            if answer.status != 429:
+            if answer.status < 500 and answer.status != 429:
                 return answer.status, said
             time.sleep(float(answer.headers.get("Retry-After") or 1))
-        return 429, said
+        return answer.status, said
+
+
+def energybudget(joules: int, action: str, name: str, **spec: Any) -> dict[str, Any]:
+    window = {"period": "Month", "timeZone": "Europe/Rome"}
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": "EnergyBudget",
+        "metadata": {"name": name},
+        "spec": {"limitJoules": joules, "window": window, "action": action, **spec},
+    }
 
 
 @pytest.fixture
@@ -122,19 +136,7 @@ def budget(namespace: Namespace) -> Callable[..., dict[str, Any]]:
     """Make an EnergyBudget and wait until the leader has seen it."""
 
     def make(joules: int, action: str = "Deny", name: str = "monthly", **spec: Any) -> Any:
-        namespace.apply(
-            {
-                "apiVersion": names.API_VERSION,
-                "kind": "EnergyBudget",
-                "metadata": {"name": name},
-                "spec": {
-                    "limitJoules": joules,
-                    "window": {"period": "Month", "timeZone": "Europe/Rome"},
-                    "action": action,
-                    **spec,
-                },
-            }
-        )
+        namespace.apply(energybudget(joules, action, name, **spec))
 
         def seen(body: dict[str, Any]) -> bool:
             generation = body["metadata"]["generation"]
@@ -145,19 +147,18 @@ def budget(namespace: Namespace) -> Callable[..., dict[str, Any]]:
     return make
 
 
-@pytest.fixture
-def need(namespace: Namespace, budget: Callable[..., Any]) -> int:
-    """Joules of one Job, as an empty budget books it; that budget is gone again."""
-    budget(HUGE, name="probe")
-    namespace.apply(job("probe"))
-    made = namespace.get("job", "probe")
-    reserved = namespace.wait("energyreservation", made["metadata"]["uid"], bool)
-    cluster: Cluster = namespace.cluster
-    cluster.kubectl("delete", "energybudget", "probe", "-n", namespace.name)
-    cluster.kubectl("delete", "job", "probe", "-n", namespace.name)
+@pytest.fixture(scope="module")
+def need(replicas: None, new_namespace: Callable[[], Namespace]) -> int:  # noqa: ARG001
+    """Joules of one Job, as any budget books it."""
+    place = new_namespace()
+    place.apply(energybudget(HUGE, "Deny", "probe"))
+    place.wait("energybudget", "probe", lambda body: body.get("status"))
+    place.apply(job("probe"))
+    uid = place.get("job", "probe")["metadata"]["uid"]
+    reserved = place.wait("energyreservation", uid, bool)
+    place.cluster.kubectl("delete", "namespace", place.name, "--wait=false")
     joules = int(reserved["spec"]["energyJoules"])
     assert joules > 1000
-    time.sleep(0.5)  # for the watches
     return joules
 
 
@@ -180,6 +181,8 @@ def booked(namespace: Namespace, count: int) -> dict[str, Any]:
 def test_many_at_once_get_exactly_what_there_is(
     namespace: Namespace, budget: Callable[..., Any], need: int
 ) -> None:
+    strict = ("label", "namespace", namespace.name, "energaizer.io/admission=strict")
+    namespace.cluster.kubectl(*strict, "--overwrite")  # a slow machine lets nothing in unjudged
     room = 5
     budget(room * need + need // 2)
     bodies = [job(f"crowd-{number}", completions=1) for number in range(40)]
@@ -201,3 +204,238 @@ def test_many_at_once_get_exactly_what_there_is(
     while not all_reserved():
         assert time.monotonic() < deadline, balance(namespace)
         time.sleep(0.2)
+
+
+def test_a_rehearsal_changes_nothing_and_is_judged(
+    namespace: Namespace, budget: Callable[..., Any], need: int
+) -> None:
+    budget(need + need // 2)
+
+    def versions() -> list[str]:
+        kinds = ("energybudgets", "energyreservations", "aiworkloads", "jobs", "pods")
+        return [
+            one["metadata"]["resourceVersion"] for kind in kinds for one in namespace.items(kind)
+        ]
+
+    before = versions()
+    crowd = Crowd(namespace.cluster, namespace.name)
+    fits = crowd.create([job(f"fits-{number}") for number in range(5)], "?dryRun=All")
+    large = job("large", parallelism=2, completions=2)
+    large["metadata"]["annotations"] = {**INPUTS, names.ANNOTATION_REQUESTS: "400000"}
+    [refused] = crowd.create([large], "?dryRun=All")
+    assert [status for status, _ in fits] == [201] * 5
+    assert refused[0] == 403
+    assert f"energy budget {namespace.name}/monthly: needs" in refused[1]
+    assert versions() == before
+
+
+def test_what_was_promised_and_never_created_is_not_charged_twice_nor_for_ever(
+    namespace: Namespace, budget: Callable[..., Any], need: int
+) -> None:
+    """A Job that exists already is refused by the API server after we promised its joules."""
+    budget(10 * need)
+    crowd = Crowd(namespace.cluster, namespace.name)
+    assert crowd.create([job("once")])[0][0] == 201
+    assert [status for status, _ in crowd.create([job("once")] * 3)] == [409] * 3
+    booked = namespace.wait(
+        "energybudget", "monthly", lambda body: body["status"].get("activeReservations") == 1
+    )
+    ghosts = booked["status"].get("provisional", [])
+    assert all(ghost["energyJoules"] == need for ghost in ghosts)
+    assert len(ghosts) <= 3, "each leaves after its minute; the unit tests turn the clock"
+
+
+def test_held_jobs_start_suspended_and_go_by_priority_as_there_is_room(
+    namespace: Namespace, budget: Callable[..., Any], need: int
+) -> None:
+    cluster: Cluster = namespace.cluster
+    budget(need // 2, "Hold")
+    said = namespace.apply(job("early"), job("late"))
+    assert "held until there is room: energy budget" in said
+    urgent = job("urgent")
+    urgent["spec"]["template"]["spec"]["priorityClassName"] = "system-cluster-critical"
+    namespace.apply(urgent)
+    for name in ("early", "late", "urgent"):
+        made = namespace.get("job", name)
+        assert made["spec"]["suspend"] is True
+        assert made["metadata"]["annotations"][names.ANNOTATION_HELD] == "budget"
+    namespace.wait(
+        "energybudget", "monthly", lambda body: body["status"].get("pendingWorkloads") == 3
+    )
+    where = ("-n", namespace.name)
+    lift = json.dumps({"spec": {"suspend": False}})
+    done = cluster.kubectl("patch", "job", "late", *where, "--type=merge", "-p", lift, check=False)
+    assert namespace.get("job", "late")["spec"]["suspend"] is True, done.stdout + done.stderr
+    bare = {**json.loads(lift), "metadata": {"annotations": {names.ANNOTATION_HELD: None}}}
+    done = cluster.kubectl(
+        "patch", "job", "late", *where, "--type=merge", "-p", json.dumps(bare), check=False
+    )
+    assert f"is held by energy budget {namespace.name}/monthly" in done.stderr
+    namespace.wait(
+        "aiworkload",
+        "job-late",
+        lambda body: _reason(body, "BudgetReserved") == "BudgetExhausted",
+    )
+
+    budget(need + need // 2, "Hold")
+    first = namespace.wait("job", "urgent", lambda body: not body["spec"].get("suspend"))
+    assert names.ANNOTATION_HELD not in first["metadata"].get("annotations", {})
+    namespace.wait(
+        "aiworkload", "job-urgent", lambda body: _reason(body, "BudgetReserved") == "Reserved"
+    )
+    assert namespace.get("job", "early")["spec"]["suspend"] is True
+    budget(2 * need + need // 2, "Hold")
+    namespace.wait("job", "early", lambda body: not body["spec"].get("suspend"))
+    assert namespace.get("job", "late")["spec"]["suspend"] is True
+    said = namespace.refuse(deployment("serve", 1))
+    assert "this Deployment cannot be held" in said
+
+
+def _reason(body: dict[str, Any], type_: str) -> str:
+    conditions = body.get("status", {}).get("conditions", [])
+    return next((str(one["reason"]) for one in conditions if one["type"] == type_), "")
+
+
+def test_a_deployment_pays_for_the_rest_of_the_window_and_for_what_it_grows_by(
+    namespace: Namespace, budget: Callable[..., Any]
+) -> None:
+    budget(HUGE)
+    namespace.apply(deployment("serve", 2))
+    uid = namespace.get("deployment", "serve")["metadata"]["uid"]
+    two = namespace.wait("energyreservation", uid, bool)["spec"]
+    status = booked(namespace, 1)
+    used = status["reservedJoules"] + status["consumedJoules"]
+    budget(used + used // 4)
+    said = namespace.refuse(deployment("serve", 3))
+    assert "its power to the end of the window" in said
+    assert "configured" in namespace.apply(deployment("serve", 1)), "who shrinks is let in"
+    budget(2 * used)
+    assert "configured" in namespace.apply(deployment("serve", 3))
+    grown = namespace.wait("energyreservation", uid, lambda body: body["spec"]["replicas"] == 3)[
+        "spec"
+    ]
+    assert 2 * grown["powerWatts"] == pytest.approx(3 * two["powerWatts"], rel=0.01)
+
+
+def test_what_ends_is_settled_and_its_surplus_comes_back(
+    namespace: Namespace, budget: Callable[..., Any], need: int
+) -> None:
+    budget(3 * need)
+    short = job("short")
+    del short["spec"]["template"]["spec"]["schedulerName"]  # simulated nodes complete it at once
+    namespace.apply(short)
+    uid = namespace.get("job", "short")["metadata"]["uid"]
+    status = booked(namespace, 0)
+    assert status["consumedJoules"] == status["closedJoules"] < need
+    assert status.get("reservedJoules", 0) == 0
+    deadline = time.monotonic() + 20
+    while namespace.get("energyreservation", uid):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    namespace.wait(
+        "aiworkload", "job-short", lambda body: _reason(body, "BudgetReserved") == "Settled"
+    )
+
+
+def test_a_crashed_leader_leaves_no_joule_behind_and_charges_none_twice(
+    installed: Cluster,
+    controller_process: OperatorProcess,
+    namespace: Namespace,
+    budget: Callable[..., Any],
+    need: int,
+) -> None:
+    budget(20 * need)
+    controller_process.kill()
+    answers = Crowd(installed, namespace.name).create([job(f"j-{n}") for n in range(8)])
+    assert [status for status, _ in answers] == [201] * 8
+    assert len(balance(namespace)["provisional"]) + balance(namespace)["activeReservations"] == 8
+    vars(controller_process).update(vars(operator.start_controller(installed)))
+    controller_process.wait_leading()
+    status = booked(namespace, 8)
+    assert status["reservedJoules"] + status["consumedJoules"] == 8 * need
+    # Somebody meddles with the balance: it is repaired, and said to be.
+    body = namespace.get("energybudget", "monthly")
+    patch = json.dumps({"status": {"reservedJoules": body["status"]["reservedJoules"] * 9 // 10}})
+    edit = ("patch", "energybudget", "monthly", "-n", namespace.name, "--subresource=status")
+    installed.kubectl(*edit, "--type=merge", "-p", patch)
+
+    def repaired(body: dict[str, Any]) -> bool:
+        drifted = _reason(body, "Drifted") == "Repaired"
+        return drifted and body["status"]["reservedJoules"] == 8 * need
+
+    namespace.wait("energybudget", "monthly", repaired)
+
+
+def test_a_deleted_namespace_is_gone_soon(
+    namespace: Namespace, budget: Callable[..., Any], need: int
+) -> None:
+    budget(20 * need)
+    namespace.apply(*(job(f"left-{number}") for number in range(4)))
+    booked(namespace, 4)
+    began = time.monotonic()
+    namespace.cluster.kubectl("delete", "namespace", namespace.name, "--timeout=40s")
+    assert time.monotonic() - began < 30
+
+
+def test_budgets_that_warn_or_mean_nothing(
+    namespace: Namespace, budget: Callable[..., Any], need: int
+) -> None:
+    budget(need // 2, "Warn")
+    said = namespace.apply(job("warned"))
+    assert f"Warning: energy budget {namespace.name}/monthly: needs" in said
+    uid = namespace.get("job", "warned")["metadata"]["uid"]
+    reserved = namespace.wait("energyreservation", uid, bool)
+    assert reserved["spec"]["budgetNames"] == ["monthly"], "it counts, though it refuses nobody"
+    namespace.wait("energybudget", "monthly", lambda body: _reason(body, "Exceeded") == "Exceeded")
+    budget(HUGE, name="lost", window={"period": "Day", "timeZone": "Mars/Base"})
+    said = namespace.refuse(job("other"))
+    assert "energy budget " in said
+    assert '"Mars/Base" is no IANA time zone' in said
+
+
+def test_every_manifest_of_the_page_for_platform_teams_applies(installed: Cluster) -> None:
+    text = (operator.ROOT / "docs/budgets.md").read_text()
+    blocks = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) >= 3
+    try:
+        for block in blocks:
+            installed.kubectl("apply", "-f", "-", input=block)
+        for name in ("monthly", "nightly"):
+            where = (f"energybudget/{name}", "-n", "team-d", "--timeout=20s")
+            installed.kubectl("wait", "--for=condition=Ready", *where)
+    finally:
+        installed.kubectl("delete", "namespace", "team-d", "--wait=false")
+
+
+def test_a_review_without_a_cluster_gives_the_same_verdict(
+    namespace: Namespace, budget: Callable[..., Any], need: int, tmp_path: Path
+) -> None:
+    cluster: Cluster = namespace.cluster
+    budget(need + need // 2)
+    manifests = [job("first"), job("second")]
+    profiles = json.loads(cluster.kubectl("get", "gpuprofiles", "-o", "json").stdout)["items"]
+    there = [one for one in profiles if one.get("status", {}).get("nodes")]
+    rules = [namespace.get("energybudget", "monthly"), *there]
+    placed = [
+        {**one, "metadata": {**one["metadata"], "namespace": namespace.name}} for one in manifests
+    ]
+    for name, objects in (("rules.yaml", rules), ("jobs.yaml", placed)):
+        (tmp_path / name).write_text(yaml.safe_dump_all(objects))
+    review = (
+        "review",
+        "-f",
+        str(tmp_path / "jobs.yaml"),
+        "--policies",
+        str(tmp_path / "rules.yaml"),
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "energaizer_operator.kubectl", *review, "-o", "json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 4, done.stderr
+    first, second = json.loads(done.stdout)
+    assert first["action"] == "Allow"
+    assert "created" in namespace.apply(manifests[0])
+    assert second["message"] in namespace.refuse(manifests[1])

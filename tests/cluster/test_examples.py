@@ -84,6 +84,22 @@ def test_policy_refuses_the_job_that_its_comment_names(apply: Any, teams: Cluste
     assert "Fits: " in done.stderr
 
 
+def test_budgets_hold_the_experiments_of_their_comment(apply: Any, teams: Cluster) -> None:
+    try:
+        assert apply("energy-budget.yaml").returncode == 0
+        for name in ("monthly", "experiments"):
+            where = (f"energybudget/{name}", "-n", "team-c", "--timeout=20s")
+            teams.kubectl("wait", "--for=condition=Ready", *where)
+        assert apply("experiments.yaml").returncode == 0
+        shown = teams.kubectl("get", "job", "experiment", "-n", "team-c", "-o", "yaml").stdout
+        assert "energaizer.io/workload: job-experiment" in shown
+        for name in ("experiment", "experiment-again"):
+            where = (f"job/{name}", "-n", "team-c", "--timeout=20s")
+            teams.kubectl("wait", "--for=jsonpath={.spec.suspend}=false", *where)
+    finally:
+        teams.kubectl("delete", "-f", str(EXAMPLES / "energy-budget.yaml"), "--wait=false")
+
+
 def test_no_example_is_forgotten() -> None:
     text = Path(__file__).read_text()
     assert [path.name for path in EXAMPLES.glob("*.yaml") if path.name not in text] == []

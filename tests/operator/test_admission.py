@@ -144,8 +144,12 @@ async def test_children_of_judged_workloads_pass_by_trusted_hands_only() -> None
         by_controller = review(pod(JOB[1]), user=JOB_CONTROLLER)
         assert (await ask(judge, "pod", by_controller))["allowed"]
         assert not (await ask(judge, "pod", review(pod(JOB[1]), user="mallory")))["allowed"]
-        orphan = review(pod(job("gone")), user=JOB_CONTROLLER)
-        assert not (await ask(judge, "pod", orphan))["allowed"]
+        unread = review(pod(job("slow")), user=JOB_CONTROLLER)
+        assert (await ask(judge, "pod", unread))["allowed"], "a Job that cannot be read was judged"
+        alone = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {"name": "gone"}}
+        maker = "system:serviceaccount:kube-system:replicaset-controller"
+        asked_again = await ask(judge, "pod", review(pod(alone), user=maker))
+        assert asked_again["status"]["code"] == 429, "only its owner tells whether it was charged"
 
 
 async def test_pods_of_a_deployment_are_its_parts() -> None:

@@ -315,3 +315,62 @@ def test_durations_are_told_as_people_do() -> None:
     texts = {12.64: "12.6 s", 1878: "31 min 18 s", 23100: "6 h 25 min", 0.0123: "0.0123 s"}
     for seconds, text in texts.items():
         assert human.duration(seconds) == text
+
+
+def purse(limit: int, action: str = "Deny", **status: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "energaizer.io/v1alpha1",
+        "kind": "EnergyBudget",
+        "metadata": {"name": "monthly", "namespace": "team-a"},
+        "spec": {"limitJoules": limit, "window": {"period": "Month"}, "action": action},
+        "status": status,
+    }
+
+
+@pytest.mark.usefixtures("steady")
+def test_manifests_are_charged_to_a_budget_one_after_the_other(write: Write) -> None:
+    jobs = write(job("a"), job("b"), job("c"), name="jobs.yaml")
+    alone = run("review", "-f", jobs, "--gpu", "h100", "-o", "json")
+    need = json.loads(alone.stdout)[0]["charged"]["energyHighJoules"]
+
+    def verdicts(*budgets: dict[str, Any]) -> tuple[int, list[str], str]:
+        rules = write(*budgets, name="rules.yaml")
+        done = run("review", "-f", jobs, "--policies", rules, "--gpu", "h100", "-o", "json")
+        found = json.loads(done.stdout)
+        return done.exit_code, [one["action"] for one in found], found[-1]["message"]
+
+    code, actions, message = verdicts(purse(5 * need // 2))
+    assert (code, actions) == (4, ["Allow", "Allow", "Deny"])
+    assert message.startswith("energy budget team-a/monthly: needs ")
+    assert " remain until 20" in message
+    spent = purse(5 * need // 2, observedGeneration=1, consumedJoules=need, reservedJoules=need)
+    assert verdicts(spent)[:2] == (4, ["Deny", "Deny", "Deny"])
+    assert verdicts(purse(5 * need // 2, "Hold"))[:2] == (0, ["Allow", "Allow", "Hold"])
+    assert verdicts(purse(5 * need // 2, "Warn"))[:2] == (0, ["Allow", "Allow", "Warn"])
+    broken = purse(1)
+    broken["spec"]["window"]["timeZone"] = "Mars/Base"
+    code, actions, message = verdicts(broken)
+    assert (code, actions) == (4, ["Deny"] * 3)
+    assert "is no IANA time zone" in message
+
+
+@pytest.mark.usefixtures("steady")
+def test_what_cannot_be_held_is_refused_and_offered_fewer_replicas(write: Write) -> None:
+    serving = write(deployment(4), name="serving.yaml")
+    window = {"type": "Rolling", "seconds": 3600}
+    four = run("review", "-f", serving, "--gpu", "h100", "-o", "json")
+    watts = json.loads(four.stdout)[0]["charged"]["powerHighWatts"]
+    rules = purse(watts * 3600 * 3 // 4, "Hold")
+    rules["spec"]["window"] = window
+    done = run("review", "-f", serving, "--policies", write(rules), "--gpu", "h100")
+    assert done.exit_code == 4
+    assert "a Deployment cannot be held" in done.stdout or "this Deployment cannot" in done.stdout
+    assert "(3 of 4 replicas)" in done.stdout
+    assert "run 3 replicas" in done.stdout
+
+
+def test_a_command_that_needs_a_cluster_says_so(tmp_path: Path) -> None:
+    for command in (("budget",), ("release", "job/a")):
+        done = run(*command, "--kubeconfig", str(tmp_path / "none"))
+        assert done.exit_code == 1
+        assert "no cluster" in done.output

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from energaizer_operator import decision, status
+from energaizer_operator.booking import NO_BOOKING, Booking
 from energaizer_operator.controller.claims import Claims
 from energaizer_operator.controller.loop import Context, Result
 from energaizer_operator.controller.report import failure, series, summary
@@ -21,10 +22,12 @@ from energaizer_operator.estimation import Estimator
 from energaizer_operator.events import Subject as EventSubject
 from energaizer_operator.informer import Key, ObjectRecord
 from energaizer_operator.kinds import AIWORKLOADS
-from energaizer_operator.names import EventReason
+from energaizer_operator.names import ANNOTATION_HELD, EventReason
+from energaizer_operator.policy import Balance
 from energaizer_operator.resources.aiworkload import AIWorkload
 from energaizer_operator.resources.aiworkload.status import AIWorkloadStatus
 from energaizer_operator.resources.energypolicy import EnergyPolicy
+from energaizer_operator.resources.energyreservation import EnergyReservation
 from energaizer_operator.resources.gpuprofile import GPUProfile
 from energaizer_operator.settings import Settings
 
@@ -53,6 +56,8 @@ class AIWorkloads:
         )
         self._claims = Claims(context.cluster)
         self._world: World | None = None
+        self.reserved: Callable[[Key], EnergyReservation | None] = lambda _key: None
+        """Looks up the reservation of an object by namespace and UID."""
 
     def forget_world(self) -> None:
         """Read profiles, policies and nodes anew before the next estimate."""
@@ -87,17 +92,49 @@ class AIWorkloads:
             config=sources.config,
         )
         world = self.world()
+        booking, balances = self._booking(record.namespace, subject)
         loop = asyncio.get_running_loop()
         decided = await loop.run_in_executor(
-            self._threads, lambda: decision.decide(subject, world, self._estimator, wide=True)
+            self._threads,
+            lambda: decision.decide(subject, world, self._estimator, balances, wide=True),
         )
-        finding = decided.finding
+        finding = replace(decided.finding, booking=booking)
         if decided.case.modes.placement_mode == "DeviceClaim":
             finding = replace(finding, plan=await self._claims.offer(record, decided))
         if sources.problem is not None:
             finding = replace(finding, problem=sources.problem)
         measurement = self._measured((record.namespace, record.name))
         return status.aiworkload_status(workload, finding, datetime.now(UTC), measurement)
+
+    def _booking(self, namespace: str, subject: Subject) -> tuple[Booking, tuple[Balance, ...]]:
+        """Return what budgets hold for a workload, else what is left of them."""
+        described, now = subject.description, datetime.now(UTC)
+        if described is None:
+            return NO_BOOKING, ()
+        found = (
+            decision.purse_of(record.body, now)
+            for record in self._context.informer.energybudgets
+            if record.namespace == namespace
+        )
+        purses = decision.matching(found, subject.labels)
+        names = tuple(purse.name for purse in purses)
+        held = ANNOTATION_HELD in described.annotations
+        page = self.reserved((namespace, described.uid))
+        if page is None:
+            holdable = described.kind in decision.HOLDABLE
+            claim = decision.Claim(described.kind, holdable)
+            return Booking(names, held=held), decision.balances(purses, claim, now)
+        spec, taken = page.spec, page.status
+        settled = taken.settled_time is not None
+        booking = Booking(
+            budgets=spec.budget_names,
+            reservation=spec.workload_ref.uid,
+            reserved_joules=spec.energy_joules,
+            charged_joules=taken.settled_joules if settled else taken.consumed_joules,
+            settled=settled,
+            held=held,
+        )
+        return booking, ()
 
     def world(self) -> World:
         """Return profiles, policies and nodes of now."""

@@ -18,7 +18,7 @@ from energaizer_operator.controller.pricing import Priced, Pricing, WorkloadKey
 from energaizer_operator.decision import Purse, purse_of
 from energaizer_operator.events import Subject
 from energaizer_operator.lifetimes import life_of
-from energaizer_operator.names import EventReason
+from energaizer_operator.names import LABEL_WORKLOAD, EventReason
 from energaizer_operator.policy import Action
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,8 @@ class Charges:
             return Result.CHANGED
         if priced.estimate is None:
             return Result.PENDING
-        spec = reserving.of_estimate(priced.estimate, priced.reference, names, now)
+        workload = priced.labels[LABEL_WORKLOAD]
+        spec = reserving.of_estimate(priced.estimate, priced.reference, workload, names, now)
         await reserving.reserve(self._context, self._book, namespace, spec, self._token)
         firm = [one.full_name for one in purses if one.action in (Action.DENY, Action.HOLD)]
         if firm:

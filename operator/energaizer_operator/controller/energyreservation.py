@@ -83,7 +83,9 @@ class EnergyReservations:
         await self._shrink(key, page, state)
         result = await self._write(key, page, taken, state.running)
         if taken.settled_time is not None:
-            self.again(key, _SOON_S)
+            budgets = page.reservation.spec.budget_names
+            left = any(self._context.informer.energybudgets.get(one, key[0]) for one in budgets)
+            self.again(key, _SOON_S if left else 0.0)
         elif state.live:
             self.again(key, self._charge_s)
         return result

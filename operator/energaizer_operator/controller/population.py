@@ -6,10 +6,12 @@ import functools
 from collections.abc import Callable
 from typing import Final
 
+from energaizer_operator import owners
 from energaizer_operator.informer import Informer, Key, Store, WorkloadRecord
 from energaizer_operator.kinds import PODS
 
-_JUDGED_PARENTS: Final = frozenset({"Job", "ReplicaSet", "StatefulSet", "JobSet"})
+_CHARGED_PARENTS: Final = owners.FOLLOWED | {"ReplicaSet", "Pod"}
+"""Kinds that are charged for all that they make."""
 
 
 class Population:
@@ -34,7 +36,7 @@ class Population:
         return self._by_uid.get(namespace, {}).get(uid)
 
     def roots(self, namespace: str) -> list[WorkloadRecord]:
-        """Return what is charged itself: nothing that is judged stands above it."""
+        """Return what is charged itself: nothing that is charged stands above it."""
         return [one for one in self._by_uid.get(namespace, {}).values() if is_root(one)]
 
     def pods(self, namespace: str, workload: str) -> list[WorkloadRecord]:
@@ -59,4 +61,4 @@ class Population:
 
 def is_root(record: WorkloadRecord) -> bool:
     """Say whether an object is charged itself."""
-    return record.life.owner_kind not in _JUDGED_PARENTS
+    return record.life.owner_kind not in _CHARGED_PARENTS

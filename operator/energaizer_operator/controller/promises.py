@@ -23,6 +23,8 @@ _AT_ONCE = 16
 @dataclass(frozen=True)
 class _Found:
     reference: ChargedObject
+    workload: str
+    """Name of its AIWorkload, where it is known."""
     replicas: int
     held: bool
 
@@ -69,7 +71,9 @@ class Promises:
                     return
                 if self.book.get((namespace, entry.uid)) is None:
                     also = {name for name, purse in purses.items() if _counts(purse)}
-                    spec = reserving.of_entry(entry, found.reference, names[entry.uid] | also, now)
+                    spec = reserving.of_entry(
+                        entry, found.reference, found.workload, names[entry.uid] | also, now
+                    )
                     await reserving.reserve(self.context, self.book, namespace, spec, self.token)
                 elif self._grew(namespace, entry, found):
                     await reserving.resize(self.context, self.book, namespace, entry)
@@ -95,7 +99,7 @@ class Promises:
                 name=record.name,
                 uid=record.uid,
             )
-            return _Found(reference, record.life.replicas, record.life.held)
+            return _Found(reference, record.workload, record.life.replicas, record.life.held)
         if now < entry.expires_time or resource is None:
             return None
         body = await self.context.cluster.find(resource, entry.name, namespace)
@@ -104,7 +108,7 @@ class Promises:
         reference = ChargedObject(
             api_version=resource.api_version, kind=entry.kind, name=entry.name, uid=entry.uid
         )
-        return _Found(reference, entry.replicas or 1, held=False)
+        return _Found(reference, "", entry.replicas or 1, held=False)
 
 
 def _counts(purse: Purse) -> bool:

@@ -20,13 +20,18 @@ from energaizer_operator.schema import EstimateSummary, Metadata
 
 
 def of_entry(
-    entry: Provisional, reference: ChargedObject, budgets: Iterable[str], now: datetime
+    entry: Provisional,
+    reference: ChargedObject,
+    workload: str,
+    budgets: Iterable[str],
+    now: datetime,
 ) -> EnergyReservationSpec:
     """Return what a promise becomes."""
     replicas = max(1, entry.replicas or 1)
     energy = entry.charged_joules or entry.energy_joules
     return EnergyReservationSpec(
         workload_ref=reference,
+        ai_workload_name=workload or None,
         budget_names=tuple(sorted(set(budgets))[:8]),
         replicas=entry.replicas or 1,
         energy_joules=energy,
@@ -42,11 +47,16 @@ def of_entry(
 
 
 def of_estimate(
-    estimate: EstimateSummary, reference: ChargedObject, budgets: Iterable[str], now: datetime
+    estimate: EstimateSummary,
+    reference: ChargedObject,
+    workload: str,
+    budgets: Iterable[str],
+    now: datetime,
 ) -> EnergyReservationSpec:
     """Return what is reserved for an object that nobody promised anything."""
     return EnergyReservationSpec(
         workload_ref=reference,
+        ai_workload_name=workload or None,
         budget_names=tuple(sorted(set(budgets))[:8]),
         replicas=estimate.replicas,
         energy_joules=estimate.energy_high_joules,

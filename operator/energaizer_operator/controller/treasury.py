@@ -13,11 +13,13 @@ from energaizer_operator.controller.charges import Charges
 from energaizer_operator.controller.energybudget import EnergyBudgets
 from energaizer_operator.controller.energyreservation import EnergyReservations
 from energaizer_operator.controller.loop import Context, Loop
+from energaizer_operator.controller.population import is_root
 from energaizer_operator.controller.pricing import Pricing, WorkloadKey
 from energaizer_operator.decision import World
 from energaizer_operator.estimation import Estimator
 from energaizer_operator.informer import Key, ObjectRecord, WorkloadRecord
 from energaizer_operator.kinds import PODS
+from energaizer_operator.resources.energyreservation import EnergyReservation
 from energaizer_operator.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -90,6 +92,11 @@ class Treasury:
                 log.warning("%d reservations were missing in the book", found)
             self.budgets.add_all()
 
+    def reservation(self, key: Key) -> EnergyReservation | None:
+        """Return what is reserved for an object, by its namespace and UID."""
+        page = self.book.get(key)
+        return page.reservation if page else None
+
     def look_at_budgets(self, key: Key) -> None:
         """Ask for a look at the budgets of a namespace."""
         self.budgets.queue.add_after(key[0], _GATHER_S)
@@ -113,23 +120,17 @@ class Treasury:
         self.reservations.queue.add_after(key, _GATHER_S)
 
     def _workload_changed(self, record: WorkloadRecord) -> None:
-        root = record
-        if record.kind == PODS.kind and record.life.owner_uid:
-            owner = self.population.get(record.namespace, record.life.owner_uid)
-            root = owner or record
-        for page_key in self._charged(root):
-            self.reservations.queue.add_after(page_key, _GATHER_S)
-        if record.kind != PODS.kind or record is root:
+        for key in self._charged(record):
+            self.reservations.queue.add_after(key, _GATHER_S)
+        if record.kind != PODS.kind or is_root(record):
             self.budgets.queue.add_after(record.namespace, _GATHER_S)
 
     def _charged(self, record: WorkloadRecord) -> list[Key]:
-        """Return the reservations that a change of an object concerns."""
-        key = (record.namespace, record.uid)
-        if self.book.get(key) is not None:
-            return [key]
-        return [
-            (root.namespace, root.uid)
-            for root in self.population.roots(record.namespace)
-            if root.workload == record.workload
-            and self.book.get((root.namespace, root.uid)) is not None
+        """Return the reservations that a change of an object concerns, its owner gone or not."""
+        near = [(record.namespace, uid) for uid in (record.uid, record.life.owner_uid)]
+        found = [key for key in near if self.book.get(key) is not None]
+        return found or [
+            (record.namespace, one.spec.workload_ref.uid)
+            for one in self.book.of(record.namespace)
+            if one.spec.ai_workload_name == record.workload
         ]

@@ -85,6 +85,8 @@ class Wiring:
         )
         self.treasury = Treasury(context, self._estimator, self._estimates.world, settings, token)
         self._kueue = Kueue(context, self._estimator, self._estimates.world, enabled=settings.kueue)
+        self._estimates.reserved = self.treasury.reservation
+        self.treasury.book.subscribe(self._reservation_changed)
         self._audit_now = asyncio.Event()
         self._generations: dict[tuple[str, str], object] = {}
         self._subscribe()
@@ -190,6 +192,12 @@ class Wiring:
 
     def _workload_measured(self, key: Key) -> None:
         self.aiworkloads.queue.add(key)
+
+    def _reservation_changed(self, key: Key) -> None:
+        page = self.treasury.book.get(key)
+        name = page.reservation.spec.ai_workload_name if page else None
+        if name:
+            self.aiworkloads.queue.add_after((key[0], name), _SETTLE_S)
 
     def _reestimate(self) -> None:
         self._estimates.forget_world()

@@ -175,7 +175,14 @@ def _violations(
         text = _of_balance(question, options, balance)
         if text:
             owner = f"energy budget {balance.name}"
-            yield Violation(owner, "remaining", balance.action, text, budget=balance.name)
+            yield Violation(
+                owner,
+                "remaining",
+                balance.action,
+                text,
+                budget=balance.name,
+                unholdable=bool(balance.note),
+            )
 
 
 def _of_balance(question: Question, options: Sequence[Option], balance: Balance) -> str:

@@ -103,6 +103,8 @@ class Violation:
     policy: str | None = None
     budget: str | None = None
     """Namespace and name."""
+    unholdable: bool = False
+    """Whether the budget would hold it, had it a kind that can wait."""
 
 
 @dataclass(frozen=True)

@@ -84,11 +84,15 @@ class Accounts:
         await self._queue(key, uid, None)
 
     async def _queue(self, key: Key, uid: str, ask: Ask | None) -> Receipt:
+        wish = self._add(key, uid, ask)
+        return await wish.receipt
+
+    def _add(self, key: Key, uid: str, ask: Ask | None) -> _Wish:
         wish = _Wish(uid, ask, asyncio.get_running_loop().create_future())
         self._waiting.setdefault(key, []).append(wish)
         if key not in self._working:
             self._working[key] = asyncio.create_task(self._work(key), name=f"budget {key[1]}")
-        return await wish.receipt
+        return wish
 
     async def _work(self, key: Key) -> None:
         """Serve what waits for one budget until nothing does."""
@@ -133,6 +137,9 @@ class Accounts:
                 body = None
                 continue
             self._newest.wrote(key, written)
+            for wish in batch:  # too late for somebody, who said no meanwhile: take it back
+                if wish.receipt.cancelled() and receipts[wish.uid].new:
+                    self._add(key, wish.uid, None)
             _tell(batch, receipts)
             return
         self._conflict("exhausted")

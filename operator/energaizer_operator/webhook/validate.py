@@ -13,14 +13,14 @@ from pydantic import ValidationError
 
 from energaizer_operator.decision import Claim, Decision, Purse, balances, decide_soon
 from energaizer_operator.names import AuditKey
-from energaizer_operator.owners import describe
+from energaizer_operator.owners import controller_of, describe
 from energaizer_operator.policy import Action
 from energaizer_operator.resources.aiworkload import AIWorkload
 from energaizer_operator.schema import Option
 from energaizer_operator.webhook import charging, hold
 from energaizer_operator.webhook.accounts import BusyError
 from energaizer_operator.webhook.charging import Debtor
-from energaizer_operator.webhook.judge import Judge, Part
+from energaizer_operator.webhook.judge import INTERCEPTED, Judge, Part
 from energaizer_operator.webhook.review import Answer, Request, allow, busy, deny, invalid
 
 Fallback = Callable[[Request, str], Answer]
@@ -62,9 +62,16 @@ async def validate_pod(judge: Judge, request: Request) -> Answer:
     obj = request.object
     if request.operation != "CREATE" or obj is None:
         return allow(cause="Skipped")
-    part = await judge.part(request, obj)
-    if part.parent and request.user.username in judge.settings.trusted_controllers:
+    owner, trusted = controller_of(obj), judge.settings.trusted_controllers
+    made_by_kubernetes = owner is not None and request.user.username in trusted
+    if made_by_kubernetes and owner is not None and owner.kind in INTERCEPTED:
         return allow(cause="JudgedBefore")
+    part = await judge.part(request, obj)
+    if made_by_kubernetes and part.parent:
+        return allow(cause="JudgedBefore")
+    if made_by_kubernetes and not await judge.lineage.of(obj, request.namespace):
+        # Its ReplicaSet may be of a Deployment that was charged: only that could tell.
+        return busy("the owner of this pod could not be read in time; try again")
     return await _judge(judge, request, obj, part)
 
 
