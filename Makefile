@@ -134,3 +134,10 @@ bench-cluster: install build-cluster ## Time the controller beside a crowd: SIZE
 .PHONY: bench-admission
 bench-admission: install ## Time reviews at a steady rate, beside a server with nothing to judge
 	PYTHONPATH=tests/support $(BIN)/python benchmarks/bench_admission.py
+
+RUNS ?= 1
+CREATES ?= 1000
+
+.PHONY: bench-budgets
+bench-budgets: install ## CREATES Jobs at once against a budget with room for a tenth, RUNS times, then with room for all
+	PYTHONPATH=tests/support:localcluster $(BIN)/python benchmarks/bench_budgets.py --creates $(CREATES) --runs $(RUNS)
