@@ -10,11 +10,11 @@ import hashlib
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from energaizer_operator import runtimes, translate
@@ -48,6 +48,8 @@ Observe = Callable[[str, str, str, float], None]
 """Method, result, task and seconds of one estimate that was computed."""
 Look = Callable[[bool], None]
 """Whether a look into the cache was a hit."""
+_Key = tuple[str, tuple[Setting, ...]]
+"""Digest of a question, and the settings of it that are missing."""
 
 
 @lru_cache(maxsize=1)
@@ -68,7 +70,7 @@ class Question:
     config: str | None = None
     """Content of `config.json`, where the inputs refer to one."""
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Return `sha256:<hex>` of everything that the answer depends on but the settings."""
         profile = self.profile_digest
@@ -113,7 +115,7 @@ class Estimator:
         self._cache: OrderedDict[str, dict[Setting, Answer]] = OrderedDict()
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="estimator")
-        self._pending: dict[tuple[str, tuple[Setting, ...]], Future[Any]] = {}
+        self._pending: dict[_Key, Future[Any]] = {}
         self._pace_s = FIRST_PACE_S / threads
 
     def warm(self) -> None:
@@ -126,11 +128,10 @@ class Estimator:
 
     def answer(self, question: Question) -> tuple[Answer, ...]:
         """Return one answer per setting, however long it takes."""
-        digest = question.digest
-        known = self._known(digest, question.settings)
+        known = self._known(question.digest, question.settings)
         missing = tuple(setting for setting in question.settings if setting not in known)
         if missing:
-            known |= self._compute(question, digest, missing)
+            known |= self._compute(question, question.digest, missing)
         return tuple(known[setting] for setting in question.settings)
 
     def bounds(self, question: Question, reason: Reason, message: str) -> tuple[Answer, ...]:
@@ -140,38 +141,47 @@ class Estimator:
 
     async def answers(self, questions: Sequence[Question]) -> list[tuple[Answer, ...]]:
         """Return one answer per question and setting, by a bound where the deadline passes."""
-        digests = [question.digest for question in questions]
-        waiting = [
-            future
-            for question, digest in zip(questions, digests, strict=True)
-            if (future := self._start(question, digest)) is not None
-        ]
+        waiting = self._start(questions)
         if waiting:
             wrapped = [asyncio.wrap_future(future) for future in waiting]
             await asyncio.wait(wrapped, timeout=self.deadline_s)
-        return [
-            self._collect(question, digest)
-            for question, digest in zip(questions, digests, strict=True)
-        ]
+        return [self._collect(question, question.digest) for question in questions]
 
-    def _start(self, question: Question, digest: str) -> "Future[Any] | None":
-        """Begin what is missing, or join who began it already; None if nothing is to be awaited.
+    def _start(self, questions: Sequence[Question]) -> "list[Future[Any]]":
+        """Begin what is missing, or join who began it already; returns what is to be awaited.
 
         What would come too late anyway is not begun: a bound at once is of more use to everybody.
+        What is begun is one task of the thread: to wake the caller between the estimates of one
+        review would cost about as much as one of them.
         """
-        known = self._known(digest, question.settings)
-        missing = tuple(setting for setting in question.settings if setting not in known)
-        if self.look is not None:
-            self.look(not missing)
-        if not missing:
-            return None
-        key = (digest, missing)
-        running = self._pending.get(key)
-        if running is None and len(self._pending) * self._pace_s < self.deadline_s:
-            running = self._pool.submit(self._compute, question, digest, missing)
-            self._pending[key] = running
-            running.add_done_callback(lambda _: self._pending.pop(key, None))
-        return running
+        awaited: dict[Future[Any], None] = {}
+        begun: dict[_Key, Question] = {}
+        for question in questions:
+            missing = self._missing(question)
+            if self.look is not None:
+                self.look(not missing)
+            if not missing:
+                continue
+            key = (question.digest, missing)
+            running = self._pending.get(key)
+            if running is not None:
+                awaited[running] = None
+            elif (len(self._pending) + len(begun)) * self._pace_s < self.deadline_s:
+                begun[key] = question
+        if begun:
+            task = self._pool.submit(self._compute_all, begun)
+            self._pending |= dict.fromkeys(begun, task)
+            task.add_done_callback(lambda _: self._ended(begun))
+            awaited[task] = None
+        return list(awaited)
+
+    def _missing(self, question: Question) -> tuple[Setting, ...]:
+        known = self._known(question.digest, question.settings)
+        return tuple(setting for setting in question.settings if setting not in known)
+
+    def _ended(self, keys: Iterable[_Key]) -> None:
+        for key in keys:
+            self._pending.pop(key, None)
 
     def _collect(self, question: Question, digest: str) -> tuple[Answer, ...]:
         known = self._known(digest, question.settings)
@@ -188,6 +198,10 @@ class Estimator:
                 return {}
             self._cache.move_to_end(digest)
             return {setting: found[setting] for setting in settings if setting in found}
+
+    def _compute_all(self, wanted: Mapping[_Key, Question]) -> None:
+        for (digest, settings), question in wanted.items():
+            self._compute(question, digest, settings)
 
     def _compute(
         self, question: Question, digest: str, settings: tuple[Setting, ...]
