@@ -219,10 +219,9 @@ class Demo:
         self._shell("kubectl get aiworkloads -n team-a -o wide")
         self._title("The dashboards ask a real Prometheus")
         source = Prometheus(self._prometheus.url)
-        chosen = {"namespace": "team-a", "workload": "deployment-chat"}
         for path in sorted((FILES / "dashboards").glob("*.json")):
             board = json.loads(path.read_text())
-            ask = functools.partial(blank, board, source, chosen)
+            ask = functools.partial(blank, board, source, {})
             self._wait(f"every panel of {path.stem} has data", functools.partial(_none, ask))
             self._say(f"{board['title']:<32} {sum(1 for _ in panels(board)):>2} panels with data")
 

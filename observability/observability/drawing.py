@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -25,6 +26,7 @@ _PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, 
 _SI = {"watt": "W", "joule": "J", "suffix: J/token": "J/token"}
 _TIMES = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 _ROWS_MOST = 9
+_LEGEND_MOST = 12
 _COLOURS = {"green": "#3a9d4f", "yellow": "#c99a06", "red": "#c4162a", "blue": "#1f60c4"}
 
 
@@ -63,8 +65,14 @@ def draw(
         place = panel["gridPos"]
         left, width = place["x"] / COLUMNS, place["w"] / COLUMNS
         top, tall = 1 - (place["y"] + 2) / (height + 2), place["h"] / (height + 2)
+        names = 0.08 if panel["type"] == "bargauge" else 0.01
         axes = figure.add_axes(
-            (left + 0.03 * width + 0.02, top - 0.86 * tall, 0.94 * width - 0.03, 0.68 * tall)
+            (
+                left + 0.02 + names,
+                top - (0.75 if panel["type"] == "timeseries" else 0.9) * tall,
+                width - 0.03 - names,
+                (0.6 if panel["type"] == "timeseries" else 0.75) * tall,
+            )
         )
         axes.set_title(panel["title"], fontsize=9, loc="left", fontweight="bold")
         answers = ask(panel, source, known, minutes)
@@ -119,7 +127,16 @@ def _course(
     axes.xaxis.set_major_formatter(lambda value, _: readable(value, "s"))
     axes.tick_params(labelsize=7)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=6, loc="upper left", ncols=2)
+    axes.legend(
+        *_first(axes.get_legend_handles_labels()), fontsize=6, loc="upper left", ncols=4,
+        bbox_to_anchor=(0, -0.12), frameon=False,
+    )  # fmt: skip
+
+
+def _first(legend: tuple[list[Artist], list[str]]) -> tuple[list[Artist], list[str]]:
+    """Return the first entries of a legend: more would cover the picture."""
+    handles, labels = legend
+    return handles[:_LEGEND_MOST], labels[:_LEGEND_MOST]
 
 
 def _bars(
@@ -137,7 +154,9 @@ def _bars(
 def _table(
     axes: Axes, panel: Mapping[str, Any], answers: Sequence[Sequence[Series]], unit: str
 ) -> None:
-    renamed = _option(panel, "organize")["renameByName"]
+    organized = _option(panel, "organize")
+    places, renamed = organized["indexByName"], organized["renameByName"]
+    renamed = {name: renamed[name] for name in sorted(renamed, key=places.__getitem__)}
     labels = {name: text for name, text in renamed.items() if not name.startswith("Value")}
     headings = [text for name, text in renamed.items() if name.startswith("Value")]
     units = {
@@ -184,7 +203,9 @@ def readable(value: float, unit: str) -> str:
         return f"{100 * value:.3g} %"
     if unit == "s":
         return _scaled(value, _TIMES)
-    suffix = _SI.get(unit, {"ops": "/s"}.get(unit, ""))
+    if unit == "ops":
+        return f"{value:.3g} /s"
+    suffix = _SI.get(unit, "")
     return _scaled(value, tuple((size, f"{prefix}{suffix}") for size, prefix in _PREFIXES))
 
 

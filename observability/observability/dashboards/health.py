@@ -105,8 +105,8 @@ def build() -> Dashboard:
                 "Each look at an object; `unchanged` writes nothing.",
                 [
                     Query(
-                        "sum by (controller, result) (rate(energaizer_reconcile_total[5m]))",
-                        "{{controller}} {{result}}",
+                        "sum by (result) (rate(energaizer_reconcile_total[5m]))",
+                        "{{result}}",
                     )
                 ],
                 unit=PER_SECOND,
@@ -120,6 +120,7 @@ def build() -> Dashboard:
                 "Reading, estimating and writing.",
                 "energaizer_reconcile_duration_seconds_bucket",
                 "controller",
+                (0.99,),
             )
         )
         .with_panel(
@@ -127,13 +128,8 @@ def build() -> Dashboard:
                 "Queues",
                 "Keys that wait, and how long the oldest has.",
                 [
-                    Query(
-                        "sum by (controller) (energaizer_workqueue_depth)", "{{controller}} depth"
-                    ),
-                    Query(
-                        "max by (controller) (energaizer_workqueue_oldest_seconds)",
-                        "{{controller}} oldest, s",
-                    ),
+                    Query("sum by (controller) (energaizer_workqueue_depth)", "{{controller}}"),
+                    Query("max(energaizer_workqueue_oldest_seconds)", "oldest key, s"),
                 ],
                 unit=COUNT,
                 width=THIRD,
@@ -142,7 +138,9 @@ def build() -> Dashboard:
     )
 
 
-def _quantiles(title: str, why: str, buckets: str, label: str) -> Panel:
+def _quantiles(
+    title: str, why: str, buckets: str, label: str, shares: tuple[float, ...] = (0.5, 0.99)
+) -> Panel:
     return course(
         title,
         why,
@@ -151,7 +149,7 @@ def _quantiles(title: str, why: str, buckets: str, label: str) -> Panel:
                 f"histogram_quantile({share}, sum by (le, {label}) (rate({buckets}[5m])))",
                 f"{{{{{label}}}}} p{share * 100:.0f}",
             )
-            for share in (0.5, 0.99)
+            for share in shares
         ],
         unit=SECONDS,
         width=THIRD,
