@@ -61,7 +61,8 @@ def watch(cluster: Cluster) -> PrometheusProcess:
     pods = json.loads(cluster.kubectl("get", "pods", *select).stdout)["items"]
     addresses = [f"{pod['status']['podIP']}:8443" for pod in pods]
     rules = list((ROOT / "charts/energaizer/files/rules").glob("*.yaml"))
-    started = start_prometheus(cluster, {"energaizer": addresses}, rules)
+    started = start_prometheus(cluster, rules)
+    started.scrape("energaizer", *addresses)
     started.wait_ready()
     deadline = time.monotonic() + 20
     query = f"curl -fsG {started.url}/api/v1/query -d query=energaizer_workload_info"
