@@ -29,18 +29,24 @@ AMD_PRODUCT: Final = (LABEL_AMD_PRODUCT, f"beta.{LABEL_AMD_PRODUCT}")
 AMD_DEVICE: Final = ("amd.com/gpu.device-id", "beta.amd.com/gpu.device-id")
 INTEL_PRODUCT: Final = "gpu.intel.com/product"
 INTEL_COUNT: Final = "gpu.intel.com/device.count"
+GKE_PARTITION: Final = "cloud.google.com/gke-gpu-partition-size"
+GKE_SHARING: Final = "cloud.google.com/gke-gpu-sharing-strategy"
 _PRODUCT_KEYS = (LABEL_NVIDIA_PRODUCT, *AMD_PRODUCT, INTEL_PRODUCT)
+_SEVENTHS = 7  # compute slices of a GPU under MIG
 _COUNT_KEYS = (
     GFD_COUNT,
     INTEL_COUNT,
+    "cloud.google.com/gke-accelerator-count",
     "karpenter.k8s.aws/instance-gpu-count",
     "eks.amazonaws.com/instance-gpu-count",
+    "gpu.nvidia.com/count",
 )
 _GPU_KEYS = (
     *_PRODUCT_KEYS,
     *AMD_DEVICE,
     *_COUNT_KEYS,
     "nvidia.com/gpu.present",
+    "gpu.intel.com/family",
     "cloud.google.com/gke-accelerator",
     "karpenter.k8s.aws/instance-gpu-name",
     "eks.amazonaws.com/instance-gpu-name",
@@ -134,12 +140,16 @@ class Catalogue:
         if len(named) > 1:
             profile = max(named, key=self._tdp)
         product = next((parse_product(labels[key]) for key in _PRODUCT_KEYS if key in labels), None)
+        slices = product.partition if product else None
+        count = _gpus(labels)
+        if count is not None and slices and GFD_COUNT in labels:
+            count = -(-count // self._slices_per_board(profile, slices))  # GFD counts slices
         return Identification(
             profile=profile,
-            partition=product.partition if product else None,
+            partition=slices or labels.get(GKE_PARTITION) or None,
             shared=_shared(labels) or bool(product and product.shared),
             usable=product.usable if product else True,
-            gpus=_gpus(labels),
+            gpus=count,
             terms=tuple(dict.fromkeys((key, value) for key, value, name in found)),
             conflict=tuple(named) if len(named) > 1 else (),
             gpu_node=bool(found) or any(_is_gpu_label(key) for key in labels),
@@ -154,17 +164,24 @@ class Catalogue:
             if key in labels:
                 for name in sorted(self._named(key, labels[key])):
                     yield key, labels[key], name
-        for key in sorted(labels):
-            for prefix in AMD_PRODUCT:
-                if key.startswith(f"{prefix}."):  # a node with several kinds: name in the key
-                    product = parse_product(key.removeprefix(f"{prefix}."))
-                    for name in sorted(self._products.get(product.key, ())):
+        for key in sorted(labels):  # a node with several kinds: name in the key
+            for prefix in (*AMD_PRODUCT, *AMD_DEVICE):
+                if key.startswith(f"{prefix}."):
+                    for name in sorted(self._named(prefix, key.removeprefix(f"{prefix}."))):
                         yield key, labels[key], name
         for name in sorted(self.profiles):
             for term in self.profiles[name].spec.node_selector_terms:
                 if _holds(term, labels):
                     key = term.match_expressions[0].key
                     yield key, labels[key], name
+
+    def _slices_per_board(self, profile: str | None, name: str) -> int:
+        """Return how many slices of one size a board holds: by its profile, else by its name."""
+        known = self.profiles[profile].spec.partitions if profile else ()
+        for one in known:
+            if one.name == name:  # permilles of sevenths and eighths are rounded up
+                return max(1, 1000 // max(one.compute_permille - 1, one.memory_permille - 1, 1))
+        return max(1, _SEVENTHS // (_number(name.partition("g")[0]) or _SEVENTHS))
 
     def _named(self, key: str, value: str) -> set[str]:
         """Return the profiles that one label may stand for."""
@@ -282,12 +299,15 @@ def _holds(term: NodeSelectorTerm, labels: Mapping[str, str]) -> bool:
 
 
 def _is_gpu_label(key: str) -> bool:
-    return key in _GPU_KEYS or key.startswith(tuple(f"{prefix}." for prefix in AMD_PRODUCT))
+    return key in _GPU_KEYS or key.startswith(
+        tuple(f"{prefix}." for prefix in (*AMD_PRODUCT, *AMD_DEVICE))
+    )
 
 
 def _shared(labels: Mapping[str, str]) -> bool:
     replicas = _number(labels.get(GFD_REPLICAS)) or 1
-    return labels.get(GFD_SHARING, "none") not in ("none", "") or replicas > 1
+    strategies = (labels.get(key, "none") for key in (GFD_SHARING, GKE_SHARING))
+    return replicas > 1 or any(strategy not in ("none", "") for strategy in strategies)
 
 
 def _gpus(labels: Mapping[str, str]) -> int | None:
@@ -295,7 +315,7 @@ def _gpus(labels: Mapping[str, str]) -> int | None:
         count = _number(labels.get(key))
         if count is not None:
             return count
-    for prefix in AMD_PRODUCT:
+    for prefix in (*AMD_PRODUCT, *AMD_DEVICE):
         counts = [_number(labels[key]) for key in labels if key.startswith(f"{prefix}.")]
         if counts:
             return sum(count or 0 for count in counts)

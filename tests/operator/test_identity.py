@@ -87,6 +87,16 @@ def test_the_parser_never_raises_and_is_stable(text: str) -> None:
         ({"eks.amazonaws.com/instance-gpu-name": "h200"}, "h200-sxm-141gb"),
         ({"gpu.nvidia.com/model": "H200"}, "h200-sxm-141gb"),
         ({"gpu.nvidia.com/class": "A100_NVLINK_80GB"}, "a100-sxm4-80gb"),
+        ({"gpu.nvidia.com/class": "H100_NVLINK_80GB"}, "h100-sxm5-80gb"),
+        ({"beta.amd.com/gpu.device-id.7408": "4"}, "mi250x-128gb"),
+        (
+            {
+                "kubernetes.azure.com/accelerator": "nvidia",
+                "node.kubernetes.io/instance-type": "Standard_NC24ads_A100_v4",
+            },
+            "a100-pcie-80gb",
+        ),
+        ({"gpu.intel.com/product": "Max_1550"}, None),
         ({"karpenter.k8s.aws/instance-gpu-name": "a100"}, None),
         ({"nvidia.com/gpu.product": "NVIDIA-Unheard-Of"}, None),
         ({"kubernetes.io/os": "linux"}, None),
@@ -164,6 +174,53 @@ def test_sharing_and_partitions(
     assert (found.shared, found.partition, found.usable) == (shared, partition, usable)
 
 
+@pytest.mark.parametrize(
+    ("product", "devices", "boards"),
+    [
+        ("NVIDIA-A100-SXM4-40GB-MIG-1g.5gb", "56", 8),  # seven slices a board
+        ("NVIDIA-A100-SXM4-40GB-MIG-1g.10gb", "32", 8),  # four: memory runs out first
+        ("NVIDIA-A100-SXM4-40GB-MIG-2g.10gb", "24", 8),
+        ("NVIDIA-A100-SXM4-40GB-MIG-3g.20gb", "16", 8),
+        ("NVIDIA-A100-SXM4-40GB-MIG-4g.20gb", "8", 8),
+        ("NVIDIA-A100-SXM4-40GB-MIG-7g.40gb", "8", 8),
+        ("NVIDIA-B200-MIG-1g.23gb", "56", 8),  # a size that the profile does not list
+        ("NVIDIA-A100-SXM4-40GB-MIG-odd", "8", 8),
+        ("NVIDIA-A100-SXM4-40GB-MIG-INVALID", "8", 8),
+    ],
+)
+def test_boards_are_counted_where_gfd_counts_slices(
+    shipped: Catalogue, product: str, devices: str, boards: int
+) -> None:
+    found = shipped.identify({"nvidia.com/gpu.product": product, "nvidia.com/gpu.count": devices})
+    assert found.gpus == boards
+
+
+@pytest.mark.parametrize(
+    ("labels", "gpus"),
+    [
+        ({"cloud.google.com/gke-accelerator-count": "4"}, 4),
+        ({"gpu.nvidia.com/count": "8"}, 8),
+        ({"beta.amd.com/gpu.device-id.740f": "2", "beta.amd.com/gpu.family.AI": "2"}, 2),
+        ({"nvidia.com/gpu.count": "-1"}, None),
+    ],
+)
+def test_counts_of_every_dialect(
+    shipped: Catalogue, labels: dict[str, str], gpus: int | None
+) -> None:
+    found = shipped.identify(labels)
+    assert (found.gpus, found.gpu_node) == (gpus, True)
+
+
+def test_sharing_and_partitions_of_gke(shipped: Catalogue) -> None:
+    gke = {"cloud.google.com/gke-accelerator": "nvidia-l4"}
+    assert not shipped.identify(gke).shared
+    assert shipped.identify(
+        {**gke, "cloud.google.com/gke-gpu-sharing-strategy": "time-sharing"}
+    ).shared
+    found = shipped.identify({**gke, "cloud.google.com/gke-gpu-partition-size": "1g.5gb"})
+    assert found.partition == "1g.5gb"
+
+
 @given(
     st.dictionaries(
         st.sampled_from(
@@ -174,6 +231,7 @@ def test_sharing_and_partitions(
                 "amd.com/gpu.product-name",
                 "amd.com/gpu.product-name.X",
                 "amd.com/gpu.device-id",
+                "amd.com/gpu.device-id.X",
                 "gpu.intel.com/product",
             ]
         ),

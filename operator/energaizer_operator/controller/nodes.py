@@ -58,7 +58,12 @@ class Nodes:
         catalogue = Catalogue(profiles)
         identified = {record.name: catalogue.identify(record.labels) for record in records}
         unknown = {name for name, found in identified.items() if found.gpus is None}
-        if unknown - self._capacity.keys() or self._capacity_is_old():
+        labelled = {name for name in unknown if identified[name].gpu_node}
+        if (
+            unknown - self._capacity.keys()
+            or self._without_gpus(labelled)
+            or self._capacity_is_old()
+        ):
             await self._read_capacity()
         counts = counted(identified, self._capacity)
         limits = {
@@ -79,9 +84,13 @@ class Nodes:
         if self.current != before:
             for listener in self._listeners:
                 listener()
-        if not settled:
+        if not settled or self._without_gpus(labelled):
             return Result.PENDING
         return Result.UNCHANGED if self.current == before else Result.CHANGED
+
+    def _without_gpus(self, labelled: set[str]) -> bool:
+        """Say whether a node's labels name a GPU that its device plugin has not announced yet."""
+        return any(not self._capacity.get(name) for name in labelled)
 
     def _capacity_is_old(self) -> bool:
         return time.monotonic() - self._capacity_time > _CAPACITY_AGE_S
