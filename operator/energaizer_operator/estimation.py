@@ -21,17 +21,19 @@ from energaizer_operator import runtimes, translate
 from energaizer_operator.inputs import ResolvedInputs, inputs_digest
 from energaizer_operator.names import Reason
 from energaizer_operator.resources.gpuprofile import GPUProfile
-from energaizer_operator.translate import Answer, EstimateError, Setting
+from energaizer_operator.translate import Answer, CalibrationError, EstimateError, Setting
 
 __all__ = [
     "VERSION",
     "Answer",
+    "CalibrationError",
     "EstimateError",
     "Estimator",
     "Question",
     "Setting",
     "canonical",
     "catalogue",
+    "check_calibration",
     "digest_of",
     "model_parts",
     "report",
@@ -42,6 +44,7 @@ FIRST_PACE_S, WEIGHT = 0.002, 0.1  # of the running mean of how long an estimate
 catalogue = translate.catalogue
 canonical = translate.canonical
 report = translate.report
+check_calibration = translate.calibrations.check
 VERSION = translate.VERSION
 
 Observe = Callable[[str, str, str, float], None]
@@ -65,10 +68,12 @@ class Question:
     inputs: ResolvedInputs
     profile: GPUProfile
     profile_digest: str
-    """Of the profile's name and spec (`digest_of`)."""
+    """Of the profile's name, spec and calibration (`digest_of`)."""
     settings: tuple[Setting, ...] = PLAIN
     config: str | None = None
     """Content of `config.json`, where the inputs refer to one."""
+    calibration: str | None = None
+    """Coefficients of the GPU, where the cluster holds its own."""
 
     @cached_property
     def digest(self) -> str:
@@ -79,9 +84,9 @@ class Question:
         return inputs_digest(self.inputs, profile, VERSION)
 
 
-def digest_of(profile: GPUProfile) -> str:
-    """Return the digest of what a profile says, but for its status."""
-    text = f"{profile.metadata.name} {profile.spec.model_dump_json()}"
+def digest_of(profile: GPUProfile, calibration: str | None = None) -> str:
+    """Return the digest of what a profile and its calibration say, but for its status."""
+    text = f"{profile.metadata.name} {profile.spec.model_dump_json()} {calibration or ''}"
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
@@ -208,7 +213,12 @@ class Estimator:
     ) -> dict[Setting, Answer]:
         started = time.perf_counter()
         computed = translate.answers(
-            question.inputs, question.profile, settings, question.config, self._now()
+            question.inputs,
+            question.profile,
+            settings,
+            question.config,
+            self._now(),
+            question.calibration,
         )
         fresh = {answer.setting: answer for answer in computed}
         with self._lock:

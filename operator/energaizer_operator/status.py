@@ -265,24 +265,30 @@ def _placed(plan: Plan | None) -> State:
     return State(kind, plan.applied, plan.reason, plan.message)
 
 
-def _calibration(profile: GPUProfile) -> State:
+def _calibration(profile: GPUProfile, loaded: tuple[bool, Reason, str] | None) -> State:
     """Say what the estimates on a GPU rest on."""
     kind, stated = ConditionType.CALIBRATION_LOADED, profile.spec.calibration
+    if loaded is not None:
+        return State(kind, *loaded)
     if stated is None:
         return State(kind, False, Reason.NO_CALIBRATION, "estimates rest on the datasheet")
-    reference = stated.config_map_ref
-    if reference is None:
-        return State(kind, True, Reason.CALIBRATION_LOADED, "fitted coefficients")
-    text = (
-        f"ConfigMap {reference.namespace}/{reference.name} is not read: coefficients come with "
-        "energaizer alone, so that estimates rest on those shipped, else on the datasheet; remove "
-        "configMapRef, or `energaizer calibrate` and ship a profile"
-    )
-    return State(kind, False, Reason.NO_CALIBRATION, text)
+    return State(kind, True, Reason.CALIBRATION_LOADED, "fitted coefficients")
 
 
-def gpuprofile_status(profile: GPUProfile, census: Census, now: datetime) -> GPUProfileStatus:
-    """Return the status of a GPUProfile."""
+def gpuprofile_status(
+    profile: GPUProfile,
+    census: Census,
+    now: datetime,
+    loaded: tuple[bool, Reason, str] | None = None,
+) -> GPUProfileStatus:
+    """Return the status of a GPUProfile.
+
+    Args:
+        profile: What it says.
+        census: What the nodes say.
+        now: Time, aware.
+        loaded: Whether the ConfigMap that it names can be used, with reason and message.
+    """
     calibration = profile.spec.calibration
     error = calibration.energy_error_permille if calibration else None
     if census.conflicts:
@@ -295,7 +301,7 @@ def gpuprofile_status(profile: GPUProfile, census: Census, now: datetime) -> GPU
     else:
         text = f"{census.nodes} nodes with {census.gpus} GPUs"
         matched = State(ConditionType.MATCHED, True, Reason.MATCHED, text)
-    loaded = _calibration(profile)
+    calibrated = _calibration(profile, loaded)
     # A profile that no node has is ready for the first one; a conflict needs a person.
     ready = (
         State(ConditionType.READY, False, matched.reason, matched.message)
@@ -310,7 +316,9 @@ def gpuprofile_status(profile: GPUProfile, census: Census, now: datetime) -> GPU
         power_nodes=census.power_nodes,
         energy_error_percent=None if error is None else -(-error // 10),
         observed_terms=tuple(terms[:_MAX_TERMS]),
-        conditions=conditions(profile.status.conditions, [ready, matched, loaded], generation, now),
+        conditions=conditions(
+            profile.status.conditions, [ready, matched, calibrated], generation, now
+        ),
     )
 
 

@@ -38,7 +38,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Setting, ...]]:
     """Record what reaches the bridge, and answer with a bound at once."""
     seen: list[tuple[Setting, ...]] = []
 
-    def answers(inputs: Any, profile: Any, settings: Any, _: Any, now: Any) -> Any:
+    def answers(inputs: Any, profile: Any, settings: Any, _: Any, now: Any, *__: Any) -> Any:
         seen.append(tuple(settings))
         summary = translate.bound(inputs, profile, now)
         return tuple(Answer(setting, summary) for setting in settings)
@@ -69,10 +69,11 @@ def test_inputs_profile_and_configuration_tell_questions_apart() -> None:
         replace(QUESTION, inputs=replace(LLAMA, batch_size=17)),
         replace(QUESTION, profile_digest="sha256:other"),
         replace(QUESTION, config="{}"),
+        replace(QUESTION, profile_digest=estimation.digest_of(H100, "{}")),
         replace(QUESTION, config='{"a": "\ud800"}'),
     ]
     digests = {question.digest for question in (QUESTION, *others)}
-    assert len(digests) == 5
+    assert len(digests) == 6
     assert all(digest.startswith("sha256:") and len(digest) == 71 for digest in digests)
     assert replace(QUESTION, settings=(Setting(1200),)).digest == QUESTION.digest
 

@@ -195,10 +195,9 @@ def test_profile_status(profile: Callable[..., GPUProfile]) -> None:
     ]
     empty = gpuprofile_status(profile("b"), Census(), NOW)
     assert [one.reason for one in empty.conditions] == ["Ready", "NoNodes", "NoCalibration"]
-    reference = {"configMapRef": {"name": "fit", "namespace": "gpus"}}
-    unread = gpuprofile_status(profile("c", calibration=reference), Census(), NOW).conditions[2]
-    assert (unread.status, unread.reason) == ("False", "NoCalibration")
-    assert "ConfigMap gpus/fit is not read" in unread.message
+    broken = (False, Reason.NOT_FOUND, "ConfigMap gpus/fit does not exist")
+    unread = gpuprofile_status(made, Census(), NOW, broken).conditions[2]
+    assert (unread.status, unread.reason, unread.message) == ("False", *broken[1:])
     conflict = gpuprofile_status(made, Census(nodes=1, conflicts=["n1"]), NOW)
     assert (conflict.conditions[0].status, conflict.conditions[0].reason) == ("False", "Conflict")
     assert "n1" in conflict.conditions[0].message

@@ -30,7 +30,7 @@ def quantity(value: float, unit: str) -> Quantity:
     )
 
 
-def estimate(workload: Workload, gpu: Gpu) -> Estimate:
+def estimate(workload: Workload, gpu: Gpu, _: object = None) -> Estimate:
     """Return an estimate that can be worked out by hand."""
     boards = workload.parallelism.gpus
     if workload.model.parameters * WEIGHTS > gpu.memory_bytes * boards:

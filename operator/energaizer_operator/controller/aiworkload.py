@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -44,12 +44,17 @@ class AIWorkloads:
         settings: Settings,
         survey: Callable[[], Survey],
         measured: Callable[[Key], status.Measurement | None],
+        calibrations: Mapping[str, str],
     ) -> None:
-        """Estimate for the GPUs that `survey` found on nodes, beside what was `measured`."""
+        """Estimate for the GPUs that `survey` found on nodes, beside what was `measured`.
+
+        `calibrations` holds coefficients by profile, as they are at any time.
+        """
         self._context = context
         self._estimator = estimator
         self._survey = survey
         self._measured = measured
+        self._calibrations = calibrations
         self._candidates = settings.metrics_candidates
         self._threads = ThreadPoolExecutor(
             settings.estimator_threads, thread_name_prefix="estimate"
@@ -145,6 +150,7 @@ class AIWorkloads:
             [GPUProfile.model_validate(record.body) for record in informer.gpuprofiles],
             [EnergyPolicy.model_validate(record.body) for record in informer.energypolicies],
             self._survey().in_cluster,
+            self._calibrations,
         )
         return self._world
 

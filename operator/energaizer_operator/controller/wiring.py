@@ -10,6 +10,7 @@ from typing import Any
 
 from energaizer_operator.cluster import ClusterError
 from energaizer_operator.controller.aiworkload import AIWorkloads
+from energaizer_operator.controller.calibrations import Calibrations
 from energaizer_operator.controller.energypolicy import EnergyPolicies
 from energaizer_operator.controller.gpuprofile import GPUProfiles
 from energaizer_operator.controller.kueue import Kueue
@@ -55,12 +56,14 @@ class Wiring:
         self._measuring = _measuring(
             context, settings, lambda: self._nodes.current, self._workload_measured
         )
+        self._calibrations = Calibrations(context.cluster)
         self._estimates = AIWorkloads(
             context,
             self._estimator,
             settings,
             lambda: self._nodes.current,
             self._measuring.latest if self._measuring else lambda _: None,
+            self._calibrations.texts,
         )
         self.aiworkloads: Loop[Key] = Loop(
             "aiworkload",
@@ -71,7 +74,7 @@ class Wiring:
         )
         self.gpuprofiles: Loop[Key] = Loop(
             "gpuprofile",
-            GPUProfiles(context, lambda: self._nodes.current),
+            GPUProfiles(context, lambda: self._nodes.current, self._calibrations, self._reestimate),
             metrics,
             informer.gpuprofiles.keys,
             1,
@@ -104,6 +107,7 @@ class Wiring:
     async def run(self) -> None:
         """Work for ever."""
         await self.nodes.reconciler.reconcile(_ALL_NODES)  # estimates need to know what there is
+        await self._calibrations.begin(record.body for record in self._context.informer.gpuprofiles)
         await self.treasury.begin()
         async with asyncio.TaskGroup() as group:
             for loop in self._own_loops:

@@ -27,6 +27,8 @@ class World:
     policies: tuple[EnergyPolicy, ...]
     in_cluster: frozenset[str]
     """Profiles that some node offers."""
+    calibrations: Mapping[str, str] = field(default_factory=dict)
+    """Coefficients by profile, where the cluster holds its own; checked."""
 
     @classmethod
     def of(
@@ -34,12 +36,13 @@ class World:
         profiles: Iterable[GPUProfile],
         policies: Iterable[EnergyPolicy] = (),
         in_cluster: Iterable[str] | None = None,
+        calibrations: Mapping[str, str] | None = None,
     ) -> "World":
         """Return a world; where its nodes are not given, the profiles' status tells of them."""
         known = {profile.metadata.name: profile for profile in profiles}
         if in_cluster is None:
             in_cluster = (name for name, profile in known.items() if profile.status.nodes)
-        return cls(known, tuple(policies), frozenset(in_cluster))
+        return cls(known, tuple(policies), frozenset(in_cluster), dict(calibrations or {}))
 
     @cached_property
     def catalogue(self) -> Catalogue:
@@ -48,8 +51,11 @@ class World:
 
     @cached_property
     def digests(self) -> Mapping[str, str]:
-        """Return the digest of each profile."""
-        return {name: estimation.digest_of(profile) for name, profile in self.profiles.items()}
+        """Return the digest of each profile with its calibration."""
+        return {
+            name: estimation.digest_of(profile, self.calibrations.get(name))
+            for name, profile in self.profiles.items()
+        }
 
     @cached_property
     def remedies(self) -> Mapping[str, str]:
@@ -278,6 +284,7 @@ def _questions(case: Case, wanted: Mapping[str, tuple[Setting, ...]]) -> tuple[Q
             world.digests[name],
             settings,
             case.subject.config,
+            world.calibrations.get(name),
         )
         for name, settings in sorted(wanted.items())
     )

@@ -33,7 +33,9 @@ from energaizer_operator.inputs import ResolvedInputs
 from energaizer_operator.names import Reason
 from energaizer_operator.resources.gpuprofile import GPUProfile
 from energaizer_operator.schema import EstimateSummary, Feasibility
+from energaizer_operator.translate import calibrations
 from energaizer_operator.translate.boards import board, profile_of
+from energaizer_operator.translate.calibrations import CalibrationError
 from energaizer_operator.translate.summary import VERSION, summarise, summarise_candidate
 from energaizer_operator.translate.workloads import (
     MEGA,
@@ -46,10 +48,12 @@ from energaizer_operator.translate.workloads import (
 __all__ = [
     "VERSION",
     "Answer",
+    "CalibrationError",
     "EstimateError",
     "Setting",
     "answers",
     "bound",
+    "calibrations",
     "canonical",
     "catalogue",
     "model_names",
@@ -95,6 +99,7 @@ def answers(
     settings: Sequence[Setting],
     config: str | None,
     now: datetime,
+    calibration: str | None = None,
 ) -> tuple[Answer, ...]:
     """Return the estimate of a workload on one kind of GPU at each setting; never raises.
 
@@ -104,10 +109,14 @@ def answers(
         settings: Clocks and caps of the boards.
         config: Content of the model's `config.json`, where the inputs refer to one.
         now: Time of the estimate.
+        calibration: Coefficients that were checked (`calibrations.check`); None: those shipped.
     """
-    swept = _swept(inputs, profile, settings, config, now) if len(settings) > FEW else {}
+    swept = (
+        _swept(inputs, profile, settings, config, now, calibration) if len(settings) > FEW else {}
+    )
     return tuple(
-        swept.get(setting) or _answer(inputs, profile, setting, config, now) for setting in settings
+        swept.get(setting) or _answer(inputs, profile, setting, config, now, calibration)
+        for setting in settings
     )
 
 
@@ -117,6 +126,7 @@ def _swept(
     settings: Sequence[Setting],
     config: str | None,
     now: datetime,
+    calibration: str | None,
 ) -> dict[Setting, Answer]:
     """Return estimates of many settings from one sweep; what it cannot give is left out."""
     described = board(profile)
@@ -130,6 +140,7 @@ def _swept(
             [gpu],
             clocks_hz=sorted(clocks),
             limits_w=sorted(limits),
+            coefficients={} if calibration is None else {gpu.name: calibrations.read(calibration)},
         )
     except (EnergaizerError, ValidationError, ArithmeticError, ValueError):
         return {}
@@ -160,10 +171,11 @@ def _answer(
     setting: Setting,
     config: str | None,
     now: datetime,
+    calibration: str | None,
 ) -> Answer:
     feasibility: Feasibility = "Feasible"
     try:
-        estimate = _estimate(inputs, profile, setting, config)
+        estimate = _estimate(inputs, profile, setting, config, calibration)
         summary = summarise(estimate, inputs, profile.metadata.name, setting, now)
         return Answer(setting, summary, work=estimate.completed)
     except TooSlowError as error:
@@ -247,7 +259,11 @@ def warm() -> None:
 
 
 def _estimate(
-    inputs: ResolvedInputs, profile: GPUProfile, setting: Setting, config: str | None
+    inputs: ResolvedInputs,
+    profile: GPUProfile,
+    setting: Setting,
+    config: str | None,
+    calibration: str | None = None,
 ) -> Estimate:
     described = board(profile)
     if described.missing:
@@ -255,4 +271,5 @@ def _estimate(
             f"GPUProfile {profile.metadata.name} lacks {', '.join(described.missing)}; "
             "add what its datasheet says"
         )
-    return pipeline.estimate(workload(inputs, setting, config), described.gpu)
+    own = None if calibration is None else calibrations.read(calibration)
+    return pipeline.estimate(workload(inputs, setting, config), described.gpu, own)
