@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 import yaml
 
+from energaizer_operator.cluster import Cluster as Api
+from energaizer_operator.kinds import ApiResource
+from energaizer_operator.settings import Settings
 from localcluster import Cluster
 from localcluster.operator import NAMESPACE, ROOT, OperatorProcess
 
 BASE = ROOT / "charts/kustomize/base"
 ACCOUNTS = ("energaizer-controller", "energaizer-webhook")
+REVIEWS = ApiResource(
+    "authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False
+)
 Call = tuple[str, str, str]
 """Verb, group, resource with subresource."""
 
@@ -176,6 +184,105 @@ def test_roles_grant_what_is_called_and_nothing_else(scenario: Cluster) -> None:
     while unused(scenario) and time.monotonic() < deadline:
         time.sleep(0.5)  # a lease is renewed every two seconds
     assert unused(scenario) == set(), "granted, but never called"
+
+
+FORBIDDEN: tuple[Call, ...] = (
+    *((verb, "", "secrets") for verb in ("get", "list", "create", "delete")),
+    *((verb, "", "pods") for verb in ("create", "patch", "delete")),
+    ("create", "", "pods/exec"),
+    ("create", "", "serviceaccounts/token"),
+    *((verb, "", "nodes") for verb in ("patch", "delete")),
+    *((verb, "", "namespaces") for verb in ("patch", "delete")),
+    *((verb, "batch", "jobs") for verb in ("create", "update", "delete")),
+    *((verb, "apps", "deployments") for verb in ("patch", "delete")),
+    ("update", "apps", "deployments/scale"),
+    *((verb, "energaizer.io", "energybudgets") for verb in ("create", "patch", "delete")),
+    *((verb, "energaizer.io", "energypolicies") for verb in ("create", "patch", "delete")),
+    *((verb, "energaizer.io", "gpuprofiles") for verb in ("create", "patch", "delete")),
+    *((verb, "energaizer.io", "aiworkloads") for verb in ("patch", "delete")),
+    *((verb, "resource.k8s.io", "resourceclaims") for verb in ("create", "patch", "delete")),
+    ("update", "", "resourcequotas"),
+    ("create", "rbac.authorization.k8s.io", "clusterrolebindings"),
+    ("escalate", "rbac.authorization.k8s.io", "clusterroles"),
+    ("impersonate", "", "serviceaccounts"),
+    ("delete", "admissionregistration.k8s.io", "validatingwebhookconfigurations"),
+    ("create", "admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
+    ("patch", "apiextensions.k8s.io", "customresourcedefinitions"),
+)
+"""What nobody of ours may do, whatever is granted later."""
+
+WEBHOOK_FORBIDDEN: tuple[Call, ...] = (
+    ("patch", "batch", "jobs"),
+    ("create", "energaizer.io", "aiworkloads"),
+    ("create", "energaizer.io", "energyreservations"),
+    ("patch", "energaizer.io", "energyreservations/status"),
+    ("update", "coordination.k8s.io", "leases"),
+    ("create", "resource.k8s.io", "resourceclaimtemplates"),
+)
+CONTROLLER_FORBIDDEN: tuple[Call, ...] = (
+    ("patch", "admissionregistration.k8s.io", "validatingwebhookconfigurations"),
+)
+
+
+@pytest.mark.parametrize(
+    ("account", "more"), [*zip(ACCOUNTS, (CONTROLLER_FORBIDDEN, WEBHOOK_FORBIDDEN), strict=True)]
+)
+def test_forbidden_verbs_are_forbidden(
+    installed: Cluster, namespace: Any, account: str, more: tuple[Call, ...]
+) -> None:
+    """The API server's own answer for each account, as it would decide on the call itself."""
+    for where in (namespace.name, "kube-system"):
+        answers = asyncio.run(decisions(installed, account, where, (*FORBIDDEN, *more)))
+        allowed = [call for call, yes in answers.items() if yes]
+        assert allowed == []
+    own = asyncio.run(decisions(installed, account, NAMESPACE, granted(account)))
+    assert any(own.values()), "no call is allowed at all: is the account known?"
+
+
+def test_real_attempts_are_refused(installed: Cluster, namespace: Any) -> None:
+    """The account's own token, in calls that would do harm."""
+    for account in ACCOUNTS:
+        kubeconfig = installed.service_account_kubeconfig(NAMESPACE, account)
+        for attempt in (
+            ("get", "secrets", "-A"),
+            ("delete", "namespace", namespace.name),
+            ("run", "evil", "--image=example.com/main:1", "-n", namespace.name),
+            ("create", "clusterrolebinding", "evil", "--clusterrole=cluster-admin", "--user=x"),
+            ("delete", "validatingwebhookconfiguration", "energaizer"),
+            ("delete", "energybudgets", "--all", "-A"),
+            ("create", "token", account, "-n", NAMESPACE),
+        ):
+            done = installed.kubectl(*attempt, check=False, kubeconfig=kubeconfig)
+            assert done.returncode != 0, f"{account}: {attempt}"
+            assert "orbidden" in done.stderr, done.stderr
+
+
+async def decisions(
+    cluster: Cluster, account: str, namespace: str, calls: Iterable[Call]
+) -> dict[Call, bool]:
+    """Return whether the API server would let an account make each call in a namespace."""
+    api = await Api.connect(Settings(kubeconfig=cluster.kubeconfig))
+    try:
+        return {call: await _decision(api, account, namespace, call) for call in calls}
+    finally:
+        await api.close()
+
+
+async def _decision(api: Api, account: str, namespace: str, call: Call) -> bool:
+    verb, group, resource = call
+    plain, _, sub = resource.partition("/")
+    asked = {
+        "verb": verb,
+        "group": group,
+        "resource": plain,
+        "subresource": sub,
+        "namespace": namespace,
+    }
+    user = f"system:serviceaccount:{NAMESPACE}:{account}"
+    groups = ["system:serviceaccounts", "system:authenticated"]
+    spec = {"user": user, "groups": groups, "resourceAttributes": asked}
+    answer = await api.create(REVIEWS, {"metadata": {}, "spec": spec})
+    return bool(answer["status"]["allowed"])
 
 
 def unused(cluster: Cluster) -> set[tuple[str, ...]]:
