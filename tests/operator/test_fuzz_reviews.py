@@ -17,7 +17,16 @@ from energaizer_operator.webhook import mutate, validate
 from energaizer_operator.webhook.app import Route, Server
 from energaizer_operator.webhook.judge import Judge
 from energaizer_operator.webhook.review import Answer, Request
-from reviewing import aiworkload, deployment, job, judging, pod, policy, review
+from reviewing import (
+    NAMESPACE,
+    aiworkload,
+    deployment,
+    job,
+    judging,
+    pod,
+    policy,
+    review,
+)
 
 SEED = 20261124
 MANY = 20_000  # from here on with the real estimator
@@ -137,12 +146,56 @@ def mutate_bytes(rng: random.Random, raw: bytes) -> bytes:
     return raw.replace(b'"image"', b'"' + b"x" * (3 * 2**20) + b'"', 1)
 
 
+def jobset() -> dict[str, Any]:
+    """Return a JobSet of two groups, with the inputs as annotations."""
+    one = job()
+    groups = [{"name": name, "replicas": 2, "template": {"spec": one["spec"]}} for name in "ab"]
+    head = {"apiVersion": "jobset.x-k8s.io/v1alpha2", "kind": "JobSet"}
+    return {**head, "metadata": one["metadata"], "spec": {"replicatedJobs": groups}}
+
+
+def scale(replicas: int) -> dict[str, Any]:
+    """Return the scale subresource of the Deployment."""
+    metadata = {"name": "chat", "namespace": NAMESPACE}
+    spec = {"replicas": replicas}
+    return {"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": metadata, "spec": spec}
+
+
+def limits() -> dict[str, Any]:
+    """Return a policy that refuses what carries its label; the rest comes as far as the budgets."""
+    selector = {"matchLabels": {"app": "limited"}}
+    return policy(action="Deny", limits={"maxEnergyJoules": 1000}, workloadSelector=selector)
+
+
+def limited(obj: dict[str, Any]) -> dict[str, Any]:
+    """Return an object with the label of the policy."""
+    return {**obj, "metadata": {**obj["metadata"], "labels": {"app": "limited"}}}
+
+
+def budget(name: str, action: str) -> tuple[kinds.ApiResource, dict[str, Any]]:
+    """Return a budget that the leader has seen, with room for some."""
+    spec = {"limitJoules": 10**13, "window": {"type": "None"}, "action": action}
+    metadata = {"name": name, "namespace": NAMESPACE, "generation": 1}
+    return kinds.ENERGYBUDGETS, {
+        "metadata": metadata,
+        "spec": spec,
+        "status": {"observedGeneration": 1},
+    }
+
+
+DEPLOYMENTS = {"group": "apps", "version": "v1", "resource": "deployments"}
 SEEDS = [
     review(job()),
     review(deployment(3), "UPDATE", oldObject=deployment(2)),
     review(pod()),
+    review(limited(job())),
+    review(limited(pod())),
     review(pod(job())),
     review(pod(nodeSelector={"nvidia.com/gpu.product": "NVIDIA-L40S"})),
+    review(job(suspend=True), "UPDATE", oldObject=job(suspend=True)),
+    review(jobset()),
+    review(jobset(), "UPDATE", oldObject=jobset(), dryRun=True),
+    review(scale(3), "UPDATE", oldObject=scale(2), name="chat", resource=DEPLOYMENTS),
     review(
         aiworkload(
             task="BatchInference",
@@ -154,6 +207,10 @@ SEEDS = [
         )
     ),
 ]
+for number, seed in enumerate(SEEDS):  # the API server gives both before it asks
+    for one in (seed["request"]["object"], seed["request"]["oldObject"]):
+        if one:
+            one["metadata"] = {"name": f"w-{number}", "uid": f"uid-{number}", **one["metadata"]}
 Handler = Callable[[Judge, Request], Awaitable[Answer]]
 
 
@@ -166,6 +223,7 @@ def routes(judge: Judge) -> list[Route]:
         mutate.mutate_owner,
         validate.validate_pod,
         validate.validate_workload,
+        validate.validate_scale,
         validate.validate_aiworkload,
     ]
     return [Route(h.__name__, bound(h), validate.refuse, 5.0) for h in handlers]
@@ -184,12 +242,14 @@ async def test_every_review_gets_an_honest_answer(
 ) -> None:
     caplog.set_level(logging.ERROR)
     rng = random.Random(SEED)
-    rules = (kinds.ENERGYPOLICIES, policy(action="Deny", limits={"maxEnergyJoules": 1000}))
+    rules = (kinds.ENERGYPOLICIES, limits())
     answered = refused = unread = 0
     slowest = 0.0
     grown_from = 0
-    async with judging((kinds.JOBS, job()), rules) as (judge, _):
+    objects = (kinds.JOBS, job()), (kinds.DEPLOYMENTS, deployment(2)), rules
+    async with judging(*objects, budget("firm", "Deny"), budget("later", "Hold")) as (judge, api):
         server = Server([], certificates.make(("localhost",), datetime.now(UTC)).leaf)
+        judge.estimator.warm()  # as a replica does before it is ready
         served = routes(judge)
         for number in range(count):
             if number == count // 2:
@@ -198,9 +258,9 @@ async def test_every_review_gets_an_honest_answer(
             raw = json.dumps(document).encode()
             if rng.random() < 0.2:
                 raw = mutate_bytes(rng, raw)
-            started = time.perf_counter()
+            started = time.thread_time()
             status, said = await server.respond(rng.choice(served), raw, 5.0)
-            slowest = max(slowest, time.perf_counter() - started)
+            slowest = max(slowest, time.thread_time() - started)
             json.dumps(said).encode()
             assert isinstance(said, dict)
             if status == 400:
@@ -216,6 +276,7 @@ async def test_every_review_gets_an_honest_answer(
                 assert response["status"]["message"]
             assert all(len(text) <= 256 for text in response.get("warnings", ()))
     assert min(answered, refused, unread) > count // 50
-    assert slowest < 20 * SLOW_S  # a shared machine may pause us; `make fuzz` looks closer
+    assert slowest < SLOW_S  # of the handler's own time: a shared machine may pause us
+    assert api.writes, "no review came as far as a budget"
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - grown_from
     assert grown * 1024 < GROWTH_BYTES

@@ -10,12 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from pydantic import ValidationError
+
 from energaizer_operator import ledger
 from energaizer_operator.decision import Purse, held_for
 from energaizer_operator.policy import Action
 from energaizer_operator.resources.energybudget import EnergyBudget, Provisional
 from energaizer_operator.schema import EstimateSummary
 from energaizer_operator.webhook.judge import Judge
+from energaizer_operator.webhook.review import MalformedReviewError
 from energaizer_operator.webhook.view import metadata_of
 
 
@@ -66,6 +69,8 @@ async def charge(
     Raises:
         BusyError: Too many wrote at once.
         ClusterError: The API server does not answer.
+        MalformedReviewError: The object has no UID or name that a budget could hold joules for; the
+            API server gives both before it asks us, so this is not let in.
     """
     booked = held(judge, debtor, purses)
     promised: list[Purse] = []
@@ -77,7 +82,13 @@ async def charge(
             identity = (debtor.uid, debtor.kind, debtor.name)
             return ledger.entry_of(budget, identity, estimate, datetime.now(UTC), already)
 
-        if ask(purse.budget).energy_joules == 0 and booked:
+        try:
+            wanted = ask(purse.budget)
+        except ValidationError as error:
+            fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
+            where = ".".join(str(part) for part in fault["loc"])
+            raise MalformedReviewError(f"nobody to charge: {where}: {fault['msg']}") from None
+        if wanted.energy_joules == 0 and booked:
             continue  # who shrinks asks for nothing, and is let in whatever is left
         receipt = await judge.accounts.promise((debtor.namespace, purse.name), debtor.uid, ask)
         if receipt.refused_by is not None:
