@@ -104,5 +104,5 @@ class Gpu(BaseModel):
         )
 
     def macs_per_cycle(self, key: str) -> float:
-        """Return R_d = peak / (2 N f0), MAC per cycle and compute unit (estimation.md 0)."""
+        """Return R_d = peak / (2 N f0), MAC per cycle and compute unit (docs/method.md, 0)."""
         return self.rate(key) / (2 * self.compute_units * self.reference_clock_hz)

@@ -3,7 +3,7 @@
 A kernel is one row of a structure of arrays: shapes of a matrix product, or amounts of work of a
 streaming kernel. A `Program` holds the K distinct kernels of a workload and how often each of its
 P steps (a prompt, sampled decode steps) runs them, so that every later room works on whole arrays.
-Formulas are those of the method's reference, section 3.
+Formulas are those of docs/method.md, 3.
 """
 
 import math

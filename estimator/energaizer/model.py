@@ -242,7 +242,7 @@ class Model(BaseModel):
     def bytes_read_per_step(self, weights: Precision, rest: Precision = Precision.BF16) -> float:
         """Return the weight bytes one wide forward step reads, B: all but the embedding table.
 
-        Golden (estimation.md 3): Llama-3.1-8B in bf16 reads 15.009 GB.
+        Golden (docs/method.md, 3): Llama-3.1-8B in bf16 reads 15.009 GB.
         """
         small = self.quantised_parameters
         wide = self.layer_parameters + self.router_parameters - small

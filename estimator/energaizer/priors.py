@@ -1,6 +1,6 @@
 """Coefficients of a GPU that nobody has fitted: scaled from its architecture and its datasheet.
 
-The rules are those of the method's reference, 4.2 and 5.7: energies by process and memory type,
+The rules are those of docs/method.md, 4.2 and 5.7: energies by process and memory type,
 terms of the chip by SM count, never by board limit where an idle reading could stand.
 The numbers are data: `profiles/calibrations/prior.json`.
 """

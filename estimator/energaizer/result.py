@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Provenance(StrEnum):
-    """Where a number comes from, strongest first (estimation.md 1)."""
+    """Where a number comes from, strongest first (docs/method.md, 1)."""
 
     MEASURED = "measured"
     CALIBRATED = "calibrated"

@@ -84,7 +84,7 @@ ANNOTATION_GPU_PROFILE: Final = f"{GROUP}/gpu-profile"
 ANNOTATION_METHOD: Final = f"{GROUP}/estimate-method"
 ANNOTATION_DIGEST: Final = f"{GROUP}/estimate-digest"
 
-# --- Annotations that we read: inputs (kubernetes.md 3.1) -------------------------------------
+# --- Annotations that we read: inputs (docs/cluster.md, 3.1) ----------------------------------
 ANNOTATION_MODEL: Final = f"{GROUP}/model"
 ANNOTATION_TASK: Final = f"{GROUP}/task"
 ANNOTATION_PRECISION: Final = f"{GROUP}/precision"
@@ -146,7 +146,7 @@ class ConditionType(StrEnum):
 
 
 class Reason(StrEnum):
-    """Reasons of conditions (kubernetes.md 5.5)."""
+    """Reasons of conditions (docs/cluster.md, 5.5)."""
 
     # InputsResolved
     RESOLVED = "Resolved"

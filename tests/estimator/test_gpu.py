@@ -10,7 +10,7 @@ from energaizer.errors import InputError
 from energaizer.gpu import Gpu
 
 # name, SMs, f0 MHz, MAC/cycle/SM of bf16, tf32, fp32, DRAM GB/s, L2 MB, limit W, link GB/s:
-# estimation reference, section 0.
+# docs/method.md, 0.
 REFERENCE = [
     ("a100-pcie-40gb", 108, 1410, 1024, 512, 64, 1555, 40, 250, 32),
     ("a100-sxm4-80gb", 108, 1410, 1024, 512, 64, 2039, 40, 400, 300),

@@ -179,7 +179,7 @@ def test_key_value_bytes_per_token(name, expected):
 
 def test_weights_read_per_step():
     read = catalog.model("llama-3.1-8b").bytes_read_per_step(Precision.BF16)
-    assert read == 15_009_849_344  # the reference prints 15.009 GB
+    assert read == 15_009_849_344  # docs/method.md prints 15.009 GB
     assert read / 3.35e12 == pytest.approx(4.480e-3, rel=1e-3)
 
 

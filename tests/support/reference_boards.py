@@ -1,4 +1,4 @@
-"""Boards of the method's reference table, for tests only: its golden values hold for these."""
+"""Boards by rounded datasheets, for tests only: the golden values of the method hold for these."""
 
 from pathlib import Path
 

@@ -15,7 +15,7 @@ from energaizer.host import LaunchCost
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
-_LAUNCH_SHARE = 0.6  # of GPU time: launch-bound from here (data reference, 8)
+_LAUNCH_SHARE = 0.6  # of GPU time: launch-bound from here
 
 
 @dataclass(frozen=True)

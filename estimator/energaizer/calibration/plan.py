@@ -1,7 +1,7 @@
 """What is fitted, with which prior: the one place where a modelling choice of a fit is written.
 
 Means and log-sd of products come from kernels of the same process measured one by one, those of
-hosts and streams from the method's reference; a fit moves them only as far as its data asks.
+hosts and streams are typical values; a fit moves them only as far as its data asks.
 """
 
 from energaizer.calibration.fit import Parameter

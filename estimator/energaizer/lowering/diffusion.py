@@ -2,7 +2,7 @@
 
 All steps are alike, so that one stands for all. Sequence parallelism splits the latent over boards:
 Ulysses exchanges tokens for heads before and after each attention, a ring passes keys and values on
-while queries stay; text encoders and decoder run on every board (estimation.md 3).
+while queries stay; text encoders and decoder run on every board (docs/method.md, 3).
 """
 
 import math

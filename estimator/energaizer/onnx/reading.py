@@ -15,7 +15,7 @@ from energaizer.onnx.network import Graph
 from energaizer.onnx.nodes import UnsupportedError, operators
 from energaizer.onnx.shapes import Shape, Shapes, infer
 
-_MOST_UNMODELLED = 0.1  # of the bytes: beyond it there is no honest estimate (estimation.md 1)
+_MOST_UNMODELLED = 0.1  # of the bytes: beyond it there is no honest estimate (docs/method.md, 1)
 _SHOWN = 8
 _INDICES = {onnx.TensorProto.INT64, onnx.TensorProto.INT32, onnx.TensorProto.BOOL}  # no weights
 

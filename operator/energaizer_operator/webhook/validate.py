@@ -1,6 +1,6 @@
 """Whether admission lets an object in: our own kind, workloads, and pods that nobody judged before.
 
-Order of kubernetes.md 4.2: inputs, estimate, the user's limits, policies, budgets. What makes an
+Order of docs/cluster.md, 4.2: inputs, estimate, the user's limits, policies, budgets. What makes an
 object smaller is always let in, so that people can shrink when they are over a limit.
 """
 
