@@ -24,7 +24,10 @@ from energaizer_operator.kinds import ENERGYRESERVATIONS, PODS
 from energaizer_operator.ledger import PodRun
 from energaizer_operator.names import FINALIZER_RESERVATION
 from energaizer_operator.resources.aiworkload import AIWorkload
-from energaizer_operator.resources.energyreservation import EnergyReservationStatus
+from energaizer_operator.resources.energyreservation import (
+    EnergyReservationSpec,
+    EnergyReservationStatus,
+)
 
 _COVERAGE_LEAST_PERCENT = 90
 _SOON_S = 2.0
@@ -53,6 +56,17 @@ class _State:
         return (self.root is None or self.root.life.ended) and self.live == 0
 
 
+@dataclass(frozen=True)
+class _Sight:
+    """What the last charge was based on: only where this differs is there news before its time."""
+
+    state: tuple[WorkloadRecord | None, tuple[WorkloadRecord, ...]]
+    measured: int | None
+    spec: EnergyReservationSpec
+    status: EnergyReservationStatus
+    """As it was stored then."""
+
+
 class EnergyReservations:
     """Follows one reservation."""
 
@@ -64,6 +78,7 @@ class EnergyReservations:
         self._charge_s = charge_s
         self._ran: dict[Key, dict[str, PodRun]] = {}
         """Pods that were running at the last look: one that vanished is charged until now."""
+        self._seen: dict[Key, _Sight] = {}
         self.again: Callable[[Key, float], None] = lambda _key, _delay_s: None
         """Asks for another look."""
 
@@ -71,17 +86,26 @@ class EnergyReservations:
         """Charge, settle, or let go."""
         page = self._book.get(key)
         if page is None:
-            self._ran.pop(key, None)
+            self._forget(key)
             return Result.GONE
         if page.reservation.status.settled_time is not None:
             return await self._let_go(key, page)
         now = datetime.now(UTC)
         state = await self._state(key, page)
+        pause = self._pause(key, page, state, now)
+        if pause > 0.0:
+            if state.live:
+                self.again(key, pause)
+            return Result.UNCHANGED
         taken = self._follow(key, page, state, now)
         if state.over:
             taken = ledger.settle(taken, now)
         await self._shrink(key, page, state)
         result = await self._write(key, page, taken, state.running)
+        written = self._book.get(key)
+        if written is not None:
+            sight = self._sight(key, page, state)  # what `_shrink` changed is news again
+            self._seen[key] = replace(sight, status=written.reservation.status)
         if taken.settled_time is not None:
             budgets = page.reservation.spec.budget_names
             left = any(self._context.informer.energybudgets.get(one, key[0]) for one in budgets)
@@ -89,6 +113,21 @@ class EnergyReservations:
         elif state.live:
             self.again(key, self._charge_s)
         return result
+
+    def _pause(self, key: Key, page: Page, state: _State, now: datetime) -> float:
+        """Return for how long nothing need be written, s; 0 if there is news.
+
+        Our own write comes back to us too: to charge the seconds since would be another write, and
+        so on for ever.
+        """
+        through = page.reservation.status.charged_through_time
+        if state.over or through is None or self._seen.get(key) != self._sight(key, page, state):
+            return 0.0
+        return max(0.0, self._charge_s - (now - through).total_seconds())
+
+    def _sight(self, key: Key, page: Page, state: _State) -> _Sight:
+        found, measured = page.reservation, self._measured(key[0], page)
+        return _Sight((state.root, state.pods), measured, found.spec, found.status)
 
     def _follow(
         self, key: Key, page: Page, state: _State, now: datetime
@@ -218,9 +257,13 @@ class EnergyReservations:
             await cluster.delete(ENERGYRESERVATIONS, uid, namespace)
         except Missing:
             pass
-        self._ran.pop(key, None)
+        self._forget(key)
         self._book.forget(key)
         return Result.CHANGED
+
+    def _forget(self, key: Key) -> None:
+        self._ran.pop(key, None)
+        self._seen.pop(key, None)
 
 
 def _run(pod: WorkloadRecord) -> PodRun | None:

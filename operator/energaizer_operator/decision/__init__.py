@@ -155,12 +155,17 @@ def decide(
         wide: Whether to estimate what else would be possible too, as a status shows it.
     """
     case = prepare(subject, world)
-    decision = conclude(case, [_answer(estimator, case, q) for q in case.questions], balances)
-    if wide or decision.verdict.action is Action.DENY:
-        wider = widen(case)
-        answers = [_answer(estimator, wider, q) for q in wider.questions]
-        decision = conclude(wider, answers, balances)
+    if wide:
+        return _concluded(estimator, widen(case), balances)
+    decision = _concluded(estimator, case, balances)
+    if decision.verdict.action is Action.DENY:
+        decision = _concluded(estimator, widen(case), balances)
     return decision
+
+
+def _concluded(estimator: Estimator, case: Case, balances: Sequence[Balance]) -> Decision:
+    """Return the decision on a case, its estimates included."""
+    return conclude(case, [_answer(estimator, case, q) for q in case.questions], balances)
 
 
 async def decide_soon(

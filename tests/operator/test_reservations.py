@@ -1,0 +1,124 @@
+"""Following one reservation against an API server in memory: charged on time, and no oftener."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from energaizer_operator import kinds
+from energaizer_operator.controller.book import Book
+from energaizer_operator.controller.energyreservation import EnergyReservations
+from energaizer_operator.controller.loop import Context, Result
+from energaizer_operator.controller.population import Population
+from energaizer_operator.events import Events
+from energaizer_operator.informer import Informer
+from energaizer_operator.metrics import Metrics
+from energaizer_operator.names import LABEL_WORKLOAD
+from fake_cluster import FakeCluster
+
+KEY = ("team-a", "uid-train")
+LABELS = {LABEL_WORKLOAD: "job-train"}
+
+
+def pod(name: str, phase: str) -> dict[str, Any]:
+    owner = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "name": "train",
+        "uid": "uid-train",
+        "controller": True,
+    }
+    metadata = {
+        "name": name,
+        "namespace": "team-a",
+        "labels": LABELS,
+        "ownerReferences": [owner],
+        "creationTimestamp": "2026-01-01T00:00:00Z",
+    }
+    status = {"phase": phase, "startTime": "2026-01-01T00:00:00Z"}
+    return {"metadata": metadata, "spec": {"containers": []}, "status": status}
+
+
+@pytest.fixture
+def cluster() -> FakeCluster:
+    made = FakeCluster()
+    metadata = {"name": "train", "namespace": "team-a", "labels": LABELS}
+    made.put(kinds.JOBS, {"metadata": metadata, "spec": {"template": {"spec": {}}}})
+    reference = {"apiVersion": "batch/v1", "kind": "Job", "name": "train", "uid": "uid-train"}
+    spec = {
+        "workloadRef": reference,
+        "aiWorkloadName": "job-train",
+        "budgetNames": ["monthly"],
+        "energyJoules": 1000,
+        "powerWatts": 400,
+        "reservedTime": "2026-01-01T00:00:00Z",
+        "method": "Calibrated",
+    }
+    metadata = {"name": "uid-train", "namespace": "team-a"}
+    made.put(kinds.ENERGYRESERVATIONS, {"metadata": metadata, "spec": spec})
+    return made
+
+
+@pytest.fixture
+async def context(cluster: FakeCluster) -> AsyncIterator[Context]:
+    informer = Informer()
+    task = asyncio.create_task(informer.run(cluster))  # type: ignore[arg-type]
+    await asyncio.wait_for(informer.wait(), 2)
+    events = Events(cluster, component="c", instance="i", interval_s=60)  # type: ignore[arg-type]
+    yield Context.of(cluster, informer, events, Metrics("1"))  # type: ignore[arg-type]
+    task.cancel()
+
+
+async def follower(context: Context, charge_s: float) -> EnergyReservations:
+    book = Book(context.informer.energyreservations)
+    await book.load(context.cluster)
+    return EnergyReservations(context, book, Population(context.informer), charge_s)
+
+
+async def settle() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def test_our_own_write_is_no_reason_to_write_again(
+    cluster: FakeCluster, context: Context
+) -> None:
+    cluster.put(kinds.PODS, pod("train-0", "Running"))
+    await settle()
+    reservations = await follower(context, 60.0)
+    asked: list[float] = []
+    reservations.again = lambda _key, delay_s: asked.append(delay_s)
+    assert await reservations.reconcile(KEY) is Result.CHANGED
+    await asyncio.sleep(1.1)  # seconds went by that are not charged yet
+    assert await reservations.reconcile(KEY) is Result.UNCHANGED
+    assert len(cluster.writes) == 1
+    assert asked[0] == 60.0
+    assert 57.0 < asked[1] < 60.0
+
+
+async def test_news_of_a_pod_is_charged_at_once(cluster: FakeCluster, context: Context) -> None:
+    cluster.put(kinds.PODS, pod("train-0", "Running"))
+    await settle()
+    reservations = await follower(context, 60.0)
+    await reservations.reconcile(KEY)
+    cluster.put(kinds.PODS, pod("train-1", "Running"))
+    await settle()
+    assert await reservations.reconcile(KEY) is Result.CHANGED
+    await asyncio.sleep(1.1)
+    before = cluster.objects["energyreservations", *KEY]["status"]["consumedJoules"]
+    cluster.remove(kinds.PODS, "train-0", "team-a")
+    await settle()
+    assert await reservations.reconcile(KEY) is Result.CHANGED
+    after = cluster.objects["energyreservations", *KEY]["status"]["consumedJoules"]
+    assert after >= before + 2 * 400  # who vanished is charged up to now, as is who stays
+
+
+async def test_time_alone_is_charged_when_it_is_due(cluster: FakeCluster, context: Context) -> None:
+    cluster.put(kinds.PODS, pod("train-0", "Running"))
+    await settle()
+    reservations = await follower(context, 1.0)
+    await reservations.reconcile(KEY)
+    await asyncio.sleep(1.1)
+    assert await reservations.reconcile(KEY) is Result.CHANGED
+    assert len(cluster.writes) == 2
