@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from energaizer_operator import kinds
-from energaizer_operator.cluster import Unreachable
+from energaizer_operator.cluster import Conflict, Unreachable
 from energaizer_operator.informer import Informer
 from energaizer_operator.resources.energybudget import EnergyBudget, Provisional
 from energaizer_operator.webhook.accounts import Accounts, Ask, BusyError
@@ -105,6 +105,29 @@ async def test_who_gives_up_leaves_no_promise_behind() -> None:
         for _ in range(50):
             await asyncio.sleep(0)
     assert entries(cluster) == []
+
+
+async def test_a_lost_race_takes_in_who_came_and_lets_go_of_who_gave_up() -> None:
+    cluster = FakeCluster()
+    cluster.put(kinds.ENERGYBUDGETS, stored(9 * NEED))
+    async with replicas(cluster, 1) as [one]:
+        asked = {name: asyncio.create_task(one.promise(KEY, name, asking(name))) for name in "ab"}
+        replace, tries = cluster.replace, 0
+
+        async def lose_once(*arguments: Any, **more: Any) -> Any:
+            nonlocal tries
+            tries += 1
+            if tries > 1:
+                return await replace(*arguments, **more)
+            asked["a"].cancel()
+            asked["c"] = asyncio.create_task(one.promise(KEY, "c", asking("c")))
+            await asyncio.sleep(0)
+            raise Conflict("changed", 409)
+
+        cluster.replace = lose_once  # type: ignore[method-assign]
+        await asked["b"]
+        await asked["c"]
+    assert (tries, entries(cluster)) == (2, ["b", "c"])
 
 
 async def test_what_cannot_be_judged_now_may_come_again() -> None:

@@ -46,13 +46,15 @@ class Receipt:
     new: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Wish:
     """An entry to add, or to take back."""
 
     uid: str
     ask: Ask | None
     receipt: "asyncio.Future[Receipt]"
+    losses: int = 0
+    """Writes that carried it and lost their race."""
 
 
 class Accounts:
@@ -96,10 +98,9 @@ class Accounts:
 
     async def _work(self, key: Key) -> None:
         """Serve what waits for one budget until nothing does."""
+        batch: list[_Wish] = []
         try:
-            while waiting := self._waiting.get(key):
-                batch, self._waiting[key] = waiting[:BATCH], waiting[BATCH:]
-                batch = [wish for wish in batch if not wish.receipt.done()]  # gave up meanwhile
+            while self._gather(key, batch):
                 try:
                     await self._serve(key, batch)
                 except Exception as error:  # noqa: BLE001 - each of them is told
@@ -110,10 +111,23 @@ class Accounts:
             self._waiting.pop(key, None)
             del self._working[key]
 
+    def _gather(self, key: Key, batch: list[_Wish]) -> bool:
+        """Let go of who was told, or gave up, and take in who came; return whether any is left.
+
+        It is asked before each try, so that the slower writes are, the more each of them carries.
+        """
+        left = [wish for wish in batch if not wish.receipt.done()]
+        waiting = self._waiting.get(key, [])
+        room = BATCH - len(left)
+        batch[:], self._waiting[key] = left + waiting[:room], waiting[room:]
+        return bool(batch or self._waiting[key])
+
     async def _serve(self, key: Key, batch: list[_Wish]) -> None:
+        """Write one batch, however often that takes; who joins it late has tries of its own."""
         body = self._newest.get(key)
         fresh = body is None
-        for attempt in range(RETRIES + 1):
+        attempt = 0
+        while self._gather(key, batch) and batch:
             if body is None:
                 body, fresh = await self._read(key), True
             if body is None:  # deleted: it limits nobody any more
@@ -132,9 +146,10 @@ class Accounts:
                 written = await self._cluster.replace(ENERGYBUDGETS, stored, sub="status")
             except Conflict:
                 self._conflict("retried")
+                self._lost(batch)
                 if attempt:
                     await asyncio.sleep(random.uniform(*JITTER_S))  # noqa: S311 - spreads load
-                body = None
+                body, attempt = None, attempt + 1
                 continue
             self._newest.wrote(key, written)
             for wish in batch:  # too late for somebody, who said no meanwhile: take it back
@@ -142,8 +157,16 @@ class Accounts:
                     self._add(key, wish.uid, None)
             _tell(batch, receipts)
             return
-        self._conflict("exhausted")
-        raise BusyError("too many workloads ask this energy budget at once")
+
+    def _lost(self, batch: list[_Wish]) -> None:
+        """Count a lost race, and give up for who lost too many."""
+        for wish in batch:
+            wish.losses += 1
+            if wish.losses > RETRIES and not wish.receipt.done():
+                self._conflict("exhausted")
+                wish.receipt.set_exception(
+                    BusyError("too many workloads ask this energy budget at once")
+                )
 
     async def _read(self, key: Key) -> Object | None:
         try:
