@@ -1,4 +1,4 @@
-"""Which GPU a node has: labels of many dialects -> profile name, partition, sharing.
+"""Which GPU a node has: labels of many dialects and DRA devices -> profile, partition, sharing.
 
 The first dialect that matches wins; two that disagree are a conflict, which is shown and taken for
 the profile of the higher TDP. Odd text never raises: it matches nothing. Clouds' dialects are data
@@ -7,6 +7,7 @@ the profile of the higher TDP. Odd text never raises: it matches nothing. Clouds
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Annotated, Any, Final
 
 from pydantic import Field
@@ -56,6 +57,7 @@ _GPU_KEYS = (
 )
 _VENDOR_PREFIXES = ("nvidia-", "tesla-")
 _MAX_DIGITS = 6
+_NO_DEVICES: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -73,20 +75,20 @@ class Product:
 
 @dataclass(frozen=True)
 class Identification:
-    """What the labels of one node say about its GPUs."""
+    """What one node says about its GPUs."""
 
     profile: str | None = None
     partition: str | None = None
     shared: bool = False
     usable: bool = True
     gpus: int | None = None
-    """Boards that the labels count; None if they do not."""
+    """Boards that labels, else drivers count; None if neither does."""
     terms: tuple[tuple[str, str], ...] = ()
     """Labels that name the profile, strongest dialect first, for `status.observedTerms`."""
     conflict: tuple[str, ...] = ()
-    """All profiles that the labels name, if they name several."""
+    """All profiles that labels and devices name, if they name several."""
     gpu_node: bool = False
-    """Whether the labels speak of a GPU at all, known or not."""
+    """Whether anything speaks of a GPU at all, known or not."""
 
 
 class Identity(Base):
@@ -126,17 +128,33 @@ class Catalogue:
         self.profiles: Final = {profile.metadata.name: profile for profile in profiles}
         self._products: dict[str, set[str]] = {}
         self._devices: dict[str, set[str]] = {}
+        self._claimed: dict[str, set[str]] = {}
         for name, profile in self.profiles.items():
             for product in profile.spec.product_names:
                 self._products.setdefault(parse_product(product).key, set()).add(name)
             for device in profile.spec.device_ids:
                 self._devices.setdefault(device, set()).add(name)
+            for product in (*profile.spec.device_product_names, *profile.spec.product_names):
+                self._claimed.setdefault(parse_product(product).key, set()).add(name)
 
-    def identify(self, labels: Mapping[str, str]) -> Identification:
-        """Return what the labels of a node say about its GPUs."""
+    def identify(
+        self, labels: Mapping[str, str], devices: Mapping[str, int] = _NO_DEVICES
+    ) -> Identification:
+        """Return what a node says about its GPUs.
+
+        Args:
+            labels: Of the node.
+            devices: Boards by product, as drivers of devices publish them. They count where no
+                label does, and they are no terms, since no node can be chosen by them.
+        """
         found = list(self._matches(labels))
-        named = sorted({name for _, _, name in found})
-        profile = found[0][2] if found else None
+        claimed = {
+            name
+            for product in devices
+            for name in self._claimed.get(parse_product(product).key, ())
+        }
+        named = sorted(claimed | {name for _, _, name in found})
+        profile = found[0][2] if found else next(iter(named), None)
         if len(named) > 1:
             profile = max(named, key=self._tdp)
         product = next((parse_product(labels[key]) for key in _PRODUCT_KEYS if key in labels), None)
@@ -144,6 +162,8 @@ class Catalogue:
         count = _gpus(labels)
         if count is not None and slices and GFD_COUNT in labels:
             count = -(-count // self._slices_per_board(profile, slices))  # GFD counts slices
+        if count is None and devices:
+            count = sum(devices.values())
         return Identification(
             profile=profile,
             partition=slices or labels.get(GKE_PARTITION) or None,
@@ -152,7 +172,7 @@ class Catalogue:
             gpus=count,
             terms=tuple(dict.fromkeys((key, value) for key, value, name in found)),
             conflict=tuple(named) if len(named) > 1 else (),
-            gpu_node=bool(found) or any(_is_gpu_label(key) for key in labels),
+            gpu_node=bool(found) or bool(devices) or any(_is_gpu_label(key) for key in labels),
         )
 
     def _matches(self, labels: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:

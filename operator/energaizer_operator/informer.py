@@ -34,6 +34,7 @@ from energaizer_operator.kinds import (
     NODES,
     OTHER_WORKLOADS,
     PODS,
+    RESOURCE_SLICES,
     WORKLOADS,
     ApiResource,
 )
@@ -44,6 +45,7 @@ from energaizer_operator.names import (
     RESOURCE_NVIDIA_MIG_PREFIX,
     RESOURCE_NVIDIA_SHARED,
 )
+from energaizer_operator.slices import SliceRecord, slice_record
 
 log = logging.getLogger(__name__)
 
@@ -302,28 +304,6 @@ class Store(Generic[Record]):
 
 
 @dataclass
-class Newest:
-    """The newest copy of objects that we write: what the watch brought, or what we wrote last."""
-
-    store: Store[ObjectRecord]
-    _written: dict[Key, Object] = field(default_factory=dict)
-
-    def get(self, key: Key) -> Object | None:
-        """Return an object; None if the watch does not know it."""
-        record = self.store.get(key[1], key[0])
-        written = self._written.get(key)
-        if record is None or written is None or written["metadata"]["uid"] != record.uid:
-            self._written.pop(key, None)
-            return None if record is None else record.body
-        newer = int(written["metadata"]["resourceVersion"]) > int(record.version)
-        return written if newer else record.body
-
-    def wrote(self, key: Key, body: Object) -> None:
-        """Take in what the API server answered."""
-        self._written[key] = body
-
-
-@dataclass
 class Informer:
     """The stores of one process; a store that nobody needs is None."""
 
@@ -348,6 +328,10 @@ class Informer:
     nodes: Store[MetadataRecord] | None = field(
         default_factory=lambda: Store(NODES, metadata_record, metadata_only=True)
     )
+    resourceslices: Store[SliceRecord] | None = field(
+        default_factory=lambda: Store(RESOURCE_SLICES, slice_record, optional=True)
+    )
+    """GPUs as drivers of devices publish them."""
     workloads: tuple[Store[WorkloadRecord], ...] = field(
         default_factory=lambda: tuple(
             [Store(kind, workload_record, labels=LABEL_WORKLOAD) for kind in WORKLOADS]
@@ -359,12 +343,15 @@ class Informer:
     @classmethod
     def for_webhook(cls) -> Informer:
         """Return stores of our kinds and of namespaces: all that admission looks at."""
-        return cls(nodes=None, workloads=())
+        return cls(nodes=None, resourceslices=None, workloads=())
 
     @property
     def stores(
         self,
-    ) -> tuple[Store[ObjectRecord] | Store[MetadataRecord] | Store[WorkloadRecord], ...]:
+    ) -> tuple[
+        Store[ObjectRecord] | Store[MetadataRecord] | Store[SliceRecord] | Store[WorkloadRecord],
+        ...,
+    ]:
         """All stores of this process."""
         kinds = (
             self.aiworkloads,
@@ -374,6 +361,7 @@ class Informer:
             self.energyreservations,
             self.namespaces,
             self.nodes,
+            self.resourceslices,
         )
         return (*(store for store in kinds if store is not None), *self.workloads)
 

@@ -293,7 +293,9 @@ def gpuprofile_status(
     error = calibration.energy_error_permille if calibration else None
     if census.conflicts:
         nodes = ", ".join(census.conflicts[:_SHOWN_NODES])
-        text = f"labels of {len(census.conflicts)} nodes also name another profile: {nodes}"
+        text = (
+            f"labels or devices of {len(census.conflicts)} nodes also name another profile: {nodes}"
+        )
         matched = State(ConditionType.MATCHED, False, Reason.CONFLICT, text)
     elif census.nodes == 0:
         text = "no node of the cluster has this GPU"

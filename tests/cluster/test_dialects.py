@@ -234,3 +234,52 @@ def test_contradicting_labels_are_a_conflict(installed: Cluster) -> None:
     finally:
         installed.kubectl("delete", "node", f"{LIAR}-0")
     wait(lambda: not conflicts())
+
+
+def resource_slice(node: str, product: str, boards: int) -> dict[str, Any]:
+    """Return what NVIDIA's driver of devices publishes for one node."""
+    text = {"type": "gpu", "brand": "Nvidia", "architecture": "Ada", "productName": product}
+    return {
+        "apiVersion": "resource.k8s.io/v1",
+        "kind": "ResourceSlice",
+        "metadata": {"name": f"{node}-gpu.nvidia.com"},
+        "spec": {
+            "driver": "gpu.nvidia.com",
+            "nodeName": node,
+            "pool": {"name": node, "generation": 1, "resourceSliceCount": 1},
+            "devices": [
+                {
+                    "name": f"gpu-{number}",
+                    "attributes": {
+                        **{key: {"string": value} for key, value in text.items()},
+                        "uuid": {"string": f"GPU-{node}-{number}"},
+                    },
+                    "capacity": {"memory": {"value": "23034Mi"}},
+                }
+                for number in range(boards)
+            ],
+        },
+    }
+
+
+def test_devices_of_a_driver_count_where_labels_say_nothing(
+    installed: Cluster, before: dict[str, tuple[int, int]]
+) -> None:
+    installed.apply_nodes([pool("slices", {}, {}), pool("lying", NODES["gke"][0], {})])
+    items = [
+        resource_slice("slices-0", "NVIDIA A10", 4),
+        resource_slice("lying-0", "NVIDIA A10", 2),
+    ]
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
+    nodes, gpus = before["a10-24gb"]
+    try:
+        installed.kubectl("apply", "-f", "-", input=text)
+        # The node with both is taken for the A10, whose power is the higher, and counted by labels.
+        wait(lambda: census(installed).get("a10-24gb") == (nodes + 2, gpus + 6))
+        matched = condition(profiles(installed)["l4-24gb"], "Matched")
+        assert (matched["reason"], "lying-0" in matched["message"]) == ("Conflict", True)
+        names = (item["metadata"]["name"] for item in items)
+        installed.kubectl("delete", "resourceslice", *names)
+        wait(lambda: census(installed).get("a10-24gb") == (nodes, gpus))
+    finally:
+        installed.kubectl("delete", "node", "slices-0", "lying-0")

@@ -211,6 +211,35 @@ def test_counts_of_every_dialect(
     assert (found.gpus, found.gpu_node) == (gpus, True)
 
 
+@pytest.mark.parametrize(
+    ("product", "profile"),
+    [
+        ("NVIDIA H100 80GB HBM3", "h100-sxm5-80gb"),
+        ("NVIDIA A100-SXM4-40GB", "a100-sxm4-40gb"),
+        ("Tesla T4", "t4-16gb"),
+        ("AMD_Instinct_MI300X_OAM", "mi300x-192gb"),
+        ("NVIDIA Unheard Of", None),
+        ("", None),
+    ],
+)
+def test_devices_name_the_gpu_where_labels_say_nothing(
+    shipped: Catalogue, product: str, profile: str | None
+) -> None:
+    found = shipped.identify({"kubernetes.io/os": "linux"}, {product: 8})
+    assert (found.profile, found.gpus, found.gpu_node) == (profile, 8, True)
+    assert found.terms == ()  # no selector of nodes can use it
+
+
+def test_devices_and_labels_agree_or_are_a_conflict(shipped: Catalogue) -> None:
+    labels = {"nvidia.com/gpu.product": "NVIDIA-L4", "nvidia.com/gpu.count": "4"}
+    same = shipped.identify(labels, {"NVIDIA L4": 2})
+    assert (same.profile, same.gpus, same.conflict) == ("l4-24gb", 4, ())
+    other = shipped.identify(labels, {"Tesla T4": 4})
+    assert other.conflict == ("l4-24gb", "t4-16gb")
+    assert other.profile == "l4-24gb"  # of the higher power
+    assert other.terms == (("nvidia.com/gpu.product", "NVIDIA-L4"),)
+
+
 def test_sharing_and_partitions_of_gke(shipped: Catalogue) -> None:
     gke = {"cloud.google.com/gke-accelerator": "nvidia-l4"}
     assert not shipped.identify(gke).shared

@@ -25,11 +25,12 @@ from energaizer_operator.controller.promises import Promises
 from energaizer_operator.controller.writing import same
 from energaizer_operator.decision import Purse, purse_of
 from energaizer_operator.events import Subject
-from energaizer_operator.informer import Key, Newest, WorkloadRecord
+from energaizer_operator.informer import Key, WorkloadRecord
 from energaizer_operator.kinds import ENERGYBUDGETS
 from energaizer_operator.ledger import Closing
 from energaizer_operator.metrics import BudgetSeries
 from energaizer_operator.names import ConditionType, EventReason
+from energaizer_operator.newest import Newest
 from energaizer_operator.policy import Action
 from energaizer_operator.resources.energybudget import EnergyBudget, EnergyBudgetStatus
 from energaizer_operator.schema import EstimateSummary

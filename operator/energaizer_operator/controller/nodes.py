@@ -1,7 +1,8 @@
 """Which GPU every node has: one look at all nodes together, shared by profiles and metrics.
 
-Labels say what a GPU is and mostly how many there are. Where they do not say how many, the node's
-capacity does; it is read page by page and seldom, for a node object is large and changes often.
+Labels, else the slices of device drivers (DRA), say what a GPU is and mostly how many there are.
+Where they do not say how many, the node's capacity does; it is read page by page and seldom, for a
+node object is large and changes often.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from energaizer_operator.informer import MetadataRecord
 from energaizer_operator.kinds import NODES
 from energaizer_operator.names import EventReason
 from energaizer_operator.resources.gpuprofile import GPUProfile
+from energaizer_operator.slices import boards
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +58,12 @@ class Nodes:
             GPUProfile.model_validate(record.body) for record in context.informer.gpuprofiles
         ]
         catalogue = Catalogue(profiles)
-        identified = {record.name: catalogue.identify(record.labels) for record in records}
+        slices = context.informer.resourceslices
+        devices = boards(() if slices is None else slices)
+        identified = {
+            record.name: catalogue.identify(record.labels, devices.get(record.name, {}))
+            for record in records
+        }
         unknown = {name for name, found in identified.items() if found.gpus is None}
         labelled = {name for name in unknown if identified[name].gpu_node}
         if (
@@ -79,8 +86,9 @@ class Nodes:
         )
         before, self.current = self.current, survey(identified, counts, advertising)
         context.metrics.nodes(self.current.profiles, len(self.current.unprofiled))
+        labels = {record.name: record.labels for record in records}
         for name in self.current.unprofiled:
-            await self._report(name, {record.name: record.labels for record in records}[name])
+            await self._report(name, labels[name], devices.get(name, {}))
         if self.current != before:
             for listener in self._listeners:
                 listener()
@@ -104,9 +112,12 @@ class Nodes:
                 self._power.read(node)
         self._capacity, self._capacity_time = counts, time.monotonic()
 
-    async def _report(self, name: str, labels: Mapping[str, str]) -> None:
+    async def _report(
+        self, name: str, labels: Mapping[str, str], devices: Mapping[str, int]
+    ) -> None:
         """Write an event about a node whose GPU has no profile."""
         spoken = sorted(f"{key}={value}" for key, value in labels.items() if "gpu" in key.lower())
+        spoken += [f"device {product}" for product in sorted(devices)]
         # The events of a node are found by its name: kubectl and the kubelet give it as uid too.
         subject = Subject("v1", NODES.kind, name, "", name)
         note = (

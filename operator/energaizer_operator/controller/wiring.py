@@ -149,6 +149,8 @@ class Wiring:
         informer.namespaces.subscribe(lambda *_: self._namespace_changed())
         if informer.nodes is not None:
             informer.nodes.subscribe(lambda *_: self._nodes_changed())
+        if informer.resourceslices is not None:
+            informer.resourceslices.subscribe(lambda *_: self._nodes_changed())
         for store in informer.workloads:
             store.subscribe(lambda _, record: self._workload_changed(record))
         self._nodes.subscribe(self._survey_changed)

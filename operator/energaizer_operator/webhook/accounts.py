@@ -15,8 +15,9 @@ from datetime import UTC, datetime
 from energaizer_operator import ledger
 from energaizer_operator.cluster import Cluster, Conflict, Missing, Object
 from energaizer_operator.decision import Purse, purse_of
-from energaizer_operator.informer import Informer, Key, Newest
+from energaizer_operator.informer import Informer, Key
 from energaizer_operator.kinds import ENERGYBUDGETS
+from energaizer_operator.newest import Newest
 from energaizer_operator.resources.energybudget import (
     EnergyBudget,
     EnergyBudgetStatus,
