@@ -29,22 +29,29 @@ __all__ = [
     "CalibrationError",
     "EstimateError",
     "Estimator",
+    "Measurement",
     "Question",
+    "Recalibration",
     "Setting",
+    "calibration_digest",
     "canonical",
     "catalogue",
     "check_calibration",
     "digest_of",
     "model_parts",
+    "recalibrate",
     "report",
 ]
 
 PLAIN = (Setting(),)
 FIRST_PACE_S, WEIGHT = 0.002, 0.1  # of the running mean of how long an estimate takes
+Measurement = translate.calibrations.Measurement
+Recalibration = translate.calibrations.Recalibration
 catalogue = translate.catalogue
 canonical = translate.canonical
 report = translate.report
 check_calibration = translate.calibrations.check
+recalibrate = translate.calibrations.recalibrate
 VERSION = translate.VERSION
 
 Observe = Callable[[str, str, str, float], None]
@@ -88,6 +95,11 @@ def digest_of(profile: GPUProfile, calibration: str | None = None) -> str:
     """Return the digest of what a profile and its calibration say, but for its status."""
     text = f"{profile.metadata.name} {profile.spec.model_dump_json()} {calibration or ''}"
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def calibration_digest(text: str) -> str:
+    """Return the digest of coefficients, as `spec.calibration.digest` states it."""
+    return f"sha256:{hashlib.sha256(text.encode(errors='replace')).hexdigest()}"
 
 
 def now_utc() -> datetime:

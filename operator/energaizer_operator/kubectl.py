@@ -2,39 +2,35 @@
 
 import json
 import sys
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from energaizer_operator import scoring
 from energaizer_operator.printing import aligned
+from energaizer_operator.terminal import (
+    BAD_INPUT,
+    ENVIRONMENT_FAILED,
+    KUBECONFIG,
+    NAMESPACE,
+    NO_ESTIMATE,
+    REFUSED,
+    ask_cluster,
+    complain,
+    fail,
+    options,
+    write,
+)
 
 if TYPE_CHECKING:
     from energaizer_operator.decision import Case
     from energaizer_operator.offline import Contents, Item
 
-ENVIRONMENT_FAILED, BAD_INPUT, NO_ESTIMATE, REFUSED = 1, 2, 3, 4
 _SUFFIXES = (".yaml", ".yml", ".json")
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
-
-
-def _options(*formats: str) -> Callable[[F], F]:
-    def decorate(command: F) -> F:
-        command = click.option(
-            "--out", type=click.Path(dir_okay=False, path_type=Path), help="File to write to."
-        )(command)
-        return click.option(
-            "-o",
-            "--output",
-            type=click.Choice(formats),
-            default=formats[0],
-            show_default=True,
-            help="Format.",
-        )(command)
-
-    return decorate
 
 
 _FILES = click.option(
@@ -63,7 +59,7 @@ def main() -> None:
 @main.command()
 @_FILES
 @_GPUS
-@_options("table", "json")
+@options("table", "json")
 def estimate(paths: tuple[str, ...], gpus: tuple[str, ...], output: str, out: Path | None) -> None:
     """Estimate the workloads of some manifests; needs no cluster.
 
@@ -82,16 +78,16 @@ def estimate(paths: tuple[str, ...], gpus: tuple[str, ...], output: str, out: Pa
         case, found, failures = _estimates(item, contents, gpus)
         code = code or (failures[0][1] if failures else 0)
         for message, _ in failures:
-            _complain(message)
+            complain(message)
         documents += [{"workload": item.subject.name, **document} for document in found]
         text += estimating.lines(item, case, found)
     if output == "json":
         alone = len(items) == 1 and len(documents) == 1
         if alone:
             del documents[0]["workload"]
-        _write(json.dumps(documents[0] if alone else documents, indent=2), out)
+        write(json.dumps(documents[0] if alone else documents, indent=2), out)
     elif text:
-        _write("\n".join(text), out)
+        write("\n".join(text), out)
     sys.exit(code)
 
 
@@ -105,7 +101,7 @@ def estimate(paths: tuple[str, ...], gpus: tuple[str, ...], output: str, out: Pa
     help="File or folder of EnergyPolicies and EnergyBudgets; repeatable.",
 )
 @_GPUS
-@_options("table", "json")
+@options("table", "json")
 def review(
     paths: tuple[str, ...],
     policies: tuple[str, ...],
@@ -128,22 +124,22 @@ def review(
     try:
         world = offline.world(contents, gpus)
     except EstimateError as error:
-        _fail(str(error), error.exit_code)
+        fail(str(error), error.exit_code)
     if not world.policies and not contents.budgets:
-        _complain("note: the files hold no EnergyPolicy or EnergyBudget; add one by --policy FILE")
+        complain("note: the files hold no EnergyPolicy or EnergyBudget; add one by --policy FILE")
     estimator = Estimator()
     verdicts = list(reviewing.review(items, contents, world, estimator, datetime.now(UTC)))
     estimator.close()
     if output == "json":
-        _write(json.dumps([verdict.document() for verdict in verdicts], indent=2), out)
+        write(json.dumps([verdict.document() for verdict in verdicts], indent=2), out)
     else:
-        _write("\n".join(line for verdict in verdicts for line in verdict.lines()), out)
+        write("\n".join(line for verdict in verdicts for line in verdict.lines()), out)
     sys.exit(REFUSED if any(verdict.refused for verdict in verdicts) else 0)
 
 
 @main.command()
 @_FILES
-@_options("table", "json")
+@options("table", "json")
 def explain(paths: tuple[str, ...], output: str, out: Path | None) -> None:
     """Show the inputs of each workload and who stated them."""
     from energaizer_operator import offline
@@ -162,7 +158,7 @@ def explain(paths: tuple[str, ...], output: str, out: Path | None) -> None:
             }
             for item, resolution in explained
         ]
-        _write(json.dumps(documents, indent=2), out)
+        write(json.dumps(documents, indent=2), out)
         return
     text: list[str] = []
     for item, resolution in explained:
@@ -170,13 +166,13 @@ def explain(paths: tuple[str, ...], output: str, out: Path | None) -> None:
         text += [item.place, *aligned([("INPUT", "VALUE", "SOURCE"), *rows])]
         text += [f"! {problem.message}" for problem in resolution.problems]
         text.append("")
-    _write("\n".join(text[:-1]), out)
+    write("\n".join(text[:-1]), out)
 
 
 @main.command()
 @_FILES
 @_GPUS
-@_options("yaml", "json")
+@options("yaml", "json")
 def claim(paths: tuple[str, ...], gpus: tuple[str, ...], output: str, out: Path | None) -> None:
     """Print a ResourceClaimTemplate (DRA) for each workload: GPUs in order of predicted energy."""
     from energaizer_operator import manifests, offline
@@ -187,21 +183,21 @@ def claim(paths: tuple[str, ...], gpus: tuple[str, ...], output: str, out: Path 
     try:
         found = [offline.claim(item, offline.world(contents, gpus)) for item in items]
     except EstimateError as error:
-        _fail(str(error), error.exit_code)
+        fail(str(error), error.exit_code)
     for item, (document, problem) in zip(items, found, strict=True):
         if document is None:
-            _complain(f"{item.place}: {problem}")
+            complain(f"{item.place}: {problem}")
     made = [document for document, _ in found if document is not None]
     if output == "json":
-        _write(json.dumps({"apiVersion": "v1", "kind": "List", "items": made}, indent=2), out)
+        write(json.dumps({"apiVersion": "v1", "kind": "List", "items": made}, indent=2), out)
     elif made:
-        _write(manifests.dump(made), out)
+        write(manifests.dump(made), out)
     sys.exit(0 if len(made) == len(items) else NO_ESTIMATE)
 
 
 @main.command()
 @click.argument("names", nargs=-1)
-@_options("yaml", "json", "table")
+@options("yaml", "json", "table")
 def profiles(names: tuple[str, ...], output: str, out: Path | None) -> None:
     """Print the GPUs of the catalogue as GPUProfile manifests, all or some by NAMES."""
     from energaizer_operator import estimation, manifests
@@ -209,7 +205,7 @@ def profiles(names: tuple[str, ...], output: str, out: Path | None) -> None:
     try:
         wanted = {estimation.canonical(name) for name in names}
     except estimation.EstimateError as error:
-        _fail(str(error), error.exit_code)
+        fail(str(error), error.exit_code)
     chosen = [
         profile
         for profile in estimation.catalogue()
@@ -225,42 +221,38 @@ def profiles(names: tuple[str, ...], output: str, out: Path | None) -> None:
             rows.append(
                 (profile.metadata.name, spec.vendor, spec.architecture or "", tdp, products)
             )
-        _write("\n".join(aligned(rows)), out)
+        write("\n".join(aligned(rows)), out)
     elif output == "json":
-        _write(json.dumps({"apiVersion": "v1", "kind": "List", "items": made}, indent=2), out)
+        write(json.dumps({"apiVersion": "v1", "kind": "List", "items": made}, indent=2), out)
     else:
-        _write(manifests.dump(made), out)
-
-
-_NAMESPACE = click.option("-n", "--namespace", default="default", show_default=True)
-_KUBECONFIG = click.option("--kubeconfig", type=click.Path(path_type=Path), help="Cluster to ask.")
+        write(manifests.dump(made), out)
 
 
 @main.command()
-@_NAMESPACE
+@NAMESPACE
 @click.option("-A", "--all-namespaces", "everywhere", is_flag=True, help="Budgets of all.")
-@_KUBECONFIG
-@_options("table", "json")
+@KUBECONFIG
+@options("table", "json")
 def budget(
     namespace: str, everywhere: bool, kubeconfig: Path | None, output: str, out: Path | None
 ) -> None:
     """Show the energy budgets of a cluster, what is left of them, and what waits for them."""
     from energaizer_operator import fleet
 
-    found = _ask(
+    found = ask_cluster(
         lambda settings: fleet.budgets(settings, None if everywhere else namespace), kubeconfig
     )
     if output == "json":
         waiting = [vars(one) for one in found.waiting]
-        _write(json.dumps({"budgets": found.budgets, "waiting": waiting}, indent=2), out)
+        write(json.dumps({"budgets": found.budgets, "waiting": waiting}, indent=2), out)
         return
-    _write("\n".join(fleet.lines(found)), out)
+    write("\n".join(fleet.lines(found)), out)
 
 
 @main.command()
 @click.argument("job")
-@_NAMESPACE
-@_KUBECONFIG
+@NAMESPACE
+@KUBECONFIG
 def release(job: str, namespace: str, kubeconfig: Path | None) -> None:
     """Let a held JOB start, room or no room: for administrators.
 
@@ -271,24 +263,10 @@ def release(job: str, namespace: str, kubeconfig: Path | None) -> None:
 
     name = job.rpartition("/")[2]
     try:
-        said = _ask(lambda settings: fleet.release(settings, namespace, name), kubeconfig)
+        said = ask_cluster(lambda settings: fleet.release(settings, namespace, name), kubeconfig)
     except fleet.ReleaseError as error:
-        _fail(str(error), BAD_INPUT)
+        fail(str(error), BAD_INPUT)
     click.echo(f"job {namespace}/{name}: {said}")
-
-
-def _ask(ask: Callable[..., Coroutine[Any, Any, T]], kubeconfig: Path | None) -> T:
-    """Return what a cluster answers; end the process where there is none."""
-    import asyncio
-
-    from energaizer_operator.cluster import ClusterError
-    from energaizer_operator.settings import Settings, SettingsError
-
-    try:
-        stated: dict[str, Any] = {} if kubeconfig is None else {"kubeconfig": kubeconfig}
-        return asyncio.run(ask(Settings.from_environment(None, **stated)))
-    except (ClusterError, SettingsError) as error:
-        _fail(str(error), ENVIRONMENT_FAILED)
 
 
 def _estimates(
@@ -301,9 +279,9 @@ def _estimates(
     try:
         choice = offline.choose(item, contents, gpus)
     except manifests.ManifestError as error:
-        _fail(str(error), BAD_INPUT)
+        fail(str(error), BAD_INPUT)
     except estimation.EstimateError as error:
-        _fail(str(error), error.exit_code)
+        fail(str(error), error.exit_code)
     case = prepare(item.subject, offline.world(contents))
     inputs = case.resolution.inputs
     if problems := [problem.message for problem in case.resolution.problems]:
@@ -336,7 +314,7 @@ def _load(paths: Iterable[str]) -> tuple["Contents", tuple["Item", ...]]:
         contents = offline.sort(found)
         return contents, offline.items(contents)
     except manifests.ManifestError as error:
-        _fail(str(error), BAD_INPUT)
+        fail(str(error), BAD_INPUT)
 
 
 def _read(path: str) -> Iterable[tuple[str, str]]:
@@ -350,41 +328,25 @@ def _read(path: str) -> Iterable[tuple[str, str]]:
         if place.is_dir():
             files = sorted(file for file in place.iterdir() if file.suffix in _SUFFIXES)
         if not files:
-            _fail(f"{path}: holds no {', '.join(_SUFFIXES)} file", BAD_INPUT)
+            fail(f"{path}: holds no {', '.join(_SUFFIXES)} file", BAD_INPUT)
         for file in files:
             yield file.read_bytes().decode("utf-8"), str(file)
     except OSError as error:
-        _fail(f"{path}: {error.strerror}", ENVIRONMENT_FAILED)
+        fail(f"{path}: {error.strerror}", ENVIRONMENT_FAILED)
     except UnicodeDecodeError:
-        _fail(f"{path}: not a text file in UTF-8", BAD_INPUT)
+        fail(f"{path}: not a text file in UTF-8", BAD_INPUT)
 
 
 def _need(items: Sequence["Item"], contents: "Contents") -> None:
     """End the process where there is nothing to look at."""
     for place in contents.ignored:
-        _complain(f"note: {place} runs no pods that we judge; ignored")
+        complain(f"note: {place} runs no pods that we judge; ignored")
     if not items:
-        _fail("the files hold no AIWorkload, Job, Deployment, StatefulSet or Pod", BAD_INPUT)
+        fail("the files hold no AIWorkload, Job, Deployment, StatefulSet or Pod", BAD_INPUT)
 
 
-def _write(text: str, out: Path | None) -> None:
-    if out is None:
-        click.echo(text)
-        return
-    try:
-        out.write_text(f"{text}\n", encoding="utf-8")
-    except OSError as error:
-        _fail(f"{out}: {error.strerror}", ENVIRONMENT_FAILED)
-
-
-def _complain(message: str) -> None:
-    click.echo(message if message.startswith("note: ") else f"error: {message}", err=True)
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    click.echo(f"error: {message}", err=True)
-    sys.exit(code)
-
+main.add_command(scoring.accuracy)
+main.add_command(scoring.recalibrate)
 
 if __name__ == "__main__":
     main()

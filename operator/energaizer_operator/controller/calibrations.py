@@ -7,7 +7,6 @@ list them: one is read whenever its profile is looked at.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,10 +17,11 @@ from energaizer_operator import estimation
 from energaizer_operator.cluster import Cluster, ClusterError, Missing, Object, Refused
 from energaizer_operator.estimation import CalibrationError
 from energaizer_operator.kinds import CONFIGMAPS
-from energaizer_operator.names import Reason
+from energaizer_operator.names import CALIBRATION_KEY, Reason
 from energaizer_operator.resources.gpuprofile import CalibrationConfigMap, GPUProfile
 
-KEY = "coefficients.json"
+KEY = CALIBRATION_KEY
+digest_of = estimation.calibration_digest
 
 log = logging.getLogger(__name__)
 
@@ -107,11 +107,6 @@ class Calibrations:
         except CalibrationError as error:
             return _unusable(Reason.INVALID_CONFIG_MAP, f"{what}: {error}")
         return Loaded(Reason.CALIBRATION_LOADED, f"coefficients of {what}, {found}", text)
-
-
-def digest_of(text: str) -> str:
-    """Return the digest of coefficients, as `spec.calibration.digest` states it."""
-    return f"sha256:{hashlib.sha256(text.encode(errors='replace')).hexdigest()}"
 
 
 def _unusable(reason: Reason, message: str) -> Loaded:
