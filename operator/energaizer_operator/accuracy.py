@@ -174,17 +174,17 @@ def propose(seen: History, now: datetime | None = None) -> Recalibration:
     return estimation.recalibrate(seen.profile, seen.text, measured, date)
 
 
-def manifest(profile: str, found: Recalibration) -> dict[str, Any]:
+def manifest(profile: str, namespace: str, found: Recalibration) -> dict[str, Any]:
     """Return the ConfigMap that holds new coefficients, to be reviewed."""
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": {"name": f"{profile}-coefficients", "namespace": "energaizer-system"},
+        "metadata": {"name": f"{profile}-coefficients", "namespace": namespace},
         "data": {CALIBRATION_KEY: found.text},
     }
 
 
-def review(profile: str, found: Recalibration) -> list[str]:
+def review(profile: str, namespace: str, found: Recalibration) -> list[str]:
     """Return what a reviewer must see: errors before and after, and what to do next."""
     rows: list[tuple[str, ...]] = [("WORKLOAD", "ERROR NOW", "ERROR LEFT OUT")]
     rows += [(name, f"{now:+.1%}", f"{then:+.1%}") for name, now, then in found.errors]
@@ -196,7 +196,7 @@ def review(profile: str, found: Recalibration) -> list[str]:
         *left_out,
         f"energy above idle x {found.factor:.4f}",
         f"next: apply the ConfigMap, then set spec.calibration of GPUProfile {profile} to",
-        f"  {{configMapRef: {{name: {profile}-coefficients, namespace: energaizer-system}}, "
+        f"  {{configMapRef: {{name: {profile}-coefficients, namespace: {namespace}}}, "
         f"digest: {digest}}}",
     ]
 

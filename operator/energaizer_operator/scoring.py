@@ -40,9 +40,17 @@ def accuracy(
 
 @click.command()
 @click.argument("profile")
+@click.option(
+    *("-n", "--namespace"),
+    default="energaizer-system",
+    show_default=True,
+    help="Of the ConfigMap; the controller may read that of its own.",
+)
 @KUBECONFIG
 @options("yaml", "json")
-def recalibrate(profile: str, kubeconfig: Path | None, output: str, out: Path | None) -> None:
+def recalibrate(
+    profile: str, namespace: str, kubeconfig: Path | None, output: str, out: Path | None
+) -> None:
     """Propose coefficients for the GPUs of PROFILE from measured workloads, as a ConfigMap.
 
     One factor on all energy above idle, judged with each workload left out in turn. Nothing is
@@ -57,7 +65,7 @@ def recalibrate(profile: str, kubeconfig: Path | None, output: str, out: Path | 
         found = room.propose(seen)
     except CalibrationError as error:
         fail(str(error), NO_ESTIMATE)
-    for line in room.review(profile, found) if found.improves else ():
+    for line in room.review(profile, namespace, found) if found.improves else ():
         click.echo(line, err=True)
     if not found.improves:
         fail(
@@ -65,7 +73,7 @@ def recalibrate(profile: str, kubeconfig: Path | None, output: str, out: Path | 
             f"{found.error_before:.1%} now, {found.error_after:.1%} with each left out",
             NO_ESTIMATE,
         )
-    document = room.manifest(profile, found)
+    document = room.manifest(profile, namespace, found)
     text = json.dumps(document, indent=2) if output == "json" else manifests.dump([document])
     write(text, out)
     sys.exit(0)

@@ -77,10 +77,12 @@ def test_a_true_factor_is_proposed(fake: FakeCluster) -> None:
     for number, watts in enumerate((400, 440, 480, 500, 520, 560)):
         fake.put(AIWORKLOADS, workload(f"w{number}", watts, true_error(watts, 1.2)))
     fake.put(AIWORKLOADS, workload("thin", 500, 90, coveragePercent=89))  # does not count
-    done = run("recalibrate", GPU)
+    done = run("recalibrate", GPU, "-n", "power")
     assert done.exit_code == 0, done.output
     body = yaml.safe_load(done.stdout)
     assert (body["kind"], body["metadata"]["name"]) == ("ConfigMap", f"{GPU}-coefficients")
+    assert body["metadata"]["namespace"] == "power"
+    assert f"{GPU}-coefficients, namespace: power}}" in done.stderr
     text = body["data"]["coefficients.json"]
     estimation.check_calibration(text, GPU)
     before, after = SHIPPED.values(), type(SHIPPED).loads(text).values()
