@@ -39,12 +39,9 @@ Kind = Literal["gpus", "models", "calibrations", "hosts", "nodes"]
 _INDEX = "model_index.json"
 _PRIOR = "prior.json"  # beside the fits, but not one
 _NOUNS = {
-    "gpus": "GPU",
-    "models": "model",
-    "hosts": "host",
-    "nodes": "node",
+    "gpus": "GPU", "models": "model", "hosts": "host", "nodes": "node",
     "calibrations": "calibration",
-}
+}  # fmt: skip
 _ADVICE = {
     "gpus": "`energaizer gpus` lists the known ones; a JSON file of your own also works",
     "models": "`energaizer models` lists the known ones; the path of its config.json also works",
@@ -102,8 +99,7 @@ def host(name: str, profiles: Path | None = None) -> Host:
     Raises:
         UnknownNameError: No profile has that name; the message holds the closest ones.
     """
-    entry = _find("hosts", name, profiles)
-    return _validated(Host, entry.fields, entry.where)
+    return _host(_find("hosts", name, profiles).name, profiles)
 
 
 def hosts(profiles: Path | None = None) -> tuple[str, ...]:
@@ -130,9 +126,13 @@ def usual_node(board: Gpu, profiles: Path | None = None) -> Node:
     return _usual_node(board.name, board.link.kind, profiles)
 
 
+@lru_cache(maxsize=1)
 def prior() -> Prior:
     """Return the prior from which coefficients of a GPU without a fit are scaled."""
-    return _prior()
+    from energaizer.priors import Prior  # noqa: PLC0415
+
+    file = _BUILT_IN / "calibrations" / _PRIOR
+    return Prior.loads(file.read_text(encoding="utf-8"))
 
 
 def coefficients(board: Gpu, profiles: Path | None = None) -> Coefficients:
@@ -146,7 +146,7 @@ def coefficients(board: Gpu, profiles: Path | None = None) -> Coefficients:
         return fitted
     from energaizer.priors import from_specification  # noqa: PLC0415
 
-    return from_specification(board, _prior())
+    return from_specification(board, prior())
 
 
 def load_gpu(path: Path) -> Gpu:
@@ -239,14 +239,6 @@ def _as_path(kind: Kind, text: str, profiles: Path | None) -> Path | None:
     return path if exists or text.endswith(".json") or text.startswith((".", "/", "~")) else None
 
 
-@lru_cache(maxsize=1)
-def _prior() -> Prior:
-    from energaizer.priors import Prior  # noqa: PLC0415
-
-    file = _BUILT_IN / "calibrations" / _PRIOR
-    return Prior.loads(file.read_text(encoding="utf-8"))
-
-
 @lru_cache(maxsize=1024)
 def _coefficients(name: str, profiles: Path | None) -> Coefficients | None:
     entry = _entries("calibrations", profiles).get(name)
@@ -265,6 +257,12 @@ def _usual_node(board: str, link: str, profiles: Path | None) -> Node:
         if board in found.gpus:
             return found
     return node("pcie-server" if link == "PCIe" else "dgx-h100", profiles)
+
+
+@lru_cache(maxsize=1024)
+def _host(name: str, profiles: Path | None) -> Host:
+    entry = _entries("hosts", profiles)[name]
+    return _validated(Host, entry.fields, entry.where)
 
 
 @lru_cache(maxsize=1024)
