@@ -35,7 +35,7 @@ _DONE, _ENVIRONMENT, _USAGE, _NO_ESTIMATE = 0, 1, 2, 3
 # cost 20 ms to start; a search for plugins reads the metadata of every installed package.
 _LIGHT: Final = {"OPENBLAS_NUM_THREADS": "1", "PYDANTIC_DISABLE_PLUGINS": "__all__"}
 # Objects between two collections. Loading modules makes hundreds of thousands that stay, and by
-# default the collector walks over them again and again: a tenth of the start.
+# default the collector walks over them again and again: some of the start.
 _COLLECT_EVERY: Final = 50_000
 _SUFFIXES: Final = {".json": "json", ".csv": "csv", ".md": "markdown"}
 
