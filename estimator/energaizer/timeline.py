@@ -135,13 +135,14 @@ def alternatives(rows: FloatArray, machine: Machine) -> Alternatives:
         machine: The GPU; only its SM count and its rate keys are read.
 
     Raises:
-        NoEstimateError: A kernel multiplies in a format that the GPU has no rate for.
+        NoEstimateError: A kernel computes in a format that the GPU has no rate for.
     """
     rate = rows[:, COLUMN["rate"]].astype(np.intp)
     used = rows[:, COLUMN["flops"]] > 0
     missing = used & ~np.isfinite(machine.rates[rate])
-    if missing.any():
-        key = RATE_KEYS[rate[missing][0]]
+    on_cores = bool((rows[:, COLUMN["core_flops"]] > 0).any())
+    if missing.any() or (on_cores and not np.isfinite(machine.rates[_FP32])):
+        key = RATE_KEYS[rate[missing][0] if missing.any() else _FP32]
         raise NoEstimateError(
             f"{key} on {machine.gpu.name}: no rate; choose another precision, "
             f"or add peak_flops.{key} to the profile"

@@ -248,6 +248,12 @@ def test_a_format_without_a_rate_has_no_estimate():
         pipeline.estimate(workload(precision=Precision.FP8), A100)
 
 
+def test_a_gpu_that_states_no_rate_of_its_cuda_cores_has_no_estimate():
+    bare = H100.model_copy(update={"name": "bare", "peak_flops": {"bf16": 8e14}})
+    with pytest.raises(NoEstimateError, match=r"fp32 on bare: no rate; .* add peak_flops\.fp32"):
+        pipeline.estimate(workload(), bare)
+
+
 @pytest.mark.parametrize(
     "inputs",
     [{"clock_hz": 9e9}, {"clock_hz": 1e6}, {"power_cap_w": 20.0}, {"power_cap_w": 900.0}],
