@@ -32,7 +32,11 @@ try: install ## The offline half in seconds: an estimate, a clock sweep, a verdi
 
 .PHONY: test
 test: check build-cluster ## Everything: make check, then the end-to-end tests on a real control plane
-	$(BIN)/pytest -q -m "cluster or packaging" --durations=5
+	$(BIN)/pytest -q -m "(cluster or packaging) and not proof" --durations=5
+
+.PHONY: prove
+prove: build-cluster ## Proofs under load that take minutes each
+	$(BIN)/pytest -q -m proof
 
 .PHONY: build-cluster
 build-cluster: install ## Build the local control plane and its companions into the cache: minutes the first time, then nothing

@@ -246,12 +246,7 @@ def test_from_installation_to_removal(world: World, previous: Path) -> None:
     assert len({line["uid"] for line in told_of}) == len(told_of)
     definition = world.get("crd", "aiworkloads.energaizer.io")
     assert OLD_LACKS[1] in schema_of(definition)[OLD_LACKS[0]]["properties"]
-    images = {
-        container["image"]
-        for pod in world.get("pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/component")["items"]
-        for container in pod["spec"]["containers"]
-    }
-    assert images == {"energaizer:0.1.0"}
+    wait_images(world, {"energaizer:0.1.0"})
     after = world.wait_ready("chat")
     assert after["metadata"]["uid"] == before["metadata"]["uid"]
     assert after["status"]["estimate"]["energyJoules"] > 0
@@ -299,6 +294,18 @@ def reserve(cluster: Cluster) -> None:
         },
     }
     cluster.kubectl("apply", "--validate=false", "-f", "-", input=json.dumps(body))
+
+
+def wait_images(world: World, wanted: set[str]) -> None:
+    """Wait until only `wanted` runs: a pod that is being replaced drains for some seconds."""
+    deadline = time.monotonic() + 60
+    while True:
+        pods = world.get("pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/component")["items"]
+        images = {one["image"] for pod in pods for one in pod["spec"]["containers"]}
+        if images == wanted:
+            return
+        assert time.monotonic() < deadline, images
+        time.sleep(0.5)
 
 
 def wait_gone(world: World) -> None:
