@@ -3,12 +3,12 @@
 from pydantic import Field
 
 from energaizer.families.diffusion import blocks
-from energaizer.families.diffusion.component import Denoiser
+from energaizer.families.diffusion.component import PatchTransformer
 from energaizer.families.diffusion.scene import Scene
 from energaizer.families.operators import Attention, Copy, Linear, Norm, Tape
 
 
-class CogVideoXTransformer3DModel(Denoiser):
+class CogVideoXTransformer3DModel(PatchTransformer):
     """Layers that attend jointly with the same weights for text and video."""
 
     num_layers: int = Field(default=30, ge=1, le=4096)
@@ -21,26 +21,6 @@ class CogVideoXTransformer3DModel(Denoiser):
     patch_size: int = Field(default=2, ge=1)
     patch_size_t: int = Field(default=1, ge=1)
     use_rotary_positional_embeddings: bool = False
-
-    @property
-    def heads(self) -> int:
-        """Heads of every attention."""
-        return self.num_attention_heads
-
-    @property
-    def width(self) -> int:
-        """Features of a token."""
-        return self.num_attention_heads * self.attention_head_dim
-
-    @property
-    def attends(self) -> float:
-        """One attention a layer."""
-        return float(self.num_layers)
-
-    @property
-    def patch(self) -> int:
-        """Edge of a token."""
-        return self.patch_size
 
     @property
     def patch_frames(self) -> int:

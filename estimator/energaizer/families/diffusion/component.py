@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from energaizer.errors import NoEstimateError, shorten
 from energaizer.families.diffusion.scene import Scene
@@ -110,6 +110,40 @@ class Denoiser(Component):
     def patch_frames(self) -> int:
         """Latent frames of a token."""
         return 1
+
+
+class Transformer(Denoiser):
+    """A denoiser of layers that attend once each, with as many heads as its class states."""
+
+    num_layers: int = Field(ge=1, le=4096)
+    num_attention_heads: int = Field(ge=1, le=4096)
+    attention_head_dim: int = Field(ge=1, le=4096)
+
+    @property
+    def heads(self) -> int:
+        """Heads of every attention."""
+        return self.num_attention_heads
+
+    @property
+    def width(self) -> int:
+        """Features of a token."""
+        return self.num_attention_heads * self.attention_head_dim
+
+    @property
+    def attends(self) -> float:
+        """One attention over the latent a layer."""
+        return float(self.num_layers)
+
+
+class PatchTransformer(Transformer):
+    """One whose tokens are square patches of the latent."""
+
+    patch_size: int = Field(ge=1)
+
+    @property
+    def patch(self) -> int:
+        """Edge of a token."""
+        return self.patch_size
 
 
 class Decoder(Component):

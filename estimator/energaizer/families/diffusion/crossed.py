@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import Field
 
 from energaizer.families.diffusion import blocks
-from energaizer.families.diffusion.component import Denoiser
+from energaizer.families.diffusion.component import Transformer
 from energaizer.families.diffusion.scene import Scene
 from energaizer.families.operators import Attention, Copy, Linear, Norm, Tape
 
@@ -18,27 +18,8 @@ _TIME = 256
 _PARTS = 6  # a scale, a shift and a gate for attention, and for the MLP
 
 
-class _Crossed(Denoiser):
+class _Crossed(Transformer):
     """What the three share."""
-
-    num_layers: int = Field(ge=1, le=4096)
-    num_attention_heads: int = Field(ge=1, le=4096)
-    attention_head_dim: int = Field(ge=1, le=4096)
-
-    @property
-    def heads(self) -> int:
-        """Heads of every attention."""
-        return self.num_attention_heads
-
-    @property
-    def width(self) -> int:
-        """Features of a token."""
-        return self.num_attention_heads * self.attention_head_dim
-
-    @property
-    def attends(self) -> float:
-        """One attention over the latent a layer."""
-        return float(self.num_layers)
 
     def _caption(self, to: Tape, text: float, inputs: int, timed: bool = True) -> None:
         """Add what is computed once: the projection of the prompt, and the modulation."""

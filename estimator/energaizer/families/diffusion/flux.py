@@ -7,14 +7,14 @@ one stream and run attention beside the MLP.
 from pydantic import Field
 
 from energaizer.families.diffusion import blocks
-from energaizer.families.diffusion.component import Denoiser
+from energaizer.families.diffusion.component import Transformer
 from energaizer.families.diffusion.scene import Scene
 from energaizer.families.operators import Attention, Copy, Linear, Norm, Tape
 
 _TIME = 256
 
 
-class _Joint(Denoiser):
+class _Joint(Transformer):
     """What both share."""
 
     num_layers: int = Field(ge=0, le=4096)
@@ -23,16 +23,6 @@ class _Joint(Denoiser):
     attention_head_dim: int = Field(default=128, ge=1, le=4096)
     pooled_projection_dim: int = Field(default=768, ge=1)
     guidance_embeds: bool = False
-
-    @property
-    def heads(self) -> int:
-        """Heads of every attention."""
-        return self.num_attention_heads
-
-    @property
-    def width(self) -> int:
-        """Features of a token."""
-        return self.num_attention_heads * self.attention_head_dim
 
     @property
     def attends(self) -> float:

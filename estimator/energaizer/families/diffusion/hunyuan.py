@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from energaizer.families.diffusion import blocks
-from energaizer.families.diffusion.component import Denoiser
+from energaizer.families.diffusion.component import PatchTransformer
 from energaizer.families.diffusion.scene import Scene
 from energaizer.families.operators import Attention, Copy, Linear, Norm, Tape
 
@@ -12,7 +12,7 @@ _POOL_HEADS = 8
 _META = 6 * 256  # sizes and crop of the training image, embedded
 
 
-class HunyuanDiT2DModel(Denoiser):
+class HunyuanDiT2DModel(PatchTransformer):
     """Two text encoders, whose tokens stand side by side; rotary attention with normed q and k."""
 
     num_layers: int = Field(default=40, ge=2, le=4096)
@@ -31,24 +31,9 @@ class HunyuanDiT2DModel(Denoiser):
     use_style_cond_and_image_meta_size: bool = True
 
     @property
-    def heads(self) -> int:
-        """Heads of every attention."""
-        return self.num_attention_heads
-
-    @property
     def width(self) -> int:
         """Features of a token."""
         return self.hidden_size
-
-    @property
-    def attends(self) -> float:
-        """One attention over the latent a layer."""
-        return float(self.num_layers)
-
-    @property
-    def patch(self) -> int:
-        """Edge of a token."""
-        return self.patch_size
 
     def denoise(self, to: Tape, scene: Scene) -> None:
         """Write one evaluation."""

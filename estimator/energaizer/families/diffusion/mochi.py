@@ -3,14 +3,14 @@
 from pydantic import Field
 
 from energaizer.families.diffusion import blocks
-from energaizer.families.diffusion.component import Denoiser
+from energaizer.families.diffusion.component import PatchTransformer
 from energaizer.families.diffusion.scene import Scene
 from energaizer.families.operators import Attention, Copy, Linear, Norm, Tape
 
 _TIME = 256
 
 
-class MochiTransformer3DModel(Denoiser):
+class MochiTransformer3DModel(PatchTransformer):
     """Gated MLPs of two thirds of the usual width; RMS norms, rotary query and key."""
 
     num_layers: int = Field(default=48, ge=1, le=4096)
@@ -20,26 +20,6 @@ class MochiTransformer3DModel(Denoiser):
     in_channels: int = Field(default=12, ge=1)
     text_embed_dim: int = Field(default=4096, ge=1)
     patch_size: int = Field(default=2, ge=1)
-
-    @property
-    def heads(self) -> int:
-        """Heads of every attention."""
-        return self.num_attention_heads
-
-    @property
-    def width(self) -> int:
-        """Features of a token of the video."""
-        return self.num_attention_heads * self.attention_head_dim
-
-    @property
-    def attends(self) -> float:
-        """One attention a layer."""
-        return float(self.num_layers)
-
-    @property
-    def patch(self) -> int:
-        """Edge of a token."""
-        return self.patch_size
 
     def denoise(self, to: Tape, scene: Scene) -> None:
         """Write one evaluation; the last layer's text is only attended to."""

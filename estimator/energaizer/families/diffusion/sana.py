@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from energaizer.families.diffusion import blocks
-from energaizer.families.diffusion.component import Denoiser
+from energaizer.families.diffusion.component import PatchTransformer
 from energaizer.families.diffusion.scene import Scene
 from energaizer.families.operators import Convolution, Copy, Linear, Norm, Tape
 
@@ -14,7 +14,7 @@ _TIME = 256
 _PARTS = 6
 
 
-class SanaTransformer2DModel(Denoiser):
+class SanaTransformer2DModel(PatchTransformer):
     """A token an element of a latent that is 32 times smaller than the image."""
 
     in_channels: int = Field(default=32, ge=1)
@@ -30,26 +30,6 @@ class SanaTransformer2DModel(Denoiser):
     patch_size: int = Field(default=1, ge=1)
     qk_norm: Literal["rms_norm_across_heads", ""] = ""
     guidance_embeds: bool = False
-
-    @property
-    def heads(self) -> int:
-        """Heads of linear attention."""
-        return self.num_attention_heads
-
-    @property
-    def width(self) -> int:
-        """Features of a token."""
-        return self.num_attention_heads * self.attention_head_dim
-
-    @property
-    def attends(self) -> float:
-        """One linear attention a layer."""
-        return float(self.num_layers)
-
-    @property
-    def patch(self) -> int:
-        """Edge of a token."""
-        return self.patch_size
 
     def denoise(self, to: Tape, scene: Scene) -> None:
         """Write one evaluation."""

@@ -5,14 +5,14 @@ from typing import Literal
 from pydantic import Field
 
 from energaizer.families.diffusion import blocks
-from energaizer.families.diffusion.component import Denoiser
+from energaizer.families.diffusion.component import PatchTransformer
 from energaizer.families.diffusion.scene import Scene
 from energaizer.families.operators import Attention, Copy, Linear, Norm, Tape
 
 _TIME = 256
 
 
-class SD3Transformer2DModel(Denoiser):
+class SD3Transformer2DModel(PatchTransformer):
     """Joint layers of image and text; some layers of 3.5 medium attend once more to the image."""
 
     in_channels: int = Field(default=16, ge=1)
@@ -29,24 +29,9 @@ class SD3Transformer2DModel(Denoiser):
     qk_norm: Literal["rms_norm", ""] = ""
 
     @property
-    def heads(self) -> int:
-        """Heads of every attention."""
-        return self.num_attention_heads
-
-    @property
-    def width(self) -> int:
-        """Features of a token."""
-        return self.num_attention_heads * self.attention_head_dim
-
-    @property
     def attends(self) -> float:
         """One attention a layer, two in the dual ones."""
         return float(self.num_layers + len(self.dual_attention_layers))
-
-    @property
-    def patch(self) -> int:
-        """Edge of a token."""
-        return self.patch_size
 
     def denoise(self, to: Tape, scene: Scene) -> None:
         """Write one evaluation; after the last layer nobody reads the text, so its half is cut."""
