@@ -340,6 +340,11 @@ class Informer:
     )
     """Jobs, Deployments, StatefulSets and pods that carry our label; all of other kinds."""
 
+    @property
+    def pods(self) -> Store[WorkloadRecord] | None:
+        """The pods among the workloads."""
+        return next((store for store in self.workloads if store.resource == PODS), None)
+
     @classmethod
     def for_webhook(cls) -> Informer:
         """Return stores of our kinds and of namespaces: all that admission looks at."""

@@ -7,6 +7,7 @@ nothing is measured twice and what was measured is not lost.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import time
 from collections import defaultdict
@@ -18,7 +19,6 @@ from energaizer_operator.controller.survey import Survey
 from energaizer_operator.feedback.accounts import Account, PodRun, Window, account
 from energaizer_operator.feedback.prometheus import Measurements, SourceName, SourceUnavailableError
 from energaizer_operator.informer import Key, WorkloadRecord
-from energaizer_operator.kinds import PODS
 from energaizer_operator.names import Reason
 from energaizer_operator.resources.aiworkload import AIWorkload
 from energaizer_operator.resources.aiworkload.status import AIWorkloadStatus, Measured
@@ -43,9 +43,8 @@ class Measuring:
         self._accounts: dict[Key, Account] = {}
         self._latest: dict[Key, Measurement] = {}
         self._gone: dict[Key, tuple[WorkloadRecord, float]] = {}
-        for store in context.informer.workloads:
-            if store.resource == PODS:
-                store.subscribe(self._pod_changed)
+        if context.informer.pods is not None:
+            context.informer.pods.subscribe(self._pod_changed)
 
     def latest(self, key: Key) -> Measurement | None:
         """Return what is known of a workload; None before its first window."""
@@ -107,7 +106,7 @@ class Measuring:
         whole = total.error
         measured = Measured(
             energy_joules=round(total.energy_j),
-            power_watts=round(last.energy_j / (window.end - window.start)),
+            power_watts=round(last.energy_j / (window.length)),
             source=name,
             coverage_percent=int(100 * total.coverage),
             error_percent=None if whole is None else round(100 * whole),
@@ -123,13 +122,10 @@ class Measuring:
     def _runs(self, window: Window) -> Mapping[Key, list[PodRun]]:
         """Return the pods of each workload that ran in a window, with what was predicted."""
         runs: defaultdict[Key, list[PodRun]] = defaultdict(list)
+        body = functools.cache(self._body)  # pods of one workload ask for the same one
         gone, self._gone = self._gone, {}
-        live = (
-            (pod, _time(pod.life.ended_at))
-            for store in self._context.informer.workloads
-            if store.resource == PODS
-            for pod in store
-        )
+        pods = self._context.informer.pods or ()
+        live = ((pod, _time(pod.life.ended_at)) for pod in pods)
         for pod, finished in (*live, *gone.values()):
             key, started = (pod.namespace, pod.workload), _time(pod.life.started_at)
             ended_before = finished is not None and finished < window.start
@@ -141,15 +137,15 @@ class Measuring:
                     gpus=pod.gpus,
                     started=started,
                     finished=finished,
-                    predicted_w=self._predicted(key, pod),
+                    predicted_w=self._predicted(body(key), pod),
                     shared=pod.shared,
                 )
             )
         return runs
 
-    def _predicted(self, key: Key, pod: WorkloadRecord) -> float | None:
+    def _predicted(self, body: AIWorkload | None, pod: WorkloadRecord) -> float | None:
         """Return the predicted power of a pod's GPUs on the node where it runs, W."""
-        body, profile = self._body(key), self._survey().profiles.get(pod.node)
+        profile = self._survey().profiles.get(pod.node)
         if body is None or body.status.estimate is None or not body.status.estimate.gpu_count:
             return None
         estimate = body.status.estimate
@@ -163,9 +159,8 @@ class Measuring:
 
     def _pod_changed(self, key: Key, record: WorkloadRecord) -> None:
         """Keep a pod that vanished until its last window has been read."""
-        stores = self._context.informer.workloads
-        alive = any(store.get(key[1], key[0]) for store in stores if store.resource == PODS)
-        if not alive:
+        pods = self._context.informer.pods
+        if pods is None or pods.get(key[1], key[0]) is None:
             self._gone[key] = (record, _time(record.life.ended_at) or time.time())
 
 

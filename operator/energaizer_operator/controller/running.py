@@ -6,15 +6,12 @@ from collections import Counter
 from collections.abc import Mapping
 
 from energaizer_operator.informer import Informer, Key
-from energaizer_operator.kinds import PODS
 
 
 def running_gpus(informer: Informer) -> Mapping[Key, int]:
     """Return GPUs of running pods, by namespace and name of their AIWorkload."""
     count: Counter[Key] = Counter()
-    for store in informer.workloads:
-        if store.resource == PODS:
-            for pod in store:
-                if pod.phase == "Running":
-                    count[pod.namespace, pod.workload] += pod.gpus
+    for pod in informer.pods or ():
+        if pod.phase == "Running":
+            count[pod.namespace, pod.workload] += pod.gpus
     return count

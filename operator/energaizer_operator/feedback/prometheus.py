@@ -103,7 +103,7 @@ class Measurements:
         self, session: aiohttp.ClientSession, exporter: Exporter, window: Window
     ) -> Mapping[PodName, Reading]:
         found: dict[PodName, Reading] = {}
-        for namespace, pod, joules, seconds in queries(exporter, window.end - window.start):
+        for namespace, pod, joules, seconds in queries(exporter, window.length):
             energy, covered = await asyncio.gather(
                 self._by_pod(session, joules, window.end, (namespace, pod)),
                 self._by_pod(session, seconds, window.end, (namespace, pod)),
