@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from annotated import BATCH
 from localcluster import Cluster, build, kueue, operator
 from localcluster.operator import ROOT
 from localcluster.places import DEFAULT_POOLS
@@ -19,15 +20,7 @@ VERSION = f"{GROUP}/v1beta2"
 WATTS = "energaizer.io/watts"
 PRODUCTS = {"h100": "NVIDIA-H100-80GB-HBM3", "l40s": "NVIDIA-L40S"}
 PLENTY = {"nvidia.com/gpu": 4, WATTS: 100_000}  # a queue must cover what its Jobs request
-INPUTS = {
-    "energaizer.io/task": "BatchInference",
-    "energaizer.io/model": "meta-llama/Llama-3.1-8B",
-    "energaizer.io/precision": "BF16",
-    "energaizer.io/batch-size": "16",
-    "energaizer.io/input-tokens": "512",
-    "energaizer.io/output-tokens": "256",
-    "energaizer.io/requests": "100000",
-}
+INPUTS = BATCH | {"energaizer.io/requests": "100000"}
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from annotated import BATCH
 from localcluster import Cluster, build, operator
 from localcluster.operator import ROOT, OperatorProcess
 from localcluster.places import DEFAULT_POOLS
@@ -23,15 +24,7 @@ from localcluster.pools import load_pools
 WATTS = "energaizer.io/watts"
 CAPACITY = "energaizer.io/power-capacity-watts"
 RUNS, WRITERS, ROOM = 20, 20, 5
-INPUTS = {
-    "energaizer.io/task": "BatchInference",
-    "energaizer.io/model": "meta-llama/Llama-3.1-8B",
-    "energaizer.io/precision": "BF16",
-    "energaizer.io/batch-size": "16",
-    "energaizer.io/input-tokens": "512",
-    "energaizer.io/output-tokens": "256",
-    "energaizer.io/requests": "100000",
-}
+INPUTS = BATCH | {"energaizer.io/requests": "100000"}
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import steady_physics
+from annotated import BATCH
 from energaizer_operator import estimation, owners, status
 from energaizer_operator.decision import Decision, Subject, World, decide, decide_soon, prepare
 from energaizer_operator.estimation import Estimator, Setting
@@ -17,15 +18,7 @@ from energaizer_operator.resources.energypolicy import EnergyPolicy
 from energaizer_operator.resources.gpuprofile import GPUProfile
 
 GPUS = ("h100-sxm5-80gb", "l40s-48gb", "a100-sxm4-80gb")
-INPUTS = {
-    "energaizer.io/task": "BatchInference",
-    "energaizer.io/model": "meta-llama/Llama-3.1-8B",
-    "energaizer.io/precision": "BF16",
-    "energaizer.io/batch-size": "16",
-    "energaizer.io/input-tokens": "512",
-    "energaizer.io/output-tokens": "256",
-    "energaizer.io/requests": "1000000",
-}
+INPUTS = BATCH
 # 1000 s on an H100 at 350 W; an A100 has 2039/3352 of its bandwidth and 200 W, an L40S 864/3352
 # and 175 W; all draw half of their limit.
 H100_J, A100_J, L40S_J = 350_000, 328_789, 678_936

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from annotated import BATCH
 from energaizer_operator import estimation, kinds
 from energaizer_operator.estimation import Estimator
 from energaizer_operator.informer import Informer
@@ -24,15 +25,7 @@ NAMESPACE = "team-a"
 NODES = {"h100-sxm5-80gb": 3, "l40s-48gb": 2, "a100-sxm4-80gb": 2}
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 UID = "11111111-2222-3333-4444-555555555555"
-INPUTS = {
-    "energaizer.io/task": "BatchInference",
-    "energaizer.io/model": "meta-llama/Llama-3.1-8B",
-    "energaizer.io/precision": "BF16",
-    "energaizer.io/batch-size": "16",
-    "energaizer.io/input-tokens": "512",
-    "energaizer.io/output-tokens": "256",
-    "energaizer.io/requests": "1000000",
-}
+INPUTS = BATCH
 LABELS = {
     "h100-sxm5-80gb": "NVIDIA-H100-80GB-HBM3",
     "l40s-48gb": "NVIDIA-L40S",

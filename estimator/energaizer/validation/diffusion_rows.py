@@ -89,17 +89,7 @@ def score(table: Table, labels: Labels, progress: Progress) -> Scores:
     n = len(table)
     answers = prediction.Answers(n)
     boards = np.maximum(1.0, table.floats("num_gpus", 1.0))
-    where = table.texts("gpu_model")
-    for name in dict.fromkeys(where):
-        rows = np.array([row for row, told in enumerate(where) if told == name], dtype=np.intp)
-        try:
-            gpu = names.board(name).gpu
-        except EnergaizerError as error:
-            answers.failed[rows] = one_line(error)
-            continue
-        answers.limit_w[rows] = gpu.power_limit_w
-        progress(table.dataset, int(rows[0]), n)
-        answers.boards[name] = (gpu, catalog.coefficients(gpu))
+    for gpu, rows in prediction.by_board(table, answers, progress):
         _board(table, gpu, rows, answers)
     answers.limit_w *= boards
     batch = table.floats("batch_size")
@@ -112,7 +102,7 @@ def score(table: Table, labels: Labels, progress: Progress) -> Scores:
     made.quantity, made.unit = "energy_per_generation", "J"
     known = ("task", "model", "num_gpus", "ulysses_degree", "ring_degree", "shape_group")
     groups = {name: texts(table.texts(name)) for name in known if table.has(name)}
-    groups["gpu"] = texts(where)
+    groups["gpu"] = texts(table.texts("gpu_model"))
     groups["gpu_count"] = both(groups["gpu"], table.texts("num_gpus", "1"))
     return Scores(
         dataset=table.dataset, kind=table.kind.name, columns=[time, power, made],

@@ -3,21 +3,32 @@
 The same physics and the same residuals as `pipeline.estimate`, for a whole table at once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from energaizer import machine, uncertainty
+from energaizer import catalog, machine, uncertainty
 from energaizer.batch import Batch
 from energaizer.coefficients import FAMILIES, Coefficients
+from energaizer.errors import EnergaizerError, one_line
 from energaizer.gpu import Gpu
 from energaizer.host import Host
 from energaizer.kernels import COLUMN, Kernel, Program
 from energaizer.precision import RATE_KEYS
 from energaizer.result import Provenance
 from energaizer.uncertainty import CAPPED, COMPUTE, LAUNCH, MEMORY, QUANTITIES, REGIMES
-from energaizer.validation.scores import Column, FloatArray, IntArray, TextArray, nowhere, texts
+from energaizer.validation import names
+from energaizer.validation.reading import Table
+from energaizer.validation.scores import (
+    Column,
+    FloatArray,
+    IntArray,
+    Progress,
+    TextArray,
+    nowhere,
+    texts,
+)
 
 _MINOR = 0.01  # parts below this share of time do not weaken a provenance
 _UNITS = ("s", "W", "J")
@@ -105,6 +116,22 @@ class Answers:
         most = self.limit_w if quantity == "power" else np.inf
         low, high = interval(predicted, self.widths[index], most)
         return Column(quantity, _UNITS[index], measured, predicted, low, high, reason)
+
+
+def by_board(table: Table, answers: Answers, progress: Progress) -> Iterator[tuple[Gpu, IntArray]]:
+    """Yield each GPU that a table's `gpu_model` names, with its rows; an unknown one fails them."""
+    where = table.texts("gpu_model")
+    for name in dict.fromkeys(where):
+        rows = np.array([row for row, told in enumerate(where) if told == name], dtype=np.intp)
+        try:
+            gpu = names.board(name).gpu
+        except EnergaizerError as error:
+            answers.failed[rows] = one_line(error)
+            continue
+        answers.limit_w[rows] = gpu.power_limit_w
+        answers.boards[name] = (gpu, catalog.coefficients(gpu))
+        progress(table.dataset, int(rows[0]), len(table))
+        yield gpu, rows
 
 
 def programs(cases: Cases, runs: Sequence[Program], host: Host) -> Predicted:

@@ -58,18 +58,8 @@ def score(table: Table, labels: Labels, progress: Progress) -> Scores:
     answers, parts = prediction.Answers(n), _Parts(n)
     boards = np.maximum(1.0, table.floats("num_gpus", 1.0))
     batch = table.floats("avg_batch_size")
-    where = table.texts("gpu_model")
-    for name in dict.fromkeys(where):
-        rows = np.array([row for row, told in enumerate(where) if told == name], dtype=np.intp)
-        try:
-            gpu = names.board(name).gpu
-        except EnergaizerError as error:
-            answers.failed[rows] = one_line(error)
-            continue
-        answers.limit_w[rows] = gpu.power_limit_w
-        progress(table.dataset, int(rows[0]), n)
+    for gpu, rows in prediction.by_board(table, answers, progress):
         _board(table, gpu, rows, answers, parts)
-        answers.boards[name] = (gpu, catalog.coefficients(gpu))
     answers.limit_w *= boards
     groups = _groups(table, answers, parts)
     return Scores(
