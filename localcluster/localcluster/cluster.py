@@ -7,12 +7,13 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network
 from itertools import count
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from localcluster import instances
 from localcluster.api import Api
@@ -206,6 +207,36 @@ class Cluster:
             )
         return done
 
+    def wait_for_kinds(self, *names: str, timeout_s: float = 60.0) -> None:
+        """Wait until the API server serves CustomResourceDefinitions.
+
+        `kubectl wait` gives up at once on a definition whose status is still empty, which is what
+        one is for its first milliseconds.
+
+        Args:
+            names: Of the definitions, such as `jobsets.jobset.x-k8s.io`; all there are if none.
+            timeout_s: After this many seconds it is an error.
+
+        Raises:
+            LocalClusterError: One is not established in time, or does not exist.
+        """
+        until = time.monotonic() + timeout_s
+        while True:
+            found = json.loads(self.kubectl("get", "crd", *names, "--output", "json").stdout)
+            waiting = [
+                definition["metadata"]["name"]
+                for definition in found.get("items", [found])
+                if not _is_established(definition)
+            ]
+            if not waiting:
+                return
+            if time.monotonic() > until:
+                raise LocalClusterError(
+                    f"not established after {timeout_s:g} s: {', '.join(waiting)}; "
+                    f"kubectl describe crd {waiting[0]} says why"
+                )
+            time.sleep(0.1)
+
     def service_account_kubeconfig(self, namespace: str, name: str) -> Path:
         """Return a kubeconfig of a service account, with a fresh token by TokenRequest.
 
@@ -270,6 +301,12 @@ class Cluster:
     def _api(self) -> Api:
         """A reader of the API, as the admin."""
         return Api.of(self.kubeconfig)
+
+
+def _is_established(definition: dict[str, Any]) -> bool:
+    """Return whether a CustomResourceDefinition is served, by its own word."""
+    conditions = definition.get("status", {}).get("conditions") or ()
+    return any(one["type"] == "Established" and one["status"] == "True" for one in conditions)
 
 
 def check_name(name: str) -> str:

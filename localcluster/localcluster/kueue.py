@@ -100,8 +100,7 @@ def _install(cluster: Cluster, built: Built) -> None:
     text = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
     apply = ("apply", "--server-side", "--force-conflicts", "-f", "-")
     cluster.kubectl(*apply, input=text)
-    kinds = [f"crd/{one['metadata']['name']}" for one in objects if _is_kind(one)]
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=60s", *kinds)
+    cluster.wait_for_kinds(*(one["metadata"]["name"] for one in objects if _is_kind(one)))
 
 
 def _adapted(manifests: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -121,8 +121,9 @@ def install(cluster: Cluster) -> None:
     """Apply our kinds, accounts, webhooks and GPU profiles, as a user would."""
     apply = ("apply", "--server-side", "--force-conflicts")
     cluster.kubectl(*apply, "-k", str(ROOT / "charts/kustomize/base"))
-    kinds = [f"crd/{path.stem}.energaizer.io" for path in sorted((ROOT / "crds").glob("*s.yaml"))]
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", *kinds)
+    cluster.wait_for_kinds(
+        *(f"{path.stem}.energaizer.io" for path in sorted((ROOT / "crds").glob("*s.yaml")))
+    )
     cluster.kubectl(*apply, "-k", str(ROOT / "charts/kustomize/profiles"))
 
 

@@ -25,7 +25,7 @@ def world() -> Iterator[World]:
     with fresh_world() as made:
         kinds = [option for path in built.files("crds") for option in ("-f", str(path))]
         made.cluster.kubectl("apply", "--server-side", *kinds)
-        made.cluster.kubectl("wait", "--for=condition=Established", "crd", "--all")
+        made.cluster.wait_for_kinds()
         kubeconfig = f"--kube-config={made.cluster.kubeconfig}"
         child = processes.spawn(
             "cert-manager",

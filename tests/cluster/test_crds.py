@@ -61,8 +61,7 @@ def path_of(manifest: dict[str, Any]) -> str:
 @pytest.fixture(scope="module")
 def server(cluster: Cluster) -> Iterator[Server]:
     cluster.kubectl("apply", "--server-side", "-k", str(CRDS))
-    definitions = [f"crd/{PLURALS[kind]}.{GROUP}" for kind in MODELS]
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", *definitions)
+    cluster.wait_for_kinds(*(f"{PLURALS[kind]}.{GROUP}" for kind in MODELS))
     found = Server(cluster.kubeconfig)
     for kind in MODELS:  # established is not yet served by every handler
         for _ in range(100):

@@ -34,9 +34,9 @@ def foreign_kinds(installed: Cluster) -> None:
     """The CustomResourceDefinitions of others, as their modules ship them."""
     files = [part for path in workload_crds() for part in ("-f", str(path))]
     installed.kubectl("apply", "--server-side", *files)
-    crds = ("jobsets.jobset.x-k8s.io", "rayservices.ray.io", "pytorchjobs.kubeflow.org")
-    wait = ("wait", "--for=condition=Established", "--timeout=30s")
-    installed.kubectl(*wait, *(f"crd/{name}" for name in crds))
+    installed.wait_for_kinds(
+        "jobsets.jobset.x-k8s.io", "rayservices.ray.io", "pytorchjobs.kubeflow.org"
+    )
 
 
 @pytest.fixture(scope="module", autouse=True)
