@@ -13,7 +13,7 @@ from energaizer_operator.metrics import (
     WorkloadSeries,
 )
 
-_WORKLOAD = WorkloadSeries(
+WORKLOAD = WorkloadSeries(
     gpu_profile="x",
     power_w=1.0,
     energy_j=1.0,
@@ -63,7 +63,7 @@ def _families() -> list[Metric]:
 def everything() -> Metrics:
     """Return a page on which everything has happened once."""
     page = Metrics("0")
-    page.workload("x", "x", _WORKLOAD)
+    page.workload("x", "x", WORKLOAD)
     page.compared(("x", "x"), "x", "x", "x", 0.0)
     page.running(lambda: {("x", "x"): 1})
     page.nodes({"x": "x"}, 0)

@@ -33,7 +33,7 @@ class Life:
     started_at: str = ""
     """Of a pod."""
     ended_at: str = ""
-    """Of a pod whose containers all ended."""
+    """Of a pod whose containers all ended, or of what says so in a condition."""
 
 
 NEW_LIFE = Life()
@@ -63,17 +63,22 @@ def life_of(body: Mapping[str, Any]) -> Life:
 
 
 def _ended(status: Mapping[str, Any]) -> bool:
-    conditions = status.get("conditions") or ()
-    return status.get("phase") in _ENDED_PHASES or any(
-        condition.get("type") in _ENDED_CONDITIONS and condition.get("status") == "True"
-        for condition in conditions
-    )
+    return status.get("phase") in _ENDED_PHASES or bool(_ends(status))
+
+
+def _ends(status: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the conditions that say that an object ended."""
+    return [
+        condition
+        for condition in status.get("conditions") or ()
+        if condition.get("type") in _ENDED_CONDITIONS and condition.get("status") == "True"
+    ]
 
 
 def _ended_at(status: Mapping[str, Any]) -> str:
-    """Return when the last container of a pod ended; empty while one runs, or if nobody says."""
+    """Return when an object, or the last container of a pod, ended; empty if nobody says."""
     if status.get("phase") not in _ENDED_PHASES:
-        return ""
+        return max((str(one.get("lastTransitionTime") or "") for one in _ends(status)), default="")
     ends = [
         _map(_map(_map(one).get("state")).get("terminated")).get("finishedAt")
         for one in status.get("containerStatuses") or ()

@@ -8,6 +8,7 @@ told so; what somebody wrote comes before what we made of nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import datetime
 
 from energaizer_operator.informer import Key, ObjectRecord, Store, WorkloadRecord
 from energaizer_operator.names import FIELD_MANAGER, LABEL_APP_MANAGED_BY
@@ -70,6 +71,17 @@ class Carriers:
         """Return what carries the name of an AIWorkload, in order of kind and name."""
         found = self._found.get((namespace, workload), {})
         return [found[place] for place in sorted(found)]
+
+    def ended(self, namespace: str, workload: str) -> float | None:
+        """Return when the last carrier ended, seconds since the epoch; None while one goes on.
+
+        What a carrier controls ended before it; a pod that does not say when counts from its start.
+        """
+        found = [one.life for one in self.of(namespace, workload) if not one.controlled]
+        if not found or not all(life.ended for life in found):
+            return None
+        ends = (life.ended_at or life.started_at or life.created for life in found)
+        return max((datetime.fromisoformat(end).timestamp() for end in ends if end), default=None)
 
     def _follow(self, store: Store[WorkloadRecord]) -> Callable[[Key, WorkloadRecord], None]:
         kind = store.resource.kind

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -301,6 +302,47 @@ def test_unknown_condition_and_missing_estimate_have_no_series() -> None:
     failed = report.failure(status)
     assert failed is not None
     assert failed.reason == "NoProfile"
+
+
+async def test_a_workload_has_ended_once_all_that_nobody_controls_has(
+    cluster: FakeCluster, context: Context
+) -> None:
+    labels = {LABEL: "w"}
+    ends = ("2026-01-01T01:00:00Z", "2026-01-01T02:00:00Z")
+    for name, end in zip(("first", "second"), ends, strict=True):
+        body = job(name, labels=labels)
+        cluster.put(kinds.JOBS, body)
+        await settle()
+        assert context.carriers.ended("team-a", "w") is None
+        done = {"type": "Complete", "status": "True", "lastTransitionTime": end}
+        cluster.put(kinds.JOBS, {**body, "status": {"conditions": [done]}})
+        await settle()
+        assert context.carriers.ended("team-a", "w") == datetime.fromisoformat(end).timestamp()
+    owner = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "name": "first",
+        "uid": "u",
+        "controller": True,
+    }
+    pod = {
+        "metadata": {
+            "name": "p",
+            "namespace": "team-a",
+            "labels": labels,
+            "ownerReferences": [owner],
+        },
+        "spec": {"containers": []},
+        "status": {"phase": "Running"},
+    }
+    cluster.put(kinds.PODS, pod)
+    await settle()
+    assert context.carriers.ended("team-a", "w") is not None, "its Job has ended, so will it"
+    evicted = {"phase": "Failed", "startTime": "2026-01-01T03:00:00Z"}
+    alone = {"name": "alone", "namespace": "team-a", "labels": labels}
+    cluster.put(kinds.PODS, {**pod, "metadata": alone, "status": evicted})
+    await settle()
+    assert context.carriers.ended("team-a", "w") == datetime(2026, 1, 1, 3, tzinfo=UTC).timestamp()
 
 
 # --- The loop ------------------------------------------------------------------------------------

@@ -1,12 +1,16 @@
+import time
+from dataclasses import replace
+
 from prometheus_client.parser import text_string_to_metric_families
 
 from energaizer_operator.metrics import (
-    CandidateSeries,
+    BudgetSeries,
     Metrics,
     QueueState,
     WatchState,
     WorkloadSeries,
 )
+from observability.reference import WORKLOAD, everything
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, tuple[str, ...]], float]:
@@ -108,14 +112,28 @@ def test_beyond_the_limit_workloads_are_summed_by_namespace() -> None:
     assert len(durations) == 2, "seconds do not add up"
 
 
-def test_five_thousand_workloads_stay_within_eighty_thousand_series() -> None:
+def test_an_ended_workload_keeps_its_series_for_an_hour() -> None:
     metrics = Metrics("1")
-    series = WorkloadSeries(
-        "h100", "Inference", "llama", "BF16", "Calibrated", 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 8,
-        "DCGM", 1.0, 1.0, (CandidateSeries("h100", "", "", 1.0),),
-        {"Ready": True, "BudgetReserved": True},
-    )  # fmt: skip
-    metrics.running(dict)
+    for minutes in (59, 61):
+        series = WorkloadSeries(gpu_profile="h100", energy_j=1.0, ended=time.time() - 60 * minutes)
+        metrics.workload("team-a", f"ended-{minutes}", series)
+    shown = [labels for name, labels in samples(metrics) if "predicted_energy_joules" in name]
+    assert shown == [("ended-59", "h100", "team-a")]
+
+
+def test_five_thousand_workloads_stay_within_eighty_thousand_series() -> None:
+    """Beside a full house of everything else; candidates, which are opt-in, come on top."""
+    metrics = everything()
+    conditions = {"Ready": True, "BudgetReserved": True}
+    series = replace(WORKLOAD, candidates=(), conditions=conditions)
     for number in range(6000):
-        metrics.workload("team", f"w{number}", series)
-    assert len(metrics.page().splitlines()) <= 80_000
+        metrics.workload(f"team-{number % 500}", f"w{number}", series)
+        metrics.compared((f"team-{number % 500}", f"w{number}"), f"gpu-{number % 27}", "x", "x", 0)
+    metrics.nodes({f"node-{number}": "h100" for number in range(5000)}, 0)
+    for number in range(500):
+        metrics.budgets.records[f"team-{number}", "monthly"] = BudgetSeries(1, 0, 0, 0.0, 0, 0)
+        metrics.budgets.held_oldest[f"team-{number}"] = 1.0
+        metrics.budgets.unbudgeted[f"team-{number}"] = 1
+    page = metrics.page().decode()
+    lines = [line for line in page.splitlines() if not line.startswith("#")]
+    assert 65_000 < len(lines) <= 80_000

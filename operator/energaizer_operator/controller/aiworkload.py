@@ -79,7 +79,8 @@ class AIWorkloads:
         sources = await gather(self._context, workload, record)
         wanted = await self._status(workload, record, sources)
         result = await write_status(self._context.cluster, AIWORKLOADS, record, wanted)
-        shown = series(wanted, candidates=self._candidates)
+        ended = self._context.carriers.ended(namespace, name)
+        shown = series(wanted, candidates=self._candidates, ended=ended)
         self._context.metrics.workload(namespace, name, shown)
         if result is Result.CHANGED:
             await self._tell(record, wanted)

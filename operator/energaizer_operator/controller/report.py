@@ -37,8 +37,16 @@ def summary(wanted: AIWorkloadStatus) -> str:
     )
 
 
-def series(wanted: AIWorkloadStatus, *, candidates: bool = False) -> WorkloadSeries:
-    """Return what the metrics page says of a status, its candidates too if they are wanted."""
+def series(
+    wanted: AIWorkloadStatus, *, candidates: bool = False, ended: float | None = None
+) -> WorkloadSeries:
+    """Return what the metrics page says of a status.
+
+    Args:
+        wanted: The status.
+        candidates: Whether its candidates have series too.
+        ended: When the workload ended, seconds since the epoch.
+    """
     inputs = {resolved.name: resolved.value for resolved in wanted.resolved_inputs}
     conditions = {
         condition.type: condition.status == "True"
@@ -50,6 +58,7 @@ def series(wanted: AIWorkloadStatus, *, candidates: bool = False) -> WorkloadSer
         model=wanted.model_name or "",
         precision=inputs.get("model.precision", ""),
         conditions=conditions,
+        ended=ended,
     )
     measured, estimate = wanted.measured, wanted.estimate
     if measured is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from prometheus_client.registry import Collector
 Name = tuple[str, str]
 """Namespace and name of an AIWorkload."""
 
+ENDED_KEPT_S = 3600.0
+"""An ended workload keeps its series this long, so that a last scrape and a look find them, s."""
 _P = "energaizer_workload_"
 _PREDICTED = {   # quantity: (field of the record, meaning)
     "power_watts": ("power_w", "Predicted power of all GPUs of the workload."),
@@ -56,6 +59,8 @@ class WorkloadSeries:
     candidates: tuple[CandidateSeries, ...] = ()
     conditions: Mapping[str, bool] = field(default_factory=dict)
     """Condition type to true or false; an unknown one is left out."""
+    ended: float | None = None
+    """When the workload ended, seconds since the epoch; its series go an hour later."""
 
 
 class Workloads(Collector):
@@ -74,7 +79,12 @@ class Workloads(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Yield the families; the first `limit` workloads by name have series of their own."""
-        objects = sorted(self.records.items())
+        since = time.time() - ENDED_KEPT_S
+        objects = sorted(
+            (key, record)
+            for key, record in self.records.items()
+            if record.ended is None or record.ended > since
+        )
         shown, others = objects[: self._limit], objects[self._limit :]
         yield from _predicted(shown, others)
         yield _info(shown)
