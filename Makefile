@@ -32,11 +32,7 @@ try: install ## The offline half in seconds: an estimate, a clock sweep, a verdi
 
 .PHONY: test
 test: check build-cluster ## Everything: make check, then the end-to-end tests on a real control plane
-	$(BIN)/pytest -q -m "(cluster or packaging) and not proof" --durations=5
-
-.PHONY: prove
-prove: build-cluster ## Proofs under load that take minutes each
-	$(BIN)/pytest -q -m proof
+	$(BIN)/pytest -q -m "cluster or packaging" --durations=5
 
 .PHONY: build-cluster
 build-cluster: install ## Build the local control plane and its companions into the cache: minutes the first time, then nothing
@@ -127,7 +123,7 @@ REVIEWS ?= 1000000
 
 .PHONY: fuzz
 fuzz: install ## Try REVIEWS (a million, a quarter of an hour) mutated admission reviews
-	$(BIN)/pytest -q tests/operator/test_fuzz_reviews.py --reviews $(REVIEWS)
+	$(BIN)/pytest -q tests/operator/test_fuzz_reviews.py --reviews $(REVIEWS) --log-cli-level=INFO
 
 SIZE ?= small
 

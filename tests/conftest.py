@@ -19,7 +19,7 @@ GOLDEN = Path(__file__).parent / "golden"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--golden", action="store_true", help="write frozen answers anew")
-    parser.addoption("--reviews", type=int, default=4000, help="mutated reviews to try")
+    parser.addoption("--reviews", type=int, default=20_000, help="mutated reviews to try")
 
 
 @pytest.fixture

@@ -1,10 +1,15 @@
-"""Whatever a review holds, it gets an honest answer: never an error of ours, never a long wait."""
+"""Whatever a review holds, it gets an honest answer: never an error of ours, never a long wait.
+
+How long is CPU time of the whole process, the estimator's thread included: on a shared machine the
+wall clock counts the pauses that others cause.
+"""
 
 import json
 import logging
 import random
 import resource
 import time
+from array import array
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -28,8 +33,11 @@ from reviewing import (
     review,
 )
 
+log = logging.getLogger(__name__)
+
 SEED = 20261124
-MANY = 20_000  # from here on with the real estimator
+PER_CHANGE = 20_000  # beyond these with the real estimator
+INSIDE = 0.8  # of the mutations change the object alone: a broken envelope is soon refused
 SLOW_S = 0.1
 GROWTH_BYTES = 10 * 2**20
 WORDS = [
@@ -115,9 +123,10 @@ def places(node: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 def mutate_tree(rng: random.Random, document: dict[str, Any]) -> dict[str, Any]:
     changed: dict[str, Any] = json.loads(json.dumps(document))
+    under = changed["request"]["object"] if rng.random() < INSIDE else changed
     for _ in range(rng.choice((1, 1, 2, 5))):
-        path = rng.choice(places(changed))
-        node: Any = changed
+        path = rng.choice(places(under))
+        node: Any = under
         for key in path[:-1]:
             node = node[key]
         what = rng.random()
@@ -129,7 +138,7 @@ def mutate_tree(rng: random.Random, document: dict[str, Any]) -> dict[str, Any]:
             node[rng.choice(KEYS)] = junk(rng)
         else:
             node.append(junk(rng))
-        if not changed:
+        if not under:
             break
     return changed
 
@@ -172,6 +181,12 @@ def limited(obj: dict[str, Any]) -> dict[str, Any]:
     return {**obj, "metadata": {**obj["metadata"], "labels": {"app": "limited"}}}
 
 
+def misspelt(obj: dict[str, Any]) -> dict[str, Any]:
+    """Return an object whose model is unknown, so that names like it are looked for."""
+    obj["metadata"]["annotations"]["energaizer.io/model"] = "meta-lxama/Llama-3.1-8B"
+    return obj
+
+
 def budget(name: str, action: str) -> tuple[kinds.ApiResource, dict[str, Any]]:
     """Return a budget that the leader has seen, with room for some."""
     spec = {"limitJoules": 10**13, "window": {"type": "None"}, "action": action}
@@ -190,6 +205,7 @@ SEEDS = [
     review(pod()),
     review(limited(job())),
     review(limited(pod())),
+    review(limited(misspelt(pod()))),
     review(pod(job())),
     review(pod(nodeSelector={"nvidia.com/gpu.product": "NVIDIA-L40S"})),
     review(job(suspend=True), "UPDATE", oldObject=job(suspend=True)),
@@ -232,7 +248,7 @@ def routes(judge: Judge) -> list[Route]:
 @pytest.fixture
 def count(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     reviews = int(request.config.getoption("--reviews"))
-    if reviews < MANY:
+    if reviews <= PER_CHANGE:
         steady_physics.install(monkeypatch)
     return reviews
 
@@ -241,11 +257,12 @@ async def test_every_review_gets_an_honest_answer(
     count: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.ERROR)
+    log.setLevel(logging.INFO)
     rng = random.Random(SEED)
     rules = (kinds.ENERGYPOLICIES, limits())
     answered = refused = unread = 0
-    slowest = 0.0
     grown_from = 0
+    took = array("d", bytes(8 * count))  # all of it now: it must not count as growth
     objects = (kinds.JOBS, job()), (kinds.DEPLOYMENTS, deployment(2)), rules
     async with judging(*objects, budget("firm", "Deny"), budget("later", "Hold")) as (judge, api):
         server = Server([], certificates.make(("localhost",), datetime.now(UTC)).leaf)
@@ -258,9 +275,10 @@ async def test_every_review_gets_an_honest_answer(
             raw = json.dumps(document).encode()
             if rng.random() < 0.2:
                 raw = mutate_bytes(rng, raw)
-            started = time.thread_time()
+            started = time.process_time()
             status, said = await server.respond(rng.choice(served), raw, 5.0)
-            slowest = max(slowest, time.thread_time() - started)
+            took[number] = time.process_time() - started
+            assert took[number] < SLOW_S, f"seed {SEED}, review {number}: {raw[:2000]!r}"
             json.dumps(said).encode()
             assert isinstance(said, dict)
             if status == 400:
@@ -276,7 +294,15 @@ async def test_every_review_gets_an_honest_answer(
                 assert response["status"]["message"]
             assert all(len(text) <= 256 for text in response.get("warnings", ()))
     assert min(answered, refused, unread) > count // 50
-    assert slowest < SLOW_S  # of the handler's own time: a shared machine may pause us
     assert api.writes, "no review came as far as a budget"
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - grown_from
     assert grown * 1024 < GROWTH_BYTES
+    ordered = sorted(took)
+    log.info(
+        "%d reviews: %d answered, of which %d refused; %d unreadable; CPU time of the process"
+        " p50 %.2f ms, p99 %.2f ms, longest %.1f ms; %d KiB more memory in the second half",
+        *(count, answered, refused, unread),
+        *(1e3 * ordered[int(count * share)] for share in (0.5, 0.99)),
+        1e3 * ordered[-1],
+        grown,
+    )
