@@ -145,6 +145,9 @@ class Settings(BaseModel):
     """Secret of our own namespace that holds the certificates."""
     certificate_check_s: PositiveFloat = 20.0
     """Between two looks at that Secret, s: a new certificate is served this long after."""
+    authority_settling_s: PositiveFloat = 600.0
+    """From publishing a new CA of our own to the first leaf that it signs, s: in this time every
+    API server must have heard of the new `caBundle`. A watch takes milliseconds."""
     controller_account: str = "energaizer-controller"
     """Account of the controller in our own namespace: what it writes is not judged again."""
     webhook_configuration: str = "energaizer"

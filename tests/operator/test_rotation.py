@@ -60,6 +60,15 @@ def bundles(cluster: FakeCluster) -> list[bytes | None]:
     return found
 
 
+async def due(clock: Clock, replica: Rotator) -> certificates.Material:
+    """Return what is stored when the CA is due, and a new one has just been published."""
+    await replica.step()
+    clock.now = NOW + timedelta(days=2400)
+    await replica.step()  # the leaf, which is long expired by now
+    clock.now = NOW + timedelta(days=2440)
+    return await replica.step()
+
+
 async def test_the_first_replica_fills_secret_and_bundles(
     cluster: FakeCluster, clock: Clock
 ) -> None:
@@ -139,17 +148,43 @@ async def test_a_new_authority_is_announced_before_it_signs(
     cluster: FakeCluster, clock: Clock
 ) -> None:
     first = await rotator(cluster, clock).step()
-    clock.now = NOW + timedelta(days=2400)
-    await rotator(cluster, clock).step()  # the leaf, which is long expired by now
-    clock.now = NOW + timedelta(days=2440)
-    between = await rotator(cluster, clock).step()
+    between = await due(clock, rotator(cluster, clock))
     assert between.authority != first.authority
     assert certificates.is_issued_by(
         between.leaf.certificate, certificates.split(bundles(cluster)[0] or b"")[1]
     )
     assert bundles(cluster)[0] == between.trusted
-    after = await rotator(cluster, clock).step()
+
+
+async def test_a_new_authority_signs_only_after_it_was_published_for_long(
+    cluster: FakeCluster, clock: Clock
+) -> None:
+    replica = rotator(cluster, clock)
+    between = await due(clock, replica)
+    settling = timedelta(seconds=SETTINGS.authority_settling_s)
+    for _ in range(3):  # replicas that come and go see it published, and wait too
+        assert await replica.step() == await rotator(cluster, clock).step() == between
+        clock.now += settling / 4
+    clock.now += settling / 4
+    after = await replica.step()
     assert certificates.is_issued_by(after.leaf.certificate, between.authority.certificate)
+    assert after.trusted == between.trusted
+    assert bundles(cluster)[0] == between.trusted
+
+
+async def test_a_bundle_that_is_lost_is_published_anew_before_its_authority_signs(
+    cluster: FakeCluster, clock: Clock
+) -> None:
+    replica = rotator(cluster, clock)
+    between = await due(clock, replica)
+    await replica.step()
+    hook = cluster.objects[MUTATING_WEBHOOKS.plural, "", "energaizer"]["webhooks"][0]
+    hook["clientConfig"]["caBundle"] = ""
+    clock.now += timedelta(seconds=SETTINGS.authority_settling_s)
+    assert await replica.step() == between
+    assert await replica.step() == between
+    clock.now += timedelta(seconds=SETTINGS.authority_settling_s)
+    assert (await replica.step()).leaf != between.leaf
 
 
 async def test_configurations_that_come_later_are_filled_then(

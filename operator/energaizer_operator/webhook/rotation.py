@@ -3,12 +3,17 @@
 Every replica runs this, so that none waits for a leader. The Secret is the truth: a replica writes
 it only over the version that it read, and one that comes second reads what the first wrote. What to
 do about it is decided in `certificates.renew`.
+
+An API server uses a `caBundle` only once its watch has brought it, and cannot tell us when that
+is. So a new CA signs no leaf before a replica has seen it published for `authority_settling_s`, far
+longer than a watch takes: no handshake meets a leaf whose CA its caller does not know yet. Each
+replica keeps that time in memory; one that restarts begins it anew, and none is in a hurry.
 """
 
 import base64
 import logging
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from energaizer_operator import certificates
@@ -38,6 +43,7 @@ class Rotator:
         self._cluster = cluster
         self._settings = settings
         self._now = now
+        self._published: tuple[bytes, datetime] | None = None
         self.announced = False
         """Whether both webhook configurations exist and name our authority."""
 
@@ -60,14 +66,28 @@ class Rotator:
             )
             stored = read(secret)
             trusted = stored.authority.certificate if stored else b""
-            everywhere = all(certificates.contains(bundle, trusted) for bundle in known)
+            settled = self._settled(trusted, known)
             material = certificates.renew(
-                stored, self.names, self._now(), trusted if everywhere else b""
+                stored, self.names, self._now(), trusted if settled else b""
             )
             if material == stored or await self._store(secret, material):
                 await self._announce(material.trusted)
                 return material
         raise Conflict(f"Secret {self._settings.certificate_secret} changes all the time", 409)
+
+    def _settled(self, authority: bytes, known: list[bytes]) -> bool:
+        """Say whether every bundle in `known` has held `authority` for long enough.
+
+        Only then does each API server use a bundle that holds it.
+        """
+        if not all(certificates.contains(bundle, authority) for bundle in known):
+            self._published = None
+            return False
+        now = self._now()
+        if self._published is None or self._published[0] != authority:
+            self._published = authority, now
+        settling = timedelta(seconds=self._settings.authority_settling_s)
+        return now - self._published[1] >= settling
 
     async def _store(self, secret: Object | None, material: Material) -> bool:
         """Write the Secret; False if another replica wrote it since."""
