@@ -22,7 +22,7 @@ from pydantic import BaseModel, ValidationError
 
 from energaizer import families
 from energaizer.coefficients import Coefficients
-from energaizer.errors import InputError, ProfileError, UnknownNameError, one_line, shorten
+from energaizer.errors import InputError, ProfileError, UnknownNameError, one_line, shorten, similar
 from energaizer.families import Network
 from energaizer.gpu import Gpu
 from energaizer.host import Host
@@ -290,19 +290,11 @@ def _find(kind: Kind, name: str, profiles: Path | None) -> _Entry:
         wanted = _without_vendor(wanted)
     if wanted in names:
         return _entries(kind, profiles)[names[wanted]]
-    close = _similar(kind, wanted[:200], profiles)
+    close = similar(wanted[:200], tuple(names))
     shown = json.dumps(shorten(name))
     advice = " or ".join(f'"{match}"' for match in close)
     known = _ADVICE.get(kind) or f"known are {', '.join(names)}"
     raise UnknownNameError(f"no {_NOUNS[kind]} {shown}; " + (f"try {advice}" if close else known))
-
-
-@lru_cache(maxsize=256)  # tens of ms, and a review asks for each GPU and clock again
-def _similar(kind: Kind, wanted: str, profiles: Path | None) -> list[str]:
-    """Return known names like one that is unknown."""
-    from difflib import get_close_matches  # noqa: PLC0415 (only a miss needs it)
-
-    return get_close_matches(wanted, _names(kind, profiles), n=3, cutoff=0.6)
 
 
 @lru_cache(maxsize=64)

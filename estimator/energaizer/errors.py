@@ -1,5 +1,6 @@
 """The errors a caller can decide on; every message says what is wrong, where, what to do next."""
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -42,6 +43,14 @@ class ProfileError(EnergaizerError):
 
 
 _SHOWN_FAULTS = 4
+
+
+@lru_cache(maxsize=256)  # tens of ms, and a review asks for each GPU and clock again
+def similar(name: str, known: tuple[str, ...]) -> list[str]:
+    """Return up to three known names that an unknown one may stand for."""
+    from difflib import get_close_matches  # noqa: PLC0415 (only a miss needs it)
+
+    return get_close_matches(name, known, n=3, cutoff=0.6)
 
 
 def shorten(text: str, width: int = 80) -> str:
