@@ -7,7 +7,7 @@ import yaml
 
 from energaizer_operator import estimation, owners, runtimes
 
-FILE = Path(__file__).parents[1] / "data" / "public-manifests.yaml"
+FILES = sorted((Path(__file__).parents[1] / "data").glob("public-*.yaml"))
 KEYS = {
     "tp": "parallelism.tensor",
     "pp": "parallelism.pipeline",
@@ -19,7 +19,7 @@ KEYS = {
 
 def documents() -> list[tuple[str, dict[str, str], dict[str, object]]]:
     found = []
-    for text in FILE.read_text().split("\n---\n"):
+    for text in "\n---\n".join(file.read_text() for file in FILES).split("\n---\n"):
         (line,) = [one for one in text.splitlines() if one.startswith("# expect:")]
         words = line.partition(":")[2].split()
         expected = {} if words == ["nothing"] else dict(word.split("=", 1) for word in words)

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from energaizer_operator import runtimes
+from energaizer_operator import estimation, runtimes
 from energaizer_operator.inputs import Origins, resolve
 from energaizer_operator.kubectl import main
 from energaizer_operator.resources.energypolicy import PolicyDefaults
@@ -182,7 +182,7 @@ STATED = [
         container(TRT, ["/bin/sh", "-c"], [f"trtllm-serve serve {LLAMA} --pp_size=2"]),
         {"m": LLAMA, "pp": "2"},
     ),
-    (container(NIM), {"m": LLAMA}),
+    (container(NIM), {"m": INSTRUCT}),
     (container("registry.local:5000/nim/mistralai/new-model:2"), {"m": "mistralai/new-model"}),
     (
         container("nvcr.io/nim/nvidia/llm-nim:1.12", env={"NIM_MODEL_NAME": f"hf://{LLAMA}"}),
@@ -190,13 +190,13 @@ STATED = [
     ),
     (
         container(LLAMA_CPP, args=["-hf", "bartowski/Llama-3.1-8B-Instruct-GGUF:Q8_0", "-np", "4"]),
-        {"m": LLAMA, "w": "INT8"},
+        {"m": INSTRUCT, "w": "INT8"},
     ),
     (
         container(
             LLAMA_CPP, ["/app/llama-server", "-m", "/models/Llama-3.1-8B-Instruct-Q4_0.gguf"]
         ),
-        {"m": LLAMA, "w": "INT4"},
+        {"m": INSTRUCT, "w": "INT4"},
     ),
     (
         container(LLAMA_CPP, env={"LLAMA_ARG_HF_REPO": "a/Llama-3.1-8B-GGUF:F16"}),
@@ -209,6 +209,60 @@ STATED = [
     (
         container(KSERVE, ["python3", "-m", "huggingfaceserver"], ["--model_id", LLAMA]),
         {"m": LLAMA},
+    ),
+    (
+        container(VLLM, args=[f"--model {LLAMA}", "-tp 2 --dtype=half"]),
+        {"m": LLAMA, "tp": "2", "p": "FP16"},
+    ),
+    (
+        container(
+            VLLM, ["sh", "-c", f"cat <<EOF > c.yaml\nvllm serve c/d\nEOF\nvllm serve {LLAMA}"]
+        ),
+        {"m": LLAMA},
+    ),
+    (
+        container(
+            SGLANG,
+            ["numactl", "-N", "0", "python3", "-m", "sglang.launch_server", "--model", LLAMA],
+        ),
+        {"m": LLAMA},
+    ),
+    (
+        container(
+            TRT,
+            [
+                "sh",
+                "-c",
+                f"mpirun -n 16 trtllm-llmapi-launch trtllm-serve {LLAMA} --tp_size 16",
+            ],
+        ),
+        {"m": LLAMA, "tp": "16"},
+    ),
+    (container(VLLM, ["uv", "run", "--with", "vllm", "vllm", "serve", LLAMA]), {"m": LLAMA}),
+    (
+        container(VLLM, ["vllm", "serve", f"https://huggingface.co/{LLAMA}/tree/main"]),
+        {"m": LLAMA, "rev": "main"},
+    ),
+    (container("michaelf34/infinity:0.0.70", args=["v2", "--model-id", "a/b"]), {"m": "a/b"}),
+    (
+        container(
+            "deepjavalibrary/djl-serving:0.30.0-lmi",
+            env={"HF_MODEL_ID": LLAMA, "TENSOR_PARALLEL_DEGREE": "max"},
+            gpus=4,
+        ),
+        {"m": LLAMA, "tp": "4"},
+    ),
+    (
+        container(
+            "mine:1", ["python3", "-m", "fastchat.serve.model_worker", "--model-path", "a/b"]
+        ),
+        {"m": "a/b"},
+    ),
+    (
+        container(
+            "mine:1", ["python3", "-m", "llama_cpp.server", "--model", "/m/Llama-3.1-8B.Q8_0.gguf"]
+        ),
+        {"m": LLAMA, "w": "INT8"},
     ),
 ]
 
@@ -235,7 +289,11 @@ MISSING = [
     (container(VLLM, ["sh", "-c", "if a; then M=x; else M=y; fi; vllm serve $M"]), {"m"}),
     (container(VLLM, ["sh", "-c", "vllm serve ${MODEL:-gpt2}"]), {"m"}),
     (container(VLLM, ["sh", "-c", 'exec vllm serve "$@"', "--"], [LLAMA]), {"m"}),
-    (container(VLLM, ["sh", "-c", "vllm serve a/b & vllm serve c/d"]), {"m", "tp"}),
+    (container(VLLM, ["sh", "-c", "vllm serve a/b & vllm serve c/d"]), {"m"}),
+    (container(VLLM, args=["--model", "models/finetuned"]), {"m"}),
+    (container(VLLM, args=["--model", "MODEL_NAME"]), {"m"}),
+    (container(VLLM, args=["--model", "your-username/your-model"]), {"m"}),
+    (container(VLLM, args=["--model", "path/to"]), {"m"}),
     (container(TGI, env=[{**SECRET, "name": "MODEL_ID"}]), {"m"}),
     (container(KSERVE, args=["--model_name=llama-3.1-8b"]), set()),
     (
@@ -274,7 +332,7 @@ def test_a_degree_or_width_that_is_hidden_is_not_taken_for_its_default(
     main: dict[str, Any], unknown: str
 ) -> None:
     values, found = read(main)
-    assert values["m"] == LLAMA
+    assert values["m"] in (LLAMA, INSTRUCT)
     assert unknown in found
     assert unknown not in values
 
@@ -286,7 +344,9 @@ def test_the_container_with_the_gpu_counts() -> None:
     assert read(aside, main, initContainers=[init]) == ({"m": LLAMA}, set())
     assert read(main, main) == ({"m": LLAMA}, set())
     other = container(VLLM, args=["--model", "other/model"])
-    assert read(main, other) == ({}, {"m", "tp"})
+    assert read(main, other) == ({}, {"m"})
+    wider = container(VLLM, args=["--model", LLAMA, "-tp", "2"])
+    assert read(main, wider) == ({"m": LLAMA}, {"tp"})
 
 
 def test_kserve_fetches_the_model_beforehand() -> None:
@@ -296,6 +356,78 @@ def test_kserve_fetches_the_model_beforehand() -> None:
         assert found == ({"m": LLAMA, "rev": "main"}, set())
     served = container("mine/vllm:1", args=["--model", "/mnt/models"])
     assert read(served, initContainers=[init])[0] == {"m": LLAMA, "rev": "main"}
+
+
+@pytest.mark.parametrize(
+    ("command", "place"),
+    [
+        (f"huggingface-cli download {INSTRUCT} --local-dir /w --exclude 'original/*'", "/w"),
+        (f"pip install -q x && hf download --local-dir=/w --quiet {INSTRUCT}", "/w"),
+        (f"git lfs install && git clone https://huggingface.co/{INSTRUCT} /w", "/w"),
+        (f"modelscope download --model {INSTRUCT} --local_dir /w", "/w"),
+        (
+            'python -c "from huggingface_hub import snapshot_download;'
+            f" snapshot_download('{INSTRUCT}', local_dir='/w')\"",
+            "/w",
+        ),
+        (f"[ -d /w/a ] || hf download {INSTRUCT} --local-dir /w", "/w/"),
+    ],
+)
+def test_what_is_fetched_beforehand_is_known_by_its_folder(command: str, place: str) -> None:
+    init = {"name": "fetch", "command": ["sh", "-c"], "args": [command]}
+    main = container(VLLM, args=["--model", place])
+    assert read(main, initContainers=[init]) == ({"m": INSTRUCT}, set())
+    other = {"name": "other", "command": ["hf", "download", "c/d", "--local-dir", "/w"]}
+    assert read(main, initContainers=[init, other]) == ({}, {"m"})
+
+
+@pytest.mark.parametrize("tool", ["curl -L -o", "wget -O"])
+def test_a_file_of_weights_is_known_by_its_address(tool: str) -> None:
+    address = "https://huggingface.co/a/Llama-3.1-8B-Instruct-GGUF/resolve/main/x-Q8_0.gguf"
+    init = {
+        "name": "fetch",
+        "command": ["sh", "-c", f"{tool} /m/model.gguf '{address}?download=true'"],
+    }
+    main = container(LLAMA_CPP, args=["-m", "/m/model.gguf", "-ngl", "99"])
+    assert read(main, initContainers=[init]) == ({"m": INSTRUCT, "w": "INT8"}, set())
+
+
+@pytest.mark.parametrize(
+    ("tag", "name"),
+    [
+        ("llama-3.1", None),
+        ("llama3.1:8b", "meta-llama/Llama-3.1-8B"),
+        ("llama3.1", "meta-llama/Llama-3.1-8B"),
+        ("llama3.1:latest", "meta-llama/Llama-3.1-8B"),
+        ("llama3.1:8b-instruct-q4_K_M", "meta-llama/Llama-3.1-8B-Instruct"),
+        ("qwen2.5:7b-instruct", "Qwen/Qwen2.5-7B-Instruct"),
+        ("phi4", "microsoft/phi-4"),
+        ("deepseek-r1:7b", None),
+        ("deepseek-r1", None),
+        ("mine/llama3.1-tuned", None),
+    ],
+)
+def test_tags_of_ollama(tag: str, name: str | None) -> None:
+    parts = estimation.model_parts()
+    assert runtimes.models.tagged_name(tag, parts) == name
+
+
+def test_ollama_is_told_by_a_hook_or_a_companion() -> None:
+    pull = ["/bin/sh", "-c", "sleep 5; ollama pull llama-3.1:8b"]
+    hook = {"postStart": {"exec": {"command": pull}}}
+    image = "ollama/ollama:0.5.7"
+    assert read(container(image, lifecycle=hook))[0] == {"m": LLAMA}
+    beside = container(image, pull, env={"OLLAMA_HOST": "localhost"}, gpus=0)
+    assert read(container(image), beside)[0] == {"m": LLAMA}
+    assert read(container(image), initContainers=[beside])[0] == {"m": LLAMA}
+    two = container(image, ["sh", "-c", "ollama pull llama-3.1:8b; ollama pull mistral"], gpus=0)
+    assert read(container(image), two) == ({}, {"m", "w"})
+
+
+def test_a_gpu_that_is_claimed_tells_the_container() -> None:
+    main = container(VLLM, args=["--model", LLAMA], gpus=0)
+    main["resources"]["claims"] = [{"name": "gpu"}]
+    assert read(container("envoy:1", gpus=0), main) == ({"m": LLAMA}, set())
 
 
 def test_what_is_hidden_hides_a_default_but_no_annotation() -> None:

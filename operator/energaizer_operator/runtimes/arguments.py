@@ -1,11 +1,14 @@
 """Words and variables of one runtime -> what they state, by the table of the runtime."""
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 
 from energaizer_operator.runtimes.models import hidden, model_name
 from energaizer_operator.runtimes.records import NO_LITERAL, Call, Input, Reading, Runtime
 
 _SHORTEST = 8  # characters of an abbreviated flag that is still read
+_FLAG = r"-{1,2}[a-z][\w-]*(?:[ =][^\s{}\[\]\"'-][^\s{}\[\]\"']*)?"
+_TOGETHER = re.compile(rf"\s*{_FLAG}(?:\s+{_FLAG})*\s*", re.ASCII)
 _UNSAID = ("", "auto", "none", "null")
 _NUMBERS = (Input.TENSOR, Input.PIPELINE, Input.DATA, Input.EXPERT, Input.CONTEXT)
 
@@ -13,15 +16,7 @@ _NUMBERS = (Input.TENSOR, Input.PIPELINE, Input.DATA, Input.EXPERT, Input.CONTEX
 def understand(call: Call, known: Mapping[str, str]) -> Reading:
     """Return what a call of a runtime states."""
     runtime = call.runtime
-    stated: dict[Input, str] = {}
-    for name, entry in runtime.variables.items():
-        if name in call.environment:
-            stated[entry] = call.environment[name]
-    stated |= dict(_flags(call))
-    first = bool(call.words) and not call.words[0].startswith("-")
-    if runtime.positional and (first or Input.MODEL not in stated):
-        model = positional(call)
-        stated |= {} if model is None else {Input.MODEL: model}
+    stated = _stated(call)
     values: dict[str, str] = {Input.TASK: "Inference"}
     unknown: dict[str, str] = {}
     for entry, text in stated.items():
@@ -36,6 +31,34 @@ def understand(call: Call, known: Mapping[str, str]) -> Reading:
     if runtime.amend is not None:
         runtime.amend(call, values, unknown)
     return Reading(values, unknown)
+
+
+def names_model(call: Call) -> bool:
+    """Return whether a call says anything about its model."""
+    return Input.MODEL in _stated(call)
+
+
+def _stated(call: Call) -> dict[Input, str]:
+    """Return the text of each input that environment, flags and first word state."""
+    runtime = call.runtime
+    stated: dict[Input, str] = {}
+    for name, entry in runtime.variables.items():
+        if name in call.environment:
+            stated[entry] = call.environment[name]
+    stated |= dict(_flags(call))
+    first = bool(call.words) and not call.words[0].startswith("-")
+    if runtime.positional and (first or Input.MODEL not in stated):
+        model = positional(call)
+        stated |= {} if model is None else {Input.MODEL: model}
+    return stated
+
+
+def split(words: Iterable[str]) -> tuple[str, ...]:
+    """Return words with those parted that hold a flag and its value in one: `--model a/b`."""
+    found: list[str] = []
+    for word in words:
+        found += word.split() if _TOGETHER.fullmatch(word) else [word]
+    return tuple(found)
 
 
 def canonical(word: str, runtime: Runtime) -> str:

@@ -4,18 +4,33 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from energaizer_operator import owners
+from energaizer_operator.owners.shapes import at
 from energaizer_operator.runtimes import downloads, kubelet, serveconfig, shell
-from energaizer_operator.runtimes.arguments import understand
+from energaizer_operator.runtimes.arguments import names_model, split, understand
 from energaizer_operator.runtimes.models import vendor_name
-from energaizer_operator.runtimes.records import NO_LITERAL, Call, Input, Reading, Runtime
-from energaizer_operator.runtimes.tables import KSERVE, LLAMA_CPP, NIM, OLLAMA, RUNTIMES, VLLM
+from energaizer_operator.runtimes.records import NO_LITERAL, Call, Input, Reading, Runtime, common
+from energaizer_operator.runtimes.tables import (
+    LLAMA_CPP,
+    LLAMA_CPP_PYTHON,
+    NIM,
+    OLLAMA,
+    RUNTIMES,
+    VLLM,
+)
 from energaizer_operator.runtimes.weights import gguf, ollama
 
 Json = Mapping[str, Any]
 _SHELLS = frozenset({"sh", "bash", "ash", "dash", "zsh"})
-_WRAPPERS = frozenset({"exec", "nohup", "env", "tini", "dumb-init", "time", "uv", "run"})
+_WRAPPERS = frozenset(
+    {"exec", "nohup", "env", "tini", "dumb-init", "time", "uv", "poetry", "conda", "numactl"}
+    | {"taskset", "timeout", "nsys", "setsid", "stdbuf", "nice", "sudo", "gosu", "mpirun"}
+    | {"mpiexec", "trtllm-llmapi-launch", "opentelemetry-instrument", "ray"}
+)
+"""Programs that start the one that their arguments name."""
 _ASIDE = ("router", "proxy", "exporter", "metrics", "benchmark")
 _DEEPEST = 3
+_WRAPPED_MOST = 24
+_CONTAINERS_MOST = 16
 _TEMPLATES_MOST = 16
 
 
@@ -31,15 +46,8 @@ def of_workload(pod_specs: Sequence[Json], serve_config: str, known: Mapping[str
     """
     if serve_config:
         return serveconfig.read(serve_config, known)
-    found: list[Reading] = []
-    for pod_spec in pod_specs[:_TEMPLATES_MOST]:
-        reading = read(pod_spec, known)
-        if (reading.values or reading.unknown) and reading not in found:
-            found.append(reading)
-    if len(found) > 1:
-        why = "differs between the pods of the workload"
-        return Reading(unknown={Input.MODEL: why, Input.TENSOR: why})
-    return found[0] if found else Reading()
+    found = [read(pod_spec, known) for pod_spec in pod_specs[:_TEMPLATES_MOST]]
+    return common(found, "differs between the pods of the workload")
 
 
 def read(pod_spec: Json, known: Mapping[str, str]) -> Reading:
@@ -51,42 +59,36 @@ def read(pod_spec: Json, known: Mapping[str, str]) -> Reading:
     """
     containers = kubelet.items(pod_spec.get("containers"))
     computing = [one for one in containers if owners.gpus_of(one)]
+    computing = computing or [one for one in containers if at(one, "resources").get("claims")]
     if not computing and len(containers) == 1:
-        computing = containers  # its GPU is a claim
-    readings = [_container(one, pod_spec, known) for one in computing[:16]]
-    if not readings:
-        return Reading()
-    if any(reading != readings[0] for reading in readings):
-        why = "differs between the containers that ask for GPUs"
-        return Reading(unknown={Input.MODEL: why, Input.TENSOR: why})
-    return readings[0]
+        computing = containers
+    found = [_container(one, pod_spec, known) for one in computing[:_CONTAINERS_MOST]]
+    return common(found, "differs between the containers that ask for GPUs")
 
 
 def _container(container: Json, pod_spec: Json, known: Mapping[str, str]) -> Reading:
     found: list[Reading] = []
     places = downloads.places(pod_spec)
-    for call in _calls(container):
+    for call in _calls(container, pod_spec):
         if call.runtime is NIM:
-            reading = _nim(container, call, known)
-        elif call.runtime is LLAMA_CPP:
-            reading = gguf(call, known)
+            found.append(_nim(container, call, known))
+        elif call.runtime in (LLAMA_CPP, LLAMA_CPP_PYTHON):
+            found.append(gguf(_mounted(call, places), known))
         elif call.runtime is OLLAMA:
-            reading = ollama(call, known)
+            found.append(ollama(call, known))
         else:
-            reading = understand(_mounted(call, places), known)
-        if reading not in found:
-            found.append(reading)
-    if len(found) > 1:
-        why = "differs between the servers that one container starts"
-        return Reading(unknown={Input.MODEL: why, Input.TENSOR: why})
-    return found[0] if found else Reading()
+            found.append(understand(_mounted(call, places), known))
+    return common(found, "differs between the servers that one container starts")
 
 
-def _calls(container: Json) -> Iterator[Call]:
+def _calls(container: Json, pod_spec: Json) -> Iterator[Call]:
     """Yield the servers that a container starts."""
+    if "ollama" in _repository(container.get("image"))[-1:]:
+        yield from _pulled(container, pod_spec)
+        return
     variables = kubelet.environment(container)
     command = kubelet.words(container, "command", variables)
-    arguments = kubelet.words(container, "args", variables)
+    arguments = split(kubelet.words(container, "args", variables))
     gpus = sum(owners.gpus_of(container).values())
     if container.get("envFrom"):
         # What a server reads from its environment may be there too, unseen.
@@ -106,22 +108,28 @@ def _started(
     words: tuple[str, ...], variables: Mapping[str, str], gpus: int, depth: int = 0
 ) -> Iterator[Call]:
     """Yield the servers that some words start, by themselves or through a shell."""
-    while words and (
-        _base(words[0]) in _WRAPPERS
-        or (depth and words[0].startswith("-"))
-        or ("=" in words[0] and not words[0].startswith("-"))
-    ):
-        name, assigned, value = words[0].partition("=")
-        if assigned:
-            variables = {**variables, name: value}
-        words, depth = words[1:], max(depth, 1)
-    if not words:
+    while words and ("=" in words[0] and not words[0].startswith("-")):
+        name, _, value = words[0].partition("=")
+        variables, words = {**variables, name: value}, words[1:]
+    if not words or depth > _DEEPEST:
+        return
+    if _base(words[0]) in _WRAPPERS:
+        for index in range(1, min(len(words), _WRAPPED_MOST)):
+            found = list(_started(words[index:], variables, gpus, depth + 1))
+            if found:
+                yield from found
+                return
         return
     if _base(words[0]) in _SHELLS:
         script = _script(words[1:])
-        for command in shell.commands(script, variables) if depth < _DEEPEST and script else ():
+        for command in shell.commands(script, variables) if script else ():
             yield from _started(command.words, command.variables, gpus, depth + 1)
         return
+    yield from _matching(words, variables, gpus)
+
+
+def _matching(words: tuple[str, ...], variables: Mapping[str, str], gpus: int) -> Iterator[Call]:
+    """Yield the server that a command starts, if it is one of a known runtime."""
     if _base(words[0]).startswith("python"):
         words = words[1:]
         while words and words[0].startswith("-") and words[0] != "-m":
@@ -133,6 +141,26 @@ def _started(
             if words[: len(start)] == start:
                 yield Call(runtime, words[len(start) :], variables, gpus)
                 return
+
+
+def _pulled(container: Json, pod_spec: Json) -> Iterator[Call]:
+    """Yield what Ollama is told to load: by its own command or hook, or by a companion."""
+    gpus = sum(owners.gpus_of(container).values())
+    hook = at(container, "lifecycle", "postStart", "exec")
+    companions = [
+        one
+        for section in ("containers", "initContainers")
+        for one in kubelet.items(pod_spec.get(section))[:_CONTAINERS_MOST]
+    ]
+    for one in [*companions, {**hook, "env": container.get("env")}]:
+        variables = kubelet.environment(one)
+        words = (
+            *kubelet.words(one, "command", variables),
+            *kubelet.words(one, "args", variables),
+        )
+        for call in _started(words, variables, gpus):
+            if call.runtime is OLLAMA:
+                yield call
 
 
 def _script(words: tuple[str, ...]) -> str | None:
@@ -188,9 +216,10 @@ def _mounted(call: Call, places: Mapping[str, str]) -> Call:
         if source is not None:
             words[index] = f"{flag}{equals}{source}"
     source = places.get(downloads.MOUNTED)
-    named = any("model" in word and "name" not in word for word in words)
-    if call.runtime is KSERVE and source is not None and not named:
-        words.append(f"--model-dir={source}")
+    ways = (name for name, one in call.runtime.flags.items() if one is Input.MODEL)
+    way = next(ways, None)
+    if way is not None and source is not None and not names_model(call):
+        words.append(f"{way}={source}")
     return Call(call.runtime, tuple(words), call.environment, call.gpus)
 
 

@@ -1,6 +1,6 @@
 """A runtime as a table of flags, and what reading a pod gives."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -32,6 +32,30 @@ class Reading:
     """Path of the input in spec -> text."""
     unknown: Mapping[str, str] = field(default_factory=dict)
     """Path of the input -> why its value cannot be known. No weaker source may replace it."""
+
+
+def common(readings: Iterable[Reading], why: str) -> Reading:
+    """Return what several readings state together; an input on which they differ is unknown.
+
+    One that is silent altogether, such as a worker that joins a server, has no part in it. One
+    that leaves out what another states runs it with a default, and so differs.
+    """
+    found = [one for one in readings if one.values or one.unknown]
+    if not found:
+        return Reading()
+    paths = dict.fromkeys(path for one in found for path in (*one.values, *one.unknown))
+    values: dict[str, str] = {}
+    unknown: dict[str, str] = {}
+    for path in paths:
+        said = {one.values.get(path) for one in found}
+        reason = next((one.unknown[path] for one in found if path in one.unknown), None)
+        if len(said) > 1:
+            unknown[path] = why
+        elif reason is not None:
+            unknown[path] = reason
+        if said != {None} and path not in unknown:
+            values[path] = found[0].values[path]
+    return Reading(values, unknown)
 
 
 @dataclass(frozen=True)

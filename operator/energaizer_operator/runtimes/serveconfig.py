@@ -9,7 +9,7 @@ import yaml
 
 from energaizer_operator.runtimes import kubelet
 from energaizer_operator.runtimes.arguments import take
-from energaizer_operator.runtimes.records import Input, Reading
+from energaizer_operator.runtimes.records import Input, Reading, common
 from energaizer_operator.runtimes.tables import VLLM
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -52,13 +52,8 @@ def read(text: str, known: Mapping[str, str]) -> Reading:
         unknown: dict[str, str] = {}
         for entry, said in stated.items():
             take(VLLM, entry, said, known, values, unknown)
-        reading = Reading(values, unknown)
-        if reading not in found:
-            found.append(reading)
-    if len(found) > 1:
-        why = "differs between the models that one service serves"
-        return Reading(unknown={Input.MODEL: why, Input.TENSOR: why})
-    return found[0] if found else Reading()
+        found.append(Reading(values, unknown))
+    return common(found, "differs between the models that one service serves")
 
 
 def _statements(document: Any) -> Iterator[dict[Input, str]]:

@@ -1,7 +1,7 @@
 """A shell script as simple commands: enough of POSIX to find the server that it starts.
 
-What depends on more than literals becomes NO_LITERAL. Here-documents, functions and loops are not
-read: a script that needs them is answered by nothing at all.
+What depends on more than literals becomes NO_LITERAL. Functions are not read: a script that needs
+them is answered by nothing at all. Here-documents are data for a command, so they are passed over.
 """
 
 import re
@@ -19,7 +19,8 @@ _BRANCHES = frozenset(
     | {"source", ".", "eval", "shift"}
 )
 _LEADING = frozenset({"then", "do", "else", "{", "!", "if", "elif", "while", "until"})
-_REFUSED = ("<<", "function ", "() {", "(){")
+_REFUSED = ("function ", "() {", "(){")
+_HERE = re.compile(r"<-?[ \t]*(['\"]?)([A-Za-z_][A-Za-z0-9_]*)\1")
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class _Reader:
     word: str | None = None
     sure: bool = True
     """Whether every command so far runs, so that its assignments count."""
+    here: list[str] = field(default_factory=list)
+    """Words that end the here-documents that begin on the next line."""
 
     def read(self) -> list[Command]:
         while self.at < len(self.text):
@@ -56,8 +59,13 @@ class _Reader:
         elif char == "#" and self.word is None:
             end = self.text.find("\n", self.at)
             self.at = len(self.text) if end < 0 else end
+        elif char == "<" and (found := _HERE.match(self.text, self.at)):
+            self.here.append(found.group(2))
+            self.at = found.end()
         elif char in _ENDS and not self.redirects(char):
             self.end_command()
+            if char == "\n" and self.here:
+                self.pass_over()
             if char in "|&" and self.text[self.at : self.at + 1] == char:
                 self.sure = self.sure and char == "&"
                 self.at += 1
@@ -78,6 +86,13 @@ class _Reader:
             self.substituted("`")
         else:
             self.add(char)
+
+    def pass_over(self) -> None:
+        """Skip the here-documents that begin here; one without an end takes the rest."""
+        for end in self.here:
+            found = re.compile(rf"^\t*{end}$", re.MULTILINE).search(self.text, self.at)
+            self.at = len(self.text) if found is None else found.end()
+        self.here = []
 
     def redirects(self, char: str) -> bool:
         """Return whether an ampersand belongs to a redirection such as `2>&1` or `&>`."""

@@ -49,10 +49,19 @@ def _tgi_shards(call: Call, values: dict[str, str], unknown: dict[str, str]) -> 
         values[Input.TENSOR] = str(call.gpus)
 
 
+def _djl_degree(call: Call, values: dict[str, str], unknown: dict[str, str]) -> None:
+    """A degree of `max` is all GPUs of the container."""
+    stated = [text for name, text in call.environment.items() if "TENSOR_PARALLEL_DEGREE" in name]
+    if call.gpus and any(text.casefold() == "max" for text in stated):
+        values[Input.TENSOR] = str(call.gpus)
+        unknown.pop(Input.TENSOR, None)
+
+
 VLLM = Runtime(
     "vLLM",
     flags={
-        "--model": Input.MODEL, "--model-tag": Input.MODEL, "--revision": Input.REVISION,
+        "--model": Input.MODEL, "--model-tag": Input.MODEL, "--model-path": Input.MODEL,
+        "--revision": Input.REVISION,
         "--dtype": Input.PRECISION, "--quantization": Input.WEIGHTS, "-q": Input.WEIGHTS,
         "--kv-cache-dtype": Input.CACHE,
         "--tensor-parallel-size": Input.TENSOR, "-tp": Input.TENSOR,
@@ -72,6 +81,8 @@ VLLM = Runtime(
         ("-m", "dynamo.vllm"),
         ("-m", "aphrodite.endpoints.openai.api_server"),
         ("aphrodite", "run"),
+        ("lmcache_vllm", "serve"),
+        ("-m", "fastchat.serve.vllm_worker"),
     ),
     positional=True,
     abbreviates=True,
@@ -98,6 +109,7 @@ SGLANG = Runtime(
     images=("sglang",),
     commands=(
         ("-m", "sglang.launch_server"), ("sglang", "serve"), ("sglang", "launch_server"),
+        ("-m", "sglang_router.launch_server"),
         ("-m", "dynamo.sglang"), ("-m", "dynamo.sglang.worker"),
     ),
     abbreviates=True,
@@ -192,8 +204,12 @@ LLAMA_CPP = Runtime(
     flags={
         "-hf": Input.MODEL, "-hfr": Input.MODEL, "--hf-repo": Input.MODEL,
         "-m": Input.MODEL, "--model": Input.MODEL,
+        "-mu": Input.MODEL, "--model-url": Input.MODEL,
     },
-    variables={"LLAMA_ARG_HF_REPO": Input.MODEL, "LLAMA_ARG_MODEL": Input.MODEL},
+    variables={
+        "LLAMA_ARG_MODEL": Input.MODEL, "LLAMA_ARG_MODEL_URL": Input.MODEL,
+        "LLAMA_ARG_HF_REPO": Input.MODEL,
+    },
     images=("llama.cpp", "llama-cpp", "llama-server"),
     commands=(("llama-server",),),
     spreads=True,
@@ -213,7 +229,51 @@ KSERVE = Runtime(
     abbreviates=True,
     switches=frozenset({"--model-name"}),
 )  # fmt: skip
+FASTCHAT = Runtime(
+    "FastChat",
+    flags={
+        "--model-path": Input.MODEL, "--revision": Input.REVISION, "--dtype": Input.PRECISION,
+    },
+    values={Input.PRECISION: _DTYPES},
+    commands=(("-m", "fastchat.serve.model_worker"),),
+    spreads=True,
+)  # fmt: skip
+INFINITY = Runtime(
+    "Infinity",
+    flags={"--model-id": Input.MODEL, "--revision": Input.REVISION, "--dtype": Input.PRECISION},
+    variables={"INFINITY_MODEL_ID": Input.MODEL},
+    values={Input.PRECISION: _DTYPES},
+    images=("infinity",),
+    commands=(("infinity_emb", "v2"), ("v2",)),
+)
+LLAMA_CPP_PYTHON = Runtime(
+    "llama-cpp-python",
+    flags={"--model": Input.MODEL, "--hf_model_repo_id": Input.MODEL},
+    variables={"MODEL": Input.MODEL, "HF_MODEL_REPO_ID": Input.MODEL},
+    commands=(("-m", "llama_cpp.server"),),
+    spreads=True,
+)
+DJL = Runtime(
+    "DJL Serving",
+    flags={},
+    variables={
+        "HF_MODEL_ID": Input.MODEL, "OPTION_MODEL_ID": Input.MODEL,
+        "HF_REVISION": Input.REVISION, "OPTION_REVISION": Input.REVISION,
+        "TENSOR_PARALLEL_DEGREE": Input.TENSOR, "OPTION_TENSOR_PARALLEL_DEGREE": Input.TENSOR,
+        "OPTION_DTYPE": Input.PRECISION, "OPTION_QUANTIZE": Input.WEIGHTS,
+    },
+    values=_READ,
+    images=("djl-serving", "djl-inference"),
+    spreads=True,
+    amend=_djl_degree,
+)  # fmt: skip
+HUGGING_FACE = Runtime(
+    "Hugging Face's inference toolkit",
+    flags={},
+    variables={"HF_MODEL_ID": Input.MODEL, "HF_REVISION": Input.REVISION},
+    images=("huggingface-pytorch-inference",),
+)
 RUNTIMES = (
-    *(VLLM, SGLANG, TGI, TEI, TENSORRT, DYNAMO_TENSORRT, LMDEPLOY, MII),
-    *(TRITON, NIM, LLAMA_CPP, OLLAMA, KSERVE),
+    *(VLLM, SGLANG, TGI, TEI, TENSORRT, DYNAMO_TENSORRT, LMDEPLOY, MII, FASTCHAT, INFINITY),
+    *(TRITON, NIM, LLAMA_CPP, LLAMA_CPP_PYTHON, OLLAMA, KSERVE, DJL, HUGGING_FACE),
 )

@@ -10,6 +10,12 @@ from energaizer_operator.runtimes.records import Call, Input, Reading
 
 _TYPES = {"q4_0": "INT4", "q8_0": "INT8", "f16": "FP16", "bf16": "BF16", "f32": "FP32"}
 _FILE = re.compile(r"(.+?)[-.]((?:i?q\d\w*)|b?f16|f32)(?:-\d+-of-\d+)?\.gguf", re.IGNORECASE)
+_ADDRESS = re.compile(
+    r"https://(?:huggingface|hf)\.co/([\w.-]+/[\w.-]+?)-gguf/[^?]*?[-.]((?:i?q\d\w*)|b?f16|f32)"
+    r"\.gguf(?:\?.*)?",
+    re.IGNORECASE | re.ASCII,
+)
+_LONGEST = 512
 _WHY = "the kind of quantisation does not tell the bits of a weight"
 
 
@@ -18,7 +24,10 @@ def gguf(call: Call, known: Mapping[str, str]) -> Reading:
     kinds: list[str] = []
 
     def plain(word: str) -> str:
-        flag, equals, text = word.rpartition("=")
+        flag, equals, text = word.partition("=") if word.startswith("-") else ("", "", word)
+        if found := _ADDRESS.fullmatch(text[:_LONGEST]):
+            kinds.append(found.group(2).casefold())
+            return f"{flag}{equals}{vendor_name(found.group(1), known)}"
         last = text.rpartition("/")[2]
         if found := _FILE.fullmatch(last[:253]):
             kinds.append(found.group(2).casefold())
