@@ -75,17 +75,16 @@ def need(workload: Workload, gpu: Gpu) -> Memory:
         return _need_generation(workload, gpu)
     if isinstance(workload.model, Network):
         return _need_network(workload, workload.model, gpu)
+    prompt, fused = workload.prompt_tokens, workload.attention == "fused"
     weights, per_sequence, per_token, fixed = _parts(
         workload.transformer,
         (workload.precision, workload.weight_precision, workload.cache_precision),
-        (workload.prompt_tokens, workload.output_tokens), workload.attention,
+        (prompt, workload.output_tokens), workload.attention,
         workload.parallelism,
     )  # fmt: skip
 
     def activations(batch: float) -> float:
-        tokens = batch * workload.prompt_tokens
-        if workload.attention == "fused":
-            tokens = min(tokens, float(_CHUNK_TOKENS))
+        tokens = min(batch * prompt, float(_CHUNK_TOKENS)) if fused else batch * prompt
         return per_token * tokens + fixed * batch
 
     def total(batch: float) -> float:

@@ -162,39 +162,43 @@ def energies(
 
 @dataclass(frozen=True)
 class Throttle:
-    """Where a limit leaves the clock of each of P steps; arrays of shape (P,).
+    """Where a limit leaves the clock of each of P steps; arrays of shape (P,), or (L, P).
 
     The board dithers between two grid clocks so that its mean power sits at the limit.
 
     Attributes:
+        first: Index of the lowest grid clock that exceeds the limit; the number of clocks if none.
         low: Index of the lower grid clock.
         high: Index of the upper one; equal to `low` if no dithering is needed.
         high_share: Share of time at the upper clock, in [0, 1].
-        over: Even the lowest clock exceeds the limit.
     """
 
+    first: npt.NDArray[np.intp]
     low: npt.NDArray[np.intp]
     high: npt.NDArray[np.intp]
     high_share: FloatArray
-    over: npt.NDArray[np.bool_]
+
+    @property
+    def over(self) -> npt.NDArray[np.bool_]:
+        """Even the lowest clock exceeds the limit."""
+        found: npt.NDArray[np.bool_] = self.first == 0
+        return found
 
 
-def throttle(power_w: FloatArray, limit_w: float) -> Throttle:
+def throttle(power_w: FloatArray, limit_w: float | FloatArray) -> Throttle:
     """Return the highest clock, between grid clocks too, at which power meets the limit (4.6).
 
     Args:
         power_w: Power on a rising grid of clocks, shape (F, P), W.
-        limit_w: Effective limit of the board, W.
+        limit_w: Effective limit of the board, W, or L limits, shape (L,).
     """
-    last = len(power_w) - 1
-    exceeds = power_w > limit_w
+    limit = np.asarray(limit_w)[..., None]
+    clocks = len(power_w)
+    exceeds = power_w > limit[..., None]
     # The highest clock below which all clocks hold, so that noise in P(f) cannot skip the limit.
-    first = np.where(exceeds.any(axis=0), np.argmax(exceeds, axis=0), last + 1)
-    high = np.clip(first, 0, last)
-    low = np.clip(first - 1, 0, last)
+    first = np.where(exceeds.any(axis=-2), exceeds.argmax(axis=-2), clocks)
+    high, low = np.minimum(first, clocks - 1), np.maximum(first - 1, 0)
     columns = np.arange(power_w.shape[1])
     p_low, p_high = power_w[low, columns], power_w[high, columns]
-    share = np.divide(
-        limit_w - p_low, p_high - p_low, out=np.zeros_like(p_low), where=p_high > p_low
-    )
-    return Throttle(low, high, np.clip(share, 0.0, 1.0), first == 0)
+    share = np.divide(limit - p_low, p_high - p_low, out=np.zeros_like(p_low), where=p_high > p_low)
+    return Throttle(first, low, high, np.minimum(np.maximum(share, 0.0), 1.0))

@@ -6,6 +6,7 @@ clock that a power limit leaves for each step. Shapes: F clocks, P steps, K kern
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -167,8 +168,51 @@ def exposed(
     return rest + np.maximum(0.0, beside_s - overlap * rest)
 
 
+@lru_cache(maxsize=32)
+def every_clock(loaded: Loaded) -> Sweep:
+    """Return a program at every clock that its board can hold; kept for its next limit."""
+    return sweep(loaded, loaded.machine.grid(loaded.machine.gpu.max_clock_hz))
+
+
+class Held(NamedTuple):
+    """Steps that a limit holds between two clocks; arrays of the shape of their `Throttle`.
+
+    Attributes:
+        duration_s: Wall time of one repetition.
+        energy_j: Energy of one board by component, shape (..., C).
+        clock_hz: Mean clock.
+    """
+
+    duration_s: FloatArray
+    energy_j: FloatArray
+    clock_hz: FloatArray
+
+
+def held(found: Sweep, grid_hz: FloatArray, at: power.Throttle) -> Held:
+    """Return steps that dither: shares of time at two clocks, each doing work at its own rate.
+
+    Args:
+        found: Steps on a grid of clocks.
+        grid_hz: Those clocks, shape (F,).
+        at: Where a limit leaves each step.
+    """
+    steps = np.arange(found.duration_s.shape[1])
+    slow = (1.0 - at.high_share) / found.duration_s[at.low, steps]
+    fast = at.high_share / found.duration_s[at.high, steps]
+    duration_s = 1.0 / (slow + fast)
+    watts = (
+        slow[..., None] * found.energy_j[at.low, steps]
+        + fast[..., None] * found.energy_j[at.high, steps]
+    )
+    clock_hz = (1.0 - at.high_share) * grid_hz[at.low] + at.high_share * grid_hz[at.high]
+    return Held(duration_s, watts * duration_s[..., None], clock_hz)
+
+
+@lru_cache(maxsize=32)
 def settle(loaded: Loaded, clock_hz: float, limit_w: float) -> Settled:
     """Return each step at the requested clock, or at the highest one that the limit allows (4.6).
+
+    Kept for a while: a sweep asks for what an estimate of the same workload has just asked for.
 
     Args:
         loaded: A program on a machine.
@@ -176,27 +220,20 @@ def settle(loaded: Loaded, clock_hz: float, limit_w: float) -> Settled:
         limit_w: Limit of one board, W.
     """
     first = sweep(loaded, np.array([clock_hz]))
-    steps = np.arange(first.duration_s.shape[1])
     host_bound = loaded.host_s > first.gpu_s[0]
     if not (first.power_w > limit_w).any():
-        none = np.zeros(len(steps), dtype=np.bool_)
+        steps = len(host_bound)
+        none = np.zeros(steps, dtype=np.bool_)
         return Settled(
-            first.duration_s[0], first.energy_j[0], np.full(len(steps), clock_hz), none, none,
+            first.duration_s[0], first.energy_j[0], np.full(steps, clock_hz), none, none,
             first.kernel_s[0], host_bound,
         )  # fmt: skip
     grid = loaded.machine.grid(clock_hz)
-    found = sweep(loaded, grid)
+    highest = clock_hz == loaded.machine.gpu.max_clock_hz
+    found = every_clock(loaded) if highest else sweep(loaded, grid)
     at = power.throttle(found.power_w, limit_w)
-    slow_s, fast_s = found.duration_s[at.low, steps], found.duration_s[at.high, steps]
-    # The board dithers: shares of time at two clocks, each doing work at its own rate.
-    slow, fast = (1.0 - at.high_share) / slow_s, at.high_share / fast_s
-    duration_s = 1.0 / (slow + fast)
-    watts = (
-        slow[:, None] * found.energy_j[at.low, steps]
-        + fast[:, None] * found.energy_j[at.high, steps]
-    )
-    clocks = (1.0 - at.high_share) * grid[at.low] + at.high_share * grid[at.high]
+    between = held(found, grid, at)
     return Settled(
-        duration_s, watts * duration_s[:, None], clocks, clocks < clock_hz, at.over,
-        found.kernel_s[at.high[0]], host_bound,
+        between.duration_s, between.energy_j, between.clock_hz, between.clock_hz < clock_hz,
+        at.over, found.kernel_s[at.high[0]], host_bound,
     )  # fmt: skip

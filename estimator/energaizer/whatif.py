@@ -16,7 +16,7 @@ from energaizer.coefficients import Coefficients
 from energaizer.errors import DoesNotFitError, InputError, TooSlowError
 from energaizer.gpu import Gpu
 from energaizer.host import with_kernels
-from energaizer.kernels import FloatArray, Program
+from energaizer.kernels import FloatArray
 from energaizer.machine import Machine
 from energaizer.result import Provenance
 from energaizer.workload import Workload
@@ -46,7 +46,7 @@ class Candidate(BaseModel):
 
 
 class Surface(NamedTuple):
-    """A job at L limits and F clocks on one board; arrays of shape (L, F).
+    """A job at L limits and W wanted clocks on one board; arrays of shape (L, W).
 
     Attributes:
         duration_s: Wall time of the job.
@@ -61,36 +61,31 @@ class Surface(NamedTuple):
     throttled: npt.NDArray[np.bool_]
 
 
-def surface(loaded: simulation.Loaded, clocks_hz: FloatArray, limits_w: FloatArray) -> Surface:
-    """Return one batch at every clock and under every limit.
+def surface(loaded: simulation.Loaded, wanted: Sequence[int], limits_w: Sequence[float]) -> Surface:
+    """Return one batch at some clocks and under some limits.
 
     Args:
         loaded: A program on a machine.
-        clocks_hz: Clocks on the grid of the board, rising from its lowest, shape (F,).
-        limits_w: Limits of one board, shape (L,).
+        wanted: Places of clocks on the grid of the board, length W.
+        limits_w: Limits of one board, length L.
     """
-    found = simulation.sweep(loaded, clocks_hz)
-    energy_j, watts = found.energy_j.sum(axis=-1), found.power_w
-    repeated = loaded.program.repetitions
-    columns = np.arange(watts.shape[1])
-    index = np.arange(len(clocks_hz))[:, None]
-    rows = []
-    for limit in limits_w:
-        at = power.throttle(watts, float(limit))
-        slow = (1.0 - at.high_share) / found.duration_s[at.low, columns]
-        fast = at.high_share / found.duration_s[at.high, columns]
-        held_s = 1.0 / (slow + fast)
-        held_j = held_s * (slow * energy_j[at.low, columns] + fast * energy_j[at.high, columns])
-        held_hz = (1.0 - at.high_share) * clocks_hz[at.low] + at.high_share * clocks_hz[at.high]
-        exceeds = np.maximum.accumulate(watts > limit, axis=0)
-        seconds = np.where(exceeds, held_s, found.duration_s) * repeated
-        joules = np.where(exceeds, held_j, energy_j) * repeated
-        mean = np.where(exceeds, held_hz, clocks_hz[index]) * seconds
-        lowered = (exceeds & (index > at.low)).any(axis=1)
-        total = seconds.sum(axis=1)
-        rows.append((total, joules.sum(axis=1), mean.sum(axis=1) / total, lowered))
-    durations, energies, means, lowered_at = (np.stack(parts) for parts in zip(*rows, strict=True))
-    return Surface(durations, energies, means, lowered_at)
+    board, repeated = loaded.machine, loaded.program.repetitions
+    grid = board.grid(board.gpu.max_clock_hz)
+    found = simulation.every_clock(loaded)
+    at = power.throttle(found.power_w, np.array(limits_w))
+    between = simulation.held(found, grid, at)
+    place = np.array(wanted)[:, None]  # (W, 1), beside limits in front and steps behind
+    exceeds = place >= at.first[:, None, :]
+
+    def settled(held: FloatArray, free: FloatArray) -> FloatArray:
+        return np.where(exceeds, held[:, None, :], free)
+
+    seconds = settled(between.duration_s, found.duration_s[wanted]) * repeated
+    joules = settled(between.energy_j.sum(axis=-1), found.energy_j[wanted].sum(axis=-1)) * repeated
+    mean = settled(between.clock_hz, grid[place]) * seconds
+    total = seconds.sum(axis=-1)
+    lowered = np.any(exceeds & (place > at.low[:, None, :]), axis=-1)
+    return Surface(total, joules.sum(axis=-1), mean.sum(axis=-1) / total, lowered)
 
 
 def sweep(
@@ -122,7 +117,7 @@ def sweep(
         own = (coefficients or {}).get(gpu.name) or catalog.coefficients(gpu)
         board = machine.of(gpu, with_kernels(host, gpu, own))
         for batch in batches or (workload.batch,):
-            part = workload.model_copy(update={"batch": batch})
+            part = _of_batch(workload, batch)
             try:
                 memory.check(memory.need(part, gpu), part, gpu)
             except DoesNotFitError:
@@ -151,38 +146,35 @@ def _candidates(
     )  # fmt: skip
     if not limits or not places:
         return []
-    jobs = [
-        (lowering.lower(workload.model_copy(update={"batch": batch})), times)
-        for batch, times in job.batches(workload)
-    ]
+    where = place.of(workload, board)
     host = catalog.host(pipeline.host_name(workload))
-    fabric = place.of(workload, board).fabric
-    parts = [
-        (surface(simulation.load(program, board, host, fabric), grid, np.array(limits)), times)
-        for program, times in jobs
+    loads = [
+        (simulation.load(lowering.lower(_of_batch(workload, batch)), board, host, where.fabric), n)
+        for batch, n in job.batches(workload)
     ]
+    parts = [(surface(loaded, places, limits), times) for loaded, times in loads]
     duration = sum((part.duration_s * times for part, times in parts), np.zeros(1))
     energy = sum((part.energy_j * times for part, times in parts), np.zeros(1))
     clocked = sum((part.clock_hz * part.duration_s * times for part, times in parts), np.zeros(1))
     throttled = np.any([part.throttled for part, _ in parts], axis=0)
     idle = power.idle_power(board, grid)
-    held = job.pauses(workload, place.of(workload, board).nodes)
+    held = job.pauses(workload, where.nodes)
     paused = sum(seconds for _, seconds in held.values())
-    factor, provenance = _energy_spread(workload, jobs[0][0], board)
+    factor, provenance = _energy_spread(workload, loads[0][0])
     boards = workload.parallelism.gpus
     found = []
     for row, limit in enumerate(limits):
-        for column in places:
+        for column, at in enumerate(places):
             seconds, joules, times = float(duration[row, column]), float(energy[row, column]), 1.0
             mean_clock = float(clocked[row, column]) / seconds
-            seconds, joules = seconds + paused, joules + paused * float(idle[column])
+            seconds, joules = seconds + paused, joules + paused * float(idle[at])
             try:
                 gap = job.idle_gap(workload, seconds, gpu.name)
             except TooSlowError:
                 continue
             if workload.duration_s is not None and job.steady(workload):
                 times = workload.duration_s / seconds
-            joules = (joules * times + gap * float(idle[column])) * boards
+            joules = (joules * times + gap * float(idle[at])) * boards
             seconds = seconds * times + gap
             tokens = job.output_tokens(workload, times)
             found.append(
@@ -190,7 +182,7 @@ def _candidates(
                     gpu=gpu.name,
                     gpu_count=boards,
                     batch=workload.batch,
-                    clock_hz=float(grid[column]),
+                    clock_hz=float(grid[at]),
                     power_cap_w=limit,
                     mean_clock_hz=mean_clock,
                     throttled=bool(throttled[row, column]),
@@ -208,23 +200,18 @@ def _candidates(
     return found
 
 
-def _energy_spread(
-    workload: Workload, program: Program, board: Machine
-) -> tuple[float, Provenance]:
+def _of_batch(workload: Workload, batch: int) -> Workload:
+    return workload if batch == workload.batch else workload.model_copy(update={"batch": batch})
+
+
+def _energy_spread(workload: Workload, loaded: simulation.Loaded) -> tuple[float, Provenance]:
     """Return the factor of the energy interval, found once for all settings of a batch."""
-    host, fabric = (
-        catalog.host(pipeline.host_name(workload)),
-        place.of(workload, board).fabric,
-    )
-    loaded = simulation.load(program, board, host, fabric)
-    setting = pipeline.setting_of(
-        workload.model_copy(update={"clock_hz": None, "power_cap_w": None}), board.gpu
-    )
+    gpu = loaded.machine.gpu
     totals: dict[str, job.Total] = {}
-    settled = simulation.settle(loaded, setting.clock_hz, setting.limit_w)
+    settled = simulation.settle(loaded, gpu.max_clock_hz, gpu.power_limit_w)
     job.add(totals, loaded, settled, 1.0)
     shares = sum((total.shares for total in totals.values()), np.zeros(1))
-    judge = pipeline.Judge(board, shares, ())
+    judge = pipeline.Judge(loaded.machine, shares, ())
     judge.hold(steady=job.steady(workload))
     return judge.factors[2], judge.provenance
 

@@ -128,6 +128,22 @@ def test_a_sweep_equals_single_calls(size, step, limit):
     assert found[0].throttled == any(phase.throttled for phase in single.phases)
 
 
+@pytest.mark.parametrize("changes", [{"requests": 100}, {"duration_s": 60.0}, {}])
+def test_settings_swept_together_equal_each_alone(changes):
+    base = workload(batch=48, **changes)
+    clocks, limits, boards = (600e6, 1410e6), (200.0, 300.0), (H100, A100)
+    found = whatif.sweep(base, boards, clocks_hz=clocks, limits_w=limits, batches=[8, 48])
+    assert len(found) == len(boards) * 2 * len(clocks)  # each board takes one of the limits
+    for one in found:
+        setting = {"clock_hz": one.clock_hz, "power_cap_w": one.power_cap_w, "batch": one.batch}
+        board = H100 if one.gpu == H100.name else A100
+        single = pipeline.estimate(base.model_copy(update=setting), board)
+        assert one.energy_j == pytest.approx(single.energy.value, rel=1e-12)
+        assert one.duration_s == pytest.approx(single.duration.value, rel=1e-12)
+        assert one.mean_clock_hz == pytest.approx(single.clock_hz, rel=1e-12)
+        assert one.throttled == any(phase.throttled for phase in single.phases)
+
+
 def test_a_batch_of_cases_equals_single_calls():
     cases = [
         workload(batch=size, clock_hz=clock) for size, clock in ((1, 6e8), (8, 1.83e9), (64, 1.8e9))

@@ -78,6 +78,16 @@ def test_throttle_by_hand():
     assert found.over.tolist() == [False, True, False]
 
 
+def test_many_limits_equal_one_by_one():
+    watts = np.array([[100.0, 300.0, 10.0], [200.0, 400.0, 20.0], [400.0, 500.0, 30.0]])
+    limits = np.array([250.0, 450.0, 5.0])
+    together = power.throttle(watts, limits)
+    for row, limit in enumerate(limits):
+        alone = power.throttle(watts, float(limit))
+        for name in ("first", "low", "high", "high_share", "over"):
+            assert getattr(together, name)[row].tolist() == getattr(alone, name).tolist()
+
+
 def test_energies_by_hand():
     board = prior_machine(A100)
     core = np.array([[4.0, 3.0, 2.0, 1.0]])

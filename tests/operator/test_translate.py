@@ -240,6 +240,15 @@ def test_a_sweep_says_what_single_estimates_say(changes: dict[str, Any]) -> None
         assert answer.summary.power_cap_watts == alone.summary.power_cap_watts
 
 
+def test_no_clock_and_no_cap_makes_room_for_a_model_that_is_too_large() -> None:
+    settings = (PLAIN, Setting(clock_megahertz=900), Setting(power_cap_watts=60))
+    huge = replace(LLAMA, model_name="meta-llama/Llama-3.1-70B")
+    found = translate.answers(huge, named("t4-16gb"), settings, None, NOW)
+    alone = [translate.answers(huge, named("t4-16gb"), (one,), None, NOW)[0] for one in settings]
+    assert list(found) == alone
+    assert {one.feasibility for one in found} == {"InsufficientMemory"}
+
+
 def test_the_report_is_what_the_command_line_writes() -> None:
     command = "estimate --model meta-llama/Llama-3.1-8B --gpu h100-sxm5-80gb --batch 16"
     lengths = "--input-tokens 512 --output-tokens 256 --requests 1000 -o json"

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 
 from energaizer_operator.names import Reason
 from energaizer_operator.resources.aiworkload import AIWorkload
@@ -78,6 +79,17 @@ class ResolvedInputs:
     fallback_seconds: int = DEFAULT_DURATION_SECONDS
     """The policies' duration, for when nothing else says how long it runs."""
 
+    @cached_property
+    def canonical(self) -> str:
+        """Return what can change an estimate as text; the rest is allowed profiles, revision."""
+        values = {
+            entry.name: value.to_dict() if isinstance(value, Architecture) else value
+            for entry in fields(self)
+            if entry.name not in ("allowed_profiles", "model_revision")
+            and (value := getattr(self, entry.name)) is not None
+        }
+        return json.dumps(values, sort_keys=True)
+
     @property
     def training(self) -> bool:
         """Return whether the workload trains."""
@@ -121,15 +133,6 @@ class Resolution:
 
 
 def inputs_digest(inputs: ResolvedInputs, profile_digest: str, estimator_version: str) -> str:
-    """Return `sha256:<hex>` of canonical inputs, profile and estimator version: the cache key.
-
-    What cannot change an estimate (allowed profiles, revision) is left out.
-    """
-    values = {
-        entry.name: value.to_dict() if isinstance(value, Architecture) else value
-        for entry in fields(inputs)
-        if entry.name not in ("allowed_profiles", "model_revision")
-        and (value := getattr(inputs, entry.name)) is not None
-    }
-    text = json.dumps([values, profile_digest, estimator_version], sort_keys=True)
+    """Return `sha256:<hex>` of canonical inputs, profile and estimator version: the cache key."""
+    text = f"[{inputs.canonical}, {json.dumps([profile_digest, estimator_version])[1:]}"
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"

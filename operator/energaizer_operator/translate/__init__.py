@@ -7,7 +7,7 @@ ends are rounded up, lower ends down, so that no interval shrinks on its way.
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from importlib.resources import files
@@ -111,9 +111,15 @@ def answers(
         now: Time of the estimate.
         calibration: Coefficients that were checked (`calibrations.check`); None: those shipped.
     """
-    swept = (
-        _swept(inputs, profile, settings, config, now, calibration) if len(settings) > FEW else {}
-    )
+    if len(settings) <= FEW:
+        return tuple(
+            _answer(inputs, profile, setting, config, now, calibration) for setting in settings
+        )
+    plain = _answer(inputs, profile, Setting(), config, now, calibration)
+    if plain.reason is Reason.INFEASIBLE_MEMORY:  # no clock and no cap makes room
+        return tuple(replace(plain, setting=setting) for setting in settings)
+    swept = _swept(inputs, profile, settings, config, now, calibration)
+    swept[Setting()] = plain
     return tuple(
         swept.get(setting) or _answer(inputs, profile, setting, config, now, calibration)
         for setting in settings

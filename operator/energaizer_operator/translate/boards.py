@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from energaizer import catalog
+from energaizer.caches import remembered
 from energaizer.errors import UnknownNameError
 from energaizer.gpu import Gpu
 from energaizer_operator.identity import Identity
@@ -42,6 +43,7 @@ class Board:
     notes: tuple[str, ...] = ()
 
 
+@remembered(512)
 def board(profile: GPUProfile) -> Board:
     """Return the board that a profile describes."""
     return _board(profile.metadata.name, profile.spec.model_dump_json())

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 from energaizer import catalog
+from energaizer.caches import remembered
 from energaizer.errors import EnergaizerError, InputError, UnknownNameError, one_line
 from energaizer.families import Generation, Network
 from energaizer.huggingface import model_from_config
@@ -52,6 +53,23 @@ def workload(inputs: ResolvedInputs, setting: Setting, config: str | None) -> Wo
         NoEstimateError: The estimator has no method for it.
     """
     clock, cap = setting.clock_megahertz, setting.power_cap_watts
+    if clock is None and cap is None:
+        return _unset(inputs, config)
+    return _workload(
+        inputs,
+        config,
+        clock_hz=None if clock is None else float(clock * MEGA),
+        power_cap_w=None if cap is None else float(cap),
+    )
+
+
+@remembered(64)
+def _unset(inputs: ResolvedInputs, config: str | None) -> Workload:
+    """Return the workload at the boards' own setting: the same for every kind of GPU."""
+    return _workload(inputs, config)
+
+
+def _workload(inputs: ResolvedInputs, config: str | None, **setting: float | None) -> Workload:
     rate = inputs.requests_per_second_milli
     model = _model(inputs, config)
     return Workload(
@@ -63,8 +81,7 @@ def workload(inputs: ResolvedInputs, setting: Setting, config: str | None) -> Wo
         weight_precision=_stored(inputs),
         cache_precision=_precision(inputs.key_value_cache_precision),
         parallelism=_parallelism(inputs),
-        clock_hz=None if clock is None else float(clock * MEGA),
-        power_cap_w=None if cap is None else float(cap),
+        **setting,
     )
 
 
