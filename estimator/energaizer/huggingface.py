@@ -17,6 +17,7 @@ from energaizer.precision import Precision
 
 Config = Mapping[str, Any]
 
+_PUBLISHED = {"bfloat16": Precision.BF16, "float16": Precision.FP16}
 _EXPERT_KEYS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_intermediate_size")
 # Words of model types whose shapes nothing here has.
 _WITHOUT_METHOD = {
@@ -58,13 +59,31 @@ def model_from_config(config: Config, name: str = "") -> Model | Network:
     fields = reader(config)
     precision, notes = _quantisation(config)
     notes = (*fields.pop("notes", ()), *notes)
-    described = {"name": label, "family": family, "source": "config.json"} | fields
+    described = {
+        "name": label,
+        "family": family,
+        "source": "config.json",
+        "checkpoint_precision": _published(config),
+    } | fields
     if precision is not None:
         described["weight_precision"] = precision
     try:
         return Model.model_validate(described | {"notes": notes})
     except ValidationError as error:
         raise InputError(f"configuration of {label}: {one_line(error)}") from error
+
+
+def _published(config: Config) -> Precision | None:
+    """Return the 16-bit format of a checkpoint; None if it states none, or one of another width.
+
+    What servers make of a checkpoint in fp32 is a matter of the server.
+    """
+    inner = config.get("text_config")
+    for one in (config, inner if isinstance(inner, Mapping) else {}):
+        stated = one.get("dtype") or one.get("torch_dtype")
+        if stated is not None:
+            return _PUBLISHED.get(str(stated))
+    return None
 
 
 def _label(config: Config, family: str, name: str) -> str:

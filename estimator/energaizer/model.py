@@ -60,6 +60,11 @@ class Model(BaseModel):
     latent: Latent | None = None
     recurrent: Recurrent | None = None
     vision: Tower | None = None
+    checkpoint_precision: Precision | None = Field(
+        default=None,
+        description="format that it is published in, which servers compute with unless told "
+        "otherwise: torch_dtype of its configuration, of the tuned variant where they differ",
+    )
     weight_precision: Precision | None = Field(
         default=None, description="of a quantised checkpoint; None: that of the activations"
     )

@@ -50,6 +50,7 @@ Recalibration = translate.calibrations.Recalibration
 catalogue = translate.catalogue
 canonical = translate.canonical
 report = translate.report
+published_precision = translate.published_precision
 check_calibration = translate.calibrations.check
 recalibrate = translate.calibrations.recalibrate
 VERSION = translate.VERSION

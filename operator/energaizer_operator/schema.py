@@ -216,6 +216,7 @@ InputsSource = Literal[  # strongest first
     "OwnerAnnotations",
     "RuntimeArguments",
     "PolicyDefaults",
+    "Checkpoint",
 ]
 
 

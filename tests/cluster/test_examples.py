@@ -67,9 +67,10 @@ def test_arguments_of_a_server_are_its_description(apply: Any, teams: Cluster) -
         ready(teams, "deployment-chat", "team-a")
         path = (
             "jsonpath={.status.modelName} {.status.resolvedInputs[?(@.name=='model.name')].source}"
+            " {.status.resolvedInputs[?(@.name=='model.precision')].source}"
         )
         shown = teams.kubectl("get", "aiworkload/deployment-chat", "-n", "team-a", "-o", path)
-        assert shown.stdout == "meta-llama/Llama-3.1-8B-Instruct RuntimeArguments"
+        assert shown.stdout == "meta-llama/Llama-3.1-8B-Instruct RuntimeArguments Checkpoint"
     finally:
         teams.kubectl("delete", "-f", str(EXAMPLES / example), "--wait=false")
 

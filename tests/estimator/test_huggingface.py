@@ -34,6 +34,19 @@ def test_llama_equals_the_built_in_profile():
     )
 
 
+@pytest.mark.parametrize(
+    ("stated", "precision"),
+    [
+        ({"torch_dtype": "float16"}, Precision.FP16),
+        ({"dtype": "bfloat16", "torch_dtype": "float16"}, Precision.BF16),
+        ({"torch_dtype": "float32"}, None),
+        ({"torch_dtype": None}, None),
+    ],
+)
+def test_the_format_of_a_checkpoint_is_what_its_configuration_states(stated, precision):
+    assert model_from_config(LLAMA | stated).checkpoint_precision is precision
+
+
 def test_gemma_3_reads_its_text_stack_and_its_tower():
     # As published for gemma-3-4b-it: what is left out are the defaults of the class.
     text = {

@@ -4,7 +4,7 @@ import pytest
 
 from energaizer.precision import Precision
 from energaizer_operator.inputs import ResolvedInputs
-from energaizer_operator.translate import checkpoints
+from energaizer_operator.translate import checkpoints, published_precision
 from energaizer_operator.translate.workloads import Setting, workload
 
 LLAMA = "meta-llama/Llama-3.1-8B"
@@ -47,3 +47,14 @@ def test_its_weights_are_narrow_unless_somebody_says_otherwise() -> None:
     assert (made.model.name, made.weight_precision) == (LLAMA, Precision.INT4)
     wide = ResolvedInputs(**inputs, **load, weight_precision="BF16")  # type: ignore[arg-type]
     assert workload(wide, Setting(), None).weight_precision is Precision.BF16
+
+
+def test_a_checkpoint_tells_its_format() -> None:
+    told = published_precision
+    assert told("meta-llama/Llama-3.1-8B-Instruct", None) == "BF16"
+    assert told("RedHatAI/Meta-Llama-3.1-8B-Instruct-FP8-dynamic", None) == "BF16"
+    assert told("meta-llama/Llama-2-7b-chat-hf", None) == "FP16"
+    assert told("google-bert/bert-base-uncased", None) is None
+    assert told("unheard/of", None) is None
+    assert told(None, None) is None
+    assert told("mine", "{broken") is None

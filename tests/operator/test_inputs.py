@@ -332,3 +332,58 @@ def test_odd_annotations_never_raise_and_are_never_used(annotations: dict[str, s
     found = resolve(Origins(pod_annotations=annotations, gpus_per_replica=1))
     for one in found.sources:
         assert one.source == "PolicyDefaults" or one.value[:-1] in " ".join(annotations.values())
+
+
+def published(name: str | None) -> str | None:
+    return {"llama-3.1-8b": "BF16"}.get(name or "")
+
+
+def test_a_server_computes_in_the_format_of_its_checkpoint_where_nobody_says_another() -> None:
+    server = {"task": "Inference", "model.name": "llama-3.1-8b"}
+    usual = [PolicyDefaults(batch_size=8, input_tokens=10, output_tokens=10)]
+
+    def found(runtime: dict[str, str], **more: Any) -> Resolution:
+        return resolve(
+            Origins(
+                runtime=runtime,
+                gpus_per_replica=1,
+                published=published,
+                **{"defaults": usual} | more,
+            )
+        )
+
+    assert source_of(found(server), "model.precision") == ("BF16", "Checkpoint")
+    assert found(server).inputs_source == "Checkpoint"
+    assert not found(server).problems
+    said = found({**server, "model.precision": "FP16"})
+    assert source_of(said, "model.precision") == ("FP16", "RuntimeArguments")
+    policy = found(server, defaults=[PolicyDefaults(precision="FP8")])
+    assert source_of(policy, "model.precision") == ("FP8", "PolicyDefaults")
+    for doubtful in (
+        found(server, hidden={"model.precision": "is hidden"}),
+        found(server, pod_annotations={f"{KEY}precision": "half"}),
+        found({**server, "model.name": "a/b"}),
+        found({**server, "task": "Training"}),
+    ):
+        assert doubtful.inputs.precision is None
+        assert "model.precision" in {problem.name for problem in doubtful.problems}
+
+
+def test_the_usual_load_is_lowered_to_what_a_server_allows_and_a_stated_one_is_not() -> None:
+    usual = [PolicyDefaults(batch_size=64, input_tokens=1024, output_tokens=256)]
+    ceilings = {"inference.batchSize": 4, "inference.inputTokens": 1000}
+
+    def found(**annotations: str) -> Resolution:
+        texts = {f"{KEY}{key.replace('_', '-')}": text for key, text in annotations.items()}
+        runtime = {"task": "Inference"}
+        return resolve(
+            Origins(runtime=runtime, defaults=usual, ceilings=ceilings, pod_annotations=texts)
+        )
+
+    lowered = found()
+    assert source_of(lowered, "inference.batchSize") == ("4", "RuntimeArguments")
+    assert source_of(lowered, "inference.inputTokens") == ("744", "RuntimeArguments")
+    assert source_of(lowered, "inference.outputTokens") == ("256", "PolicyDefaults")
+    stated = found(batch_size="32", input_tokens="2000")
+    assert source_of(stated, "inference.batchSize") == ("32", "PodAnnotations")
+    assert source_of(stated, "inference.inputTokens") == ("2000", "PodAnnotations")

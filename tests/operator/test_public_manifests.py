@@ -14,6 +14,12 @@ KEYS = {
     "dp": "parallelism.data",
     "ep": "parallelism.expert",
     "weights": "model.weightPrecision",
+    "precision": "model.precision",
+    "task": "task",
+    "micro": "training.microBatchSize",
+    "batch": "training.globalBatchSize",
+    "length": "training.sequenceLength",
+    "steps": "training.steps",
 }
 
 
@@ -22,7 +28,7 @@ def documents() -> list[tuple[str, dict[str, str], dict[str, object]]]:
     for text in "\n---\n".join(file.read_text() for file in FILES).split("\n---\n"):
         (line,) = [one for one in text.splitlines() if one.startswith("# expect:")]
         words = line.partition(":")[2].split()
-        expected = {} if words == ["nothing"] else dict(word.split("=", 1) for word in words)
+        expected = dict(word.split("=", 1) for word in words if word != "nothing")
         body = yaml.safe_load(text)
         found.append((body["metadata"]["name"], expected, body))
     return found
@@ -42,13 +48,17 @@ def test_a_manifest_is_read_as_a_reader_would(
     described = owners.describe(body)
     assert described is not None
     parts = estimation.model_parts()
-    found = runtimes.of_workload(described.pod_specs, described.serve_config, parts)
+    world = described.gpus_per_replica * described.replicas
+    found = runtimes.of_workload(described.pod_specs, described.serve_config, parts, world)
     model = expected.get("as") or expected.get("model")
     said = found.values.get("model.name")
     assert (said and said.casefold()) == (model and model.casefold()), found
     stated = {key: text for key, text in expected.items() if key in KEYS}
     read = {key: found.values[path] for key, path in KEYS.items() if path in found.values}
-    if "weights" not in stated:
-        read.pop("weights", None)
+    for beside in ("weights", "precision"):
+        if beside not in stated:
+            read.pop(beside, None)
+    if read.get("task") == "Inference":
+        del read["task"]
     # One GPU needs no degree: a runtime may say so, or leave it out.
     assert {"tp": "1", **read} == {"tp": "1", **stated} or (not model and "tp" not in read), found

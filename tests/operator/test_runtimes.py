@@ -424,6 +424,19 @@ def test_ollama_is_told_by_a_hook_or_a_companion() -> None:
     assert read(container(image), two) == ({}, {"m", "w"})
 
 
+def test_what_a_server_allows_at_most_is_read() -> None:
+    def ceilings(*containers: dict[str, Any]) -> dict[str, int]:
+        return dict(runtimes.read({"containers": list(containers)}, KNOWN).ceilings)
+
+    plain = container(VLLM, args=["--model", LLAMA, "--max-model-len", "auto"])
+    few = container(VLLM, args=["--model", LLAMA, "--max-num-seq=4", "--max-model-len", "8192"])
+    assert ceilings(plain) == {}
+    assert ceilings(few) == {"inference.batchSize": 4, "inference.inputTokens": 8192}
+    assert ceilings(few, plain) == {}
+    env = {"MODEL_ID": LLAMA, "MAX_TOTAL_TOKENS": "4096"}
+    assert ceilings(container(TGI, env=env)) == {"inference.inputTokens": 4096}
+
+
 def test_a_gpu_that_is_claimed_tells_the_container() -> None:
     main = container(VLLM, args=["--model", LLAMA], gpus=0)
     main["resources"]["claims"] = [{"name": "gpu"}]

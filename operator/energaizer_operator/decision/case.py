@@ -166,10 +166,17 @@ def widen(case: Case) -> Case:
 
 def _origins(subject: Subject, policies: Sequence[EnergyPolicy]) -> Origins:
     described = subject.description
+
+    def published(name: str | None) -> str | None:
+        return estimation.published_precision(name, subject.config)
+
     if described is None:
-        return Origins(workload=subject.workload, defaults=policy.defaults(policies))
+        return Origins(
+            workload=subject.workload, defaults=policy.defaults(policies), published=published
+        )
     parts = estimation.model_parts()
-    arguments = runtimes.of_workload(described.pod_specs, described.serve_config, parts)
+    world = described.gpus_per_replica * described.replicas
+    arguments = runtimes.of_workload(described.pod_specs, described.serve_config, parts, world)
     own = () if described.kind == "Pod" else (described.annotations,)
     return Origins(
         workload=subject.workload,
@@ -177,6 +184,8 @@ def _origins(subject: Subject, policies: Sequence[EnergyPolicy]) -> Origins:
         owner_annotations=(*own, *subject.owner_annotations),
         runtime=arguments.values,
         hidden=arguments.unknown,
+        ceilings=arguments.ceilings,
+        published=published,
         defaults=policy.defaults(policies),
         resource_name=described.resource_name,
         gpus_per_replica=described.gpus_per_replica or None,

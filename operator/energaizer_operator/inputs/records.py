@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 
@@ -26,6 +26,13 @@ class Origins:
     """From the arguments of known runtimes: path of the input (`model.name`) -> text."""
     hidden: Mapping[str, str] = field(default_factory=dict)
     """What those arguments state without a literal value: path of the input -> why."""
+    ceilings: Mapping[str, int] = field(default_factory=dict)
+    """The most that those arguments allow: path of the input -> number.
+
+    `inference.batchSize` bounds what runs together, `inference.inputTokens` input with output.
+    """
+    published: Callable[[str | None], str | None] = lambda _name: None
+    """Name of a model -> format in which its checkpoint is published; None: unknown."""
     defaults: Sequence[PolicyDefaults] = ()
     """Of the matching policies, the strongest first (`policy.defaults`)."""
     resource_name: str | None = None

@@ -53,6 +53,8 @@ class _Resolver:
         load = () if task is None else TRAINING if task in _TRAINING_TASKS else INFERENCE
         for entry in (*MODEL, *load, *COMMON):
             self.take(entry)
+        self.take_published(task)
+        self.lower()
         self.take_model_shapes()
         self.take_counts()
         self.take_duration()
@@ -134,6 +136,35 @@ class _Resolver:
         if deduced is not None:
             self.sources = [source for source in self.sources if source.name != "task"]
             self.note(TASK, deduced, "Spec")
+
+    def take_published(self, task: str | None) -> None:
+        """Serve a checkpoint in its own format where nobody says another, as servers do.
+
+        What trains computes in the format of its trainer, whatever the checkpoint's.
+        """
+        entry = next(one for one in MODEL if one.attribute == "precision")
+        doubted = any(problem.name == entry.name for problem in self.problems)
+        serves = task is not None and task not in _TRAINING_TASKS
+        if serves and not doubted and self.values.get("precision") is None:
+            published = self.origins.published(self.values.get("model_name"))
+            if published is not None:
+                self.note(entry, published, "Checkpoint")
+
+    def lower(self) -> None:
+        """Lower the policies' usual load to what the arguments of the server allow."""
+        ceilings = self.origins.ceilings
+        usual = {one.name for one in self.sources if one.source == "PolicyDefaults"}
+        most = {"inference.batchSize": ceilings.get("inference.batchSize")}
+        longest = ceilings.get("inference.inputTokens")
+        if longest is not None:
+            output = min(self.values.get("output_tokens", 0), max(longest - 1, 0))
+            most["inference.outputTokens"] = output
+            most["inference.inputTokens"] = max(longest - output, 1)
+        for entry in INFERENCE:
+            limit = most.get(entry.name)
+            if limit and entry.name in usual and self.values[entry.attribute] > limit:
+                self.sources = [one for one in self.sources if one.name != entry.name]
+                self.note(entry, limit, "RuntimeArguments")
 
     def take_model_shapes(self) -> None:
         model = self.spec.model

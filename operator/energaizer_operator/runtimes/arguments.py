@@ -4,23 +4,31 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from energaizer_operator.runtimes.models import hidden, model_name
-from energaizer_operator.runtimes.records import NO_LITERAL, Call, Input, Reading, Runtime
+from energaizer_operator.runtimes.records import CEILINGS, NO_LITERAL, Call, Input, Reading, Runtime
 
+_DIGITS = 8
 _SHORTEST = 8  # characters of an abbreviated flag that is still read
 _FLAG = r"-{1,2}[a-z][\w-]*(?:[ =][^\s{}\[\]\"'-][^\s{}\[\]\"']*)?"
 _TOGETHER = re.compile(rf"\s*{_FLAG}(?:\s+{_FLAG})*\s*", re.ASCII)
 _UNSAID = ("", "auto", "none", "null")
-_NUMBERS = (Input.TENSOR, Input.PIPELINE, Input.DATA, Input.EXPERT, Input.CONTEXT)
+_NUMBERS = (
+    *(Input.TENSOR, Input.PIPELINE, Input.DATA, Input.EXPERT, Input.CONTEXT),
+    *(Input.BATCH, Input.MICRO, Input.STRETCH, Input.STEPS),
+)
 
 
 def understand(call: Call, known: Mapping[str, str]) -> Reading:
     """Return what a call of a runtime states."""
     runtime = call.runtime
     stated = _stated(call)
-    values: dict[str, str] = {Input.TASK: "Inference"}
+    values: dict[str, str] = {Input.TASK: runtime.task}
     unknown: dict[str, str] = {}
+    ceilings = {
+        str(entry): int(stated[entry]) for entry in CEILINGS if _counts(stated.get(entry, ""))
+    }
     for entry, text in stated.items():
-        take(runtime, entry, text, known, values, unknown)
+        if entry not in CEILINGS:
+            take(runtime, entry, text, known, values, unknown)
     # A word that we cannot see may be any flag; a file of settings may hold any.
     if any(_veiled(word) for word in _loose(call)):
         _hide(values, unknown, "comes from a variable whose value is not in the manifest")
@@ -30,7 +38,7 @@ def understand(call: Call, known: Mapping[str, str]) -> Reading:
         _hide(values, unknown, f"is chosen by {runtime.name} itself", (Input.TENSOR,))
     if runtime.amend is not None:
         runtime.amend(call, values, unknown)
-    return Reading(values, unknown)
+    return Reading(values, unknown, ceilings)
 
 
 def names_model(call: Call) -> bool:
@@ -140,13 +148,18 @@ def take(
             unknown[entry] = f'"{shown}" of {runtime.name} does not tell it'
         elif meaning:
             values[entry] = meaning
-    elif entry in _NUMBERS and not (text.isascii() and text.isdigit() and len(text) < 8):  # noqa: PLR2004
+    elif entry in _NUMBERS and not _counts(text):
         unknown[entry] = f'"{shown}" is no number'
     elif text and entry not in runtime.values:
         if hidden(text):
             unknown[entry] = f'"{shown}" is a placeholder'
         else:
             values[entry] = str(int(text)) if entry in _NUMBERS else text
+
+
+def _counts(text: str) -> bool:
+    """Return whether a text is a number of things, of a bearable size."""
+    return text.isascii() and text.isdigit() and int(text[:_DIGITS]) > 0 and len(text) < _DIGITS
 
 
 def _hide(

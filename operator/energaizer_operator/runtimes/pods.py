@@ -1,11 +1,12 @@
 """Pod -> the container that computes -> the server that it starts -> what that states."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from energaizer_operator import owners
 from energaizer_operator.owners.shapes import at
-from energaizer_operator.runtimes import downloads, kubelet, serveconfig, shell
+from energaizer_operator.runtimes import downloads, kubelet, serveconfig, shell, trainers
 from energaizer_operator.runtimes.arguments import names_model, split, understand
 from energaizer_operator.runtimes.models import vendor_name
 from energaizer_operator.runtimes.records import NO_LITERAL, Call, Input, Reading, Runtime, common
@@ -34,7 +35,9 @@ _CONTAINERS_MOST = 16
 _TEMPLATES_MOST = 16
 
 
-def of_workload(pod_specs: Sequence[Json], serve_config: str, known: Mapping[str, str]) -> Reading:
+def of_workload(
+    pod_specs: Sequence[Json], serve_config: str, known: Mapping[str, str], world: int = 0
+) -> Reading:
     """Return what the pods of a workload state together, or its `serveConfigV2`.
 
     Leaders start a server and workers join it, so most say nothing; those that speak must agree.
@@ -43,30 +46,32 @@ def of_workload(pod_specs: Sequence[Json], serve_config: str, known: Mapping[str
         pod_specs: One of each template.
         serve_config: Of a RayService; empty for others.
         known: Last part of a model's name, in lower case -> name (`last_parts`).
+        world: GPUs of all its pods; 0: unknown.
     """
     if serve_config:
         return serveconfig.read(serve_config, known)
-    found = [read(pod_spec, known) for pod_spec in pod_specs[:_TEMPLATES_MOST]]
+    found = [read(pod_spec, known, world) for pod_spec in pod_specs[:_TEMPLATES_MOST]]
     return common(found, "differs between the pods of the workload")
 
 
-def read(pod_spec: Json, known: Mapping[str, str]) -> Reading:
+def read(pod_spec: Json, known: Mapping[str, str], world: int = 0) -> Reading:
     """Return what a pod states in command, arguments and environment of its GPU container.
 
     Args:
         pod_spec: Spec of the pod, of any shape.
         known: Last part of a model's name, in lower case -> name (`last_parts`).
+        world: GPUs of all pods of its workload; 0: unknown.
     """
     containers = kubelet.items(pod_spec.get("containers"))
     computing = [one for one in containers if owners.gpus_of(one)]
     computing = computing or [one for one in containers if at(one, "resources").get("claims")]
     if not computing and len(containers) == 1:
         computing = containers
-    found = [_container(one, pod_spec, known) for one in computing[:_CONTAINERS_MOST]]
+    found = [_container(one, pod_spec, known, world) for one in computing[:_CONTAINERS_MOST]]
     return common(found, "differs between the containers that ask for GPUs")
 
 
-def _container(container: Json, pod_spec: Json, known: Mapping[str, str]) -> Reading:
+def _container(container: Json, pod_spec: Json, known: Mapping[str, str], world: int) -> Reading:
     found: list[Reading] = []
     places = downloads.places(pod_spec)
     for call in _calls(container, pod_spec):
@@ -76,8 +81,11 @@ def _container(container: Json, pod_spec: Json, known: Mapping[str, str]) -> Rea
             found.append(gguf(_mounted(call, places), known))
         elif call.runtime is OLLAMA:
             found.append(ollama(call, known))
-        else:
+        elif call.runtime in RUNTIMES:
             found.append(understand(_mounted(call, places), known))
+        else:
+            told = replace(_mounted(call, places), world=world)
+            found.append(trainers.trained(told, known))
     return common(found, "differs between the servers that one container starts")
 
 
@@ -129,7 +137,8 @@ def _started(
 
 
 def _matching(words: tuple[str, ...], variables: Mapping[str, str], gpus: int) -> Iterator[Call]:
-    """Yield the server that a command starts, if it is one of a known runtime."""
+    """Yield the server that a command starts, if it is one of a known runtime; else the trainer."""
+    whole = words
     if _base(words[0]).startswith("python"):
         words = words[1:]
         while words and words[0].startswith("-") and words[0] != "-m":
@@ -141,6 +150,9 @@ def _matching(words: tuple[str, ...], variables: Mapping[str, str], gpus: int) -
             if words[: len(start)] == start:
                 yield Call(runtime, words[len(start) :], variables, gpus)
                 return
+    trains = trainers.started(whole, variables, gpus)
+    if trains is not None:
+        yield trains
 
 
 def _pulled(container: Json, pod_spec: Json) -> Iterator[Call]:
@@ -204,7 +216,7 @@ def _nim(container: Json, call: Call, known: Mapping[str, str]) -> Reading:
     name = "/".join(parts[-2:])
     if Input.MODEL in {**reading.values, **reading.unknown} or "llm-nim" in name:
         return reading
-    return Reading({**reading.values, Input.MODEL: vendor_name(name, known)}, reading.unknown)
+    return replace(reading, values={**reading.values, Input.MODEL: vendor_name(name, known)})
 
 
 def _mounted(call: Call, places: Mapping[str, str]) -> Call:
@@ -220,7 +232,7 @@ def _mounted(call: Call, places: Mapping[str, str]) -> Call:
     way = next(ways, None)
     if way is not None and source is not None and not names_model(call):
         words.append(f"{way}={source}")
-    return Call(call.runtime, tuple(words), call.environment, call.gpus)
+    return replace(call, words=tuple(words))
 
 
 def _base(word: str) -> str:

@@ -22,6 +22,16 @@ class Input(StrEnum):
     DATA = "parallelism.data"
     EXPERT = "parallelism.expert"
     CONTEXT = "parallelism.context"
+    SEQUENCES = "inference.batchSize"
+    LENGTH = "inference.inputTokens"
+    BATCH = "training.globalBatchSize"
+    MICRO = "training.microBatchSize"
+    STRETCH = "training.sequenceLength"
+    STEPS = "training.steps"
+
+
+CEILINGS = (Input.SEQUENCES, Input.LENGTH)
+"""Arguments state the most of them: sequences that run together, tokens in and out of one."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +42,8 @@ class Reading:
     """Path of the input in spec -> text."""
     unknown: Mapping[str, str] = field(default_factory=dict)
     """Path of the input -> why its value cannot be known. No weaker source may replace it."""
+    ceilings: Mapping[str, int] = field(default_factory=dict)
+    """Path of the input -> the most that the arguments allow."""
 
 
 def common(readings: Iterable[Reading], why: str) -> Reading:
@@ -55,7 +67,13 @@ def common(readings: Iterable[Reading], why: str) -> Reading:
             unknown[path] = reason
         if said != {None} and path not in unknown:
             values[path] = found[0].values[path]
-    return Reading(values, unknown)
+    bounded = {path for one in found for path in one.ceilings}
+    ceilings = {
+        path: max(one.ceilings[path] for one in found)
+        for path in sorted(bounded)
+        if all(path in one.ceilings for one in found)
+    }
+    return Reading(values, unknown, ceilings)
 
 
 @dataclass(frozen=True)
@@ -67,6 +85,8 @@ class Call:
     environment: Mapping[str, str]
     gpus: int
     """Of the container."""
+    world: int = 0
+    """GPUs of the whole workload; 0: unknown."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +112,7 @@ class Runtime:
     """Some flags without a value, which may come before the model."""
     opaque: frozenset[str] = frozenset()
     """Flags that name a file with further settings."""
+    task: str = "Inference"
     spreads: bool = False
     """It divides the model over the GPUs as it thinks best where nobody says how."""
     amend: Callable[[Call, dict[str, str], dict[str, str]], None] | None = None

@@ -67,6 +67,7 @@ VLLM = Runtime(
         "--tensor-parallel-size": Input.TENSOR, "-tp": Input.TENSOR,
         "--pipeline-parallel-size": Input.PIPELINE, "-pp": Input.PIPELINE,
         "--data-parallel-size": Input.DATA, "-dp": Input.DATA,
+        "--max-num-seqs": Input.SEQUENCES, "--max-model-len": Input.LENGTH,
     },
     values=_READ,
     images=("vllm",),
@@ -104,6 +105,7 @@ SGLANG = Runtime(
         "--pipeline-parallel-size": Input.PIPELINE, "--pp-size": Input.PIPELINE,
         "--data-parallel-size": Input.DATA, "--dp-size": Input.DATA, "--dp": Input.DATA,
         "--expert-parallel-size": Input.EXPERT, "--ep-size": Input.EXPERT, "--ep": Input.EXPERT,
+        "--max-running-requests": Input.SEQUENCES, "--context-length": Input.LENGTH,
     },
     values=_READ,
     images=("sglang",),
@@ -121,8 +123,10 @@ TGI = Runtime(
     flags={
         "--model-id": Input.MODEL, "--revision": Input.REVISION, "--num-shard": Input.TENSOR,
         "--dtype": Input.PRECISION, "--quantize": Input.WEIGHTS, "--kv-cache-dtype": Input.CACHE,
+        "--max-total-tokens": Input.LENGTH, "--max-batch-size": Input.SEQUENCES,
     },
     variables={
+        "MAX_TOTAL_TOKENS": Input.LENGTH, "MAX_BATCH_SIZE": Input.SEQUENCES,
         "MODEL_ID": Input.MODEL, "REVISION": Input.REVISION, "NUM_SHARD": Input.TENSOR,
         "DTYPE": Input.PRECISION, "QUANTIZE": Input.WEIGHTS, "KV_CACHE_DTYPE": Input.CACHE,
     },
@@ -143,6 +147,7 @@ TENSORRT = Runtime(
     flags={
         "--tp_size": Input.TENSOR, "--pp_size": Input.PIPELINE, "--ep_size": Input.EXPERT,
         "--kv_cache_dtype": Input.CACHE,
+        "--max_batch_size": Input.SEQUENCES, "--max_seq_len": Input.LENGTH,
     },
     values=_READ,
     commands=(("trtllm-serve", "serve"), ("trtllm-serve",)),
@@ -174,6 +179,7 @@ LMDEPLOY = Runtime(
         "--tp": Input.TENSOR, "--dp": Input.DATA, "--ep": Input.EXPERT,
         "--dtype": Input.PRECISION, "--model-format": Input.WEIGHTS,
         "--quant-policy": Input.CACHE, "--revision": Input.REVISION,
+        "--max-batch-size": Input.SEQUENCES, "--session-len": Input.LENGTH,
     },
     values={
         Input.PRECISION: _DTYPES,
@@ -221,6 +227,7 @@ KSERVE = Runtime(
         "--dtype": Input.PRECISION, "--quantization": Input.WEIGHTS,
         "--kv-cache-dtype": Input.CACHE, "--tensor-parallel-size": Input.TENSOR,
         "--pipeline-parallel-size": Input.PIPELINE, "--data-parallel-size": Input.DATA,
+        "--max-num-seqs": Input.SEQUENCES, "--max-model-len": Input.LENGTH,
     },
     variables={"MODEL_ID": Input.MODEL},
     values=_READ,

@@ -47,8 +47,8 @@ def gguf(call: Call, known: Mapping[str, str]) -> Reading:
     if Input.MODEL not in reading.values:
         return reading
     if kinds and (meaning := _TYPES.get(kinds[-1])) is not None:
-        return Reading({**reading.values, Input.WEIGHTS: meaning}, reading.unknown)
-    return Reading(reading.values, {**reading.unknown, Input.WEIGHTS: _WHY})
+        return replace(reading, values={**reading.values, Input.WEIGHTS: meaning})
+    return replace(reading, unknown={**reading.unknown, Input.WEIGHTS: _WHY})
 
 
 def ollama(call: Call, known: Mapping[str, str]) -> Reading:

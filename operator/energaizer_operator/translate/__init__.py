@@ -42,6 +42,7 @@ from energaizer_operator.translate.workloads import (
     ConfigurationError,
     Setting,
     gpu_count,
+    published_precision,
     workload,
 )
 
@@ -58,6 +59,7 @@ __all__ = [
     "catalogue",
     "model_names",
     "profile_of",
+    "published_precision",
     "report",
     "warm",
 ]

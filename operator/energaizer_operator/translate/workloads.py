@@ -164,7 +164,11 @@ def _model(inputs: ResolvedInputs, config: str | None) -> Model | Network:
             return _from_config(inputs.model_name or "", config)
         except EnergaizerError as error:
             raise ConfigurationError(f"ConfigMap {inputs.config_map}: {error}") from None
-    name = _stated(inputs.model_name, "model")
+    return _known(_stated(inputs.model_name, "model"))
+
+
+def _known(name: str) -> Model | Network:
+    """Return the model of a name, which may be that of a quantised checkpoint."""
     try:
         return catalog.model(name)
     except UnknownNameError:
@@ -172,6 +176,21 @@ def _model(inputs: ResolvedInputs, config: str | None) -> Model | Network:
         if quantised is None:
             raise
         return catalog.model(quantised[0])
+
+
+def published_precision(name: str | None, config: str | None) -> str | None:
+    """Return the format in which a checkpoint is published, as the cluster writes it; else None.
+
+    Args:
+        name: Of a known model.
+        config: Content of the `config.json` that describes it instead.
+    """
+    try:
+        found = _from_config(name or "", config) if config is not None else _known(name or "")
+    except EnergaizerError:
+        return None
+    published = found.checkpoint_precision if isinstance(found, Model) else None
+    return None if published is None else published.value.upper()
 
 
 def _stored(inputs: ResolvedInputs) -> Precision | None:
