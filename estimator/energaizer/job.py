@@ -62,16 +62,20 @@ def add(totals: dict[str, Total], loaded: Loaded, settled: Settled, times: float
     program, work = loaded.program, loaded.work
     repeated = program.repetitions * times
     duration = settled.duration_s * repeated
-    for index, name in enumerate(program.phases):
+    energy_j = settled.energy_j * repeated[:, None]
+    sums = (repeated, duration, duration * settled.clock_hz, settled.throttled, settled.over)
+    for name, joules, count, seconds, ticks, throttled, over in zip(
+        program.phases, energy_j, *(each.tolist() for each in sums), strict=True
+    ):
         total = totals.get(name)
         if total is None:
             total = totals[name] = Total(name)
-        total.count += repeated[index]
-        total.duration_s += duration[index]
-        total.clock_s += duration[index] * settled.clock_hz[index]
-        total.energy_j += settled.energy_j[index] * repeated[index]
-        total.throttled |= bool(settled.throttled[index])
-        total.over |= bool(settled.over[index])
+        total.count += count
+        total.duration_s += seconds
+        total.clock_s += ticks
+        total.energy_j += joules
+        total.throttled |= throttled
+        total.over |= over
     seconds = program.counts * settled.kernel_s * (repeated * program.runs)[:, None]
     clocked = work.cycles / settled.clock_hz[0]
     fixed = work.fixed_cycles / settled.clock_hz[0] + work.fixed_s

@@ -101,10 +101,16 @@ def need(workload: Workload, gpu: Gpu) -> Memory:
 
 
 def _largest(total: Callable[[float], float], capacity: float) -> int:
-    low, high = 0, _LARGEST_BATCH
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if total(middle) <= capacity else (low, middle - 1)
+    """Return the largest batch that fits, by halving around where a straight line would end."""
+    low, high = 0, _LARGEST_BATCH + 1
+    empty, one = total(0.0), total(1.0)
+    guess = int((capacity - empty) / (one - empty)) if empty < one else _LARGEST_BATCH
+    for middle in (guess, guess + 1):
+        if low < middle < high:
+            low, high = (middle, high) if total(middle) <= capacity else (low, middle)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if total(middle) <= capacity else (low, middle)
     return low
 
 

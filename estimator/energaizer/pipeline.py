@@ -43,6 +43,7 @@ from energaizer.workload import Workload
 
 _DURATION, _POWER, _ENERGY = range(3)
 _ROUNDING = 1e-9
+_WEAK = frozenset({Provenance.SPECIFICATION, Provenance.EXTRAPOLATED, Provenance.BOUND})
 _MINOR = 0.01  # parts below this share of energy do not weaken a provenance
 
 
@@ -156,7 +157,7 @@ def _provenance(
     total = shares.sum()
     by_family = shares.sum(axis=1)
     coverage = min(1.0, float(by_family[board.calibrated].sum() / total)) if total > 0 else 1.0
-    if own in {Provenance.SPECIFICATION, Provenance.EXTRAPOLATED, Provenance.BOUND}:
+    if own in _WEAK:
         return Provenance.weakest(own, *([Provenance.EXTRAPOLATED] if hull_notes else [])), (
             0.0 if own == Provenance.SPECIFICATION else coverage
         )
@@ -204,17 +205,22 @@ def _result(
     boards = workload.parallelism.gpus
     most = setting.limit_w * boards
     hull_notes = uncertainty.outside_hull(board, _inputs(workload, setting))
-    phases = tuple(_phase(board, total, boards, most, hull_notes) for total in totals)
+    judges = [Judge(board, total.shares, hull_notes) for total in totals]
+    phases = tuple(
+        _phase(total, own, boards, most) for total, own in zip(totals, judges, strict=True)
+    )
     duration = sum(phase.duration.value for phase in phases)
-    components = {
-        name: sum(phase.components[name].value for phase in phases if name in phase.components)
-        for name in COMPONENTS
-    }
+    components = dict.fromkeys(COMPONENTS, 0.0)
+    for phase in phases:
+        for name, part in phase.components.items():
+            components[name] += part.value
     energy = sum(phase.energy.value for phase in phases)
-    judge = Judge(board, sum((total.shares for total in totals), np.zeros_like(totals[0].shares)),
-                  hull_notes)  # fmt: skip
+    alone = len(phases) == 1  # and errs as the whole does
+    judge = judges[0] if alone else Judge(
+        board, np.sum([total.shares for total in totals], axis=0), hull_notes)  # fmt: skip
     if workload.duration_s is not None and duration <= workload.duration_s * (1 + _ROUNDING):
         judge.hold(steady=job.steady(workload))
+        alone = False
     tokens, completed = job.output_tokens(workload, times), job.completed(workload, times)
     samples = completed * (workload.training.global_batch if workload.training else 1)
     if any(total.over for total in totals):
@@ -236,9 +242,9 @@ def _result(
             else None
         ),
         phases=phases,
-        components={
-            name: judge.of(_ENERGY, value, "J") for name, value in components.items() if value
-        },
+        components=phases[0].components
+        if alone
+        else {name: judge.of(_ENERGY, value, "J") for name, value in components.items() if value},
         completed=completed,
         model=workload.model.name,
         gpu=board.gpu.name,
@@ -252,19 +258,16 @@ def _result(
     )
 
 
-def _phase(
-    board: Machine, total: Total, boards: int, most: float, hull_notes: tuple[str, ...]
-) -> PhaseEstimate:
-    judge = Judge(board, total.shares, hull_notes)
-    joules = [float(value) * boards for value in total.energy_j]
+def _phase(total: Total, judge: Judge, boards: int, most: float) -> PhaseEstimate:
+    joules = [value * boards for value in total.energy_j.tolist()]
     energy = sum(joules)
     return PhaseEstimate(
         name=total.name,
         count=round(total.count),
-        duration=judge.of(_DURATION, float(total.duration_s), "s"),
-        power=judge.of(_POWER, energy / float(total.duration_s), "W", most),
+        duration=judge.of(_DURATION, total.duration_s, "s"),
+        power=judge.of(_POWER, energy / total.duration_s, "W", most),
         energy=judge.of(_ENERGY, energy, "J"),
-        clock_hz=float(total.clock_s / total.duration_s),
+        clock_hz=total.clock_s / total.duration_s,
         throttled=total.throttled,
         components={
             name: judge.of(_ENERGY, value, "J")

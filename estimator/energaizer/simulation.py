@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from energaizer import power, timeline
+from energaizer.caches import remembered
 from energaizer.host import Host
 from energaizer.kernels import FloatArray, Program
 from energaizer.links import Fabric
@@ -104,14 +105,9 @@ def load(
         NoEstimateError: A kernel multiplies in a format that the GPU has no rate for.
     """
     work = timeline.compile_work(timeline.alternatives(program.rows, machine), machine, fabric)
-    costs = [host.decode if graphed else host.prefill for graphed in program.graphed]
-    launch, call, step, sequence, gap_step, gap_sequence, gap_layer = np.array(
-        [
-            (cost.launch_s, cost.call_s, cost.step_s, cost.sequence_s,
-             cost.gap_step_s, cost.gap_sequence_s, cost.gap_layer_s)
-            for cost in costs
-        ]
-    ).T  # fmt: skip
+    launch, call, step, sequence, gap_step, gap_sequence, gap_layer = _costs(host)[
+        :, program.graphed.astype(np.intp)
+    ]
     each = power.work_energies(machine, work.switched, work.moved, machine.energy[work.family])
     times = program.counts * program.runs[:, None]
     return Loaded(
@@ -125,6 +121,18 @@ def load(
         + program.sequences * sequence,
         gaps_s=gap_step + program.sequences * gap_sequence + program.layers * gap_layer,
     )
+
+
+@remembered(64)
+def _costs(host: Host) -> FloatArray:
+    """Return the costs of a host, one a row, for steps of prompts and of decode."""
+    return np.array(
+        [
+            (cost.launch_s, cost.call_s, cost.step_s, cost.sequence_s,
+             cost.gap_step_s, cost.gap_sequence_s, cost.gap_layer_s)
+            for cost in (host.prefill, host.decode)
+        ]
+    ).T  # fmt: skip
 
 
 def sweep(loaded: Loaded, clock_hz: FloatArray) -> Sweep:
@@ -144,7 +152,7 @@ def sweep(loaded: Loaded, clock_hz: FloatArray) -> Sweep:
         windows = (kernel_s * window) @ program.counts.T / np.maximum(beside_s, _LEAST_S)
         overlap = loaded.machine.coefficients.link.overlap
         gpu_s = exposed(gpu_s, beside_s, overlap * windows)
-    stage_s = timeline.host_norm(gpu_s, np.broadcast_to(loaded.host_s, gpu_s.shape))
+    stage_s = timeline.host_norm(gpu_s, loaded.host_s)
     duration_s = program.slots * (stage_s + loaded.gaps_s)
     moving_s = timeline.moving(
         loaded.work, kernel_s, clocks, loaded.machine.coefficients.power.stalled_share

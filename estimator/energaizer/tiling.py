@@ -25,7 +25,10 @@ TILE_M, TILE_N, SPLIT = _PAIRS[:, 0], _PAIRS[:, 1], _PAIRS[:, 2]
 _EDGE = 64.0 / TILE_M + 64.0 / TILE_N
 _AREA = TILE_M * TILE_N
 _IS_SPLIT = SPLIT > 1.0
-_SHORTEST_SPLIT, _K_STEP = 128.0, 32.0
+_WHOLE = SPLIT == 1.0
+_K_STEPS = 32.0 * SPLIT
+_SHORTEST = 128.0 * SPLIT  # K that a split takes at least
+_K_STEP = 32.0
 _PARTIAL_BYTES = 8.0  # an fp32 partial sum is written and read
 _ALIGNMENT = 16.0  # bytes that one vector load takes
 _CORE_EDGE = 0.25  # CUDA-core products suffer less from small tiles
@@ -42,7 +45,7 @@ class Plans:
         operand_bytes: Bytes of operands that all blocks read, shape (G, 48).
         results: Elements of the result, shape (G,).
         allowed: The split leaves enough of K, shape (G, 48).
-        edge: Factor of the tile-edge term, shape (G, 1).
+        on_core: The product runs on CUDA cores, shape (G, 1).
         misaligned: A row of an operand or of the result is no multiple of 16 bytes, so that a
             tensor product loads it in small pieces, shape (G, 1).
     """
@@ -53,7 +56,7 @@ class Plans:
     operand_bytes: FloatArray
     results: FloatArray
     allowed: BoolArray
-    edge: FloatArray
+    on_core: BoolArray
     misaligned: BoolArray
 
 
@@ -83,7 +86,7 @@ def alternatives(
     """
     batch, m, n, k = (shape[:, index : index + 1] for index in range(4))
     blocks = batch * np.ceil(m / TILE_M) * np.ceil(n / TILE_N) * SPLIT
-    depth = _K_STEP * np.ceil(k / (_K_STEP * SPLIT))
+    depth = _K_STEP * np.ceil(k / _K_STEPS)
     return Plans(
         blocks=blocks,
         waves=np.ceil(blocks / units),
@@ -92,8 +95,8 @@ def alternatives(
         * depth
         * (TILE_M * operand_bytes[:, 0:1] + TILE_N * operand_bytes[:, 1:2]),
         results=(batch * m * n)[:, 0],
-        allowed=(k / SPLIT >= _SHORTEST_SPLIT) | (SPLIT == 1.0),
-        edge=np.where(on_core, _CORE_EDGE, 1.0)[:, None],
+        allowed=(k >= _SHORTEST) | _WHOLE,
+        on_core=on_core[:, None],
         misaligned=_misaligned(n, k, operand_bytes) & ~on_core[:, None],
     )
 
@@ -117,17 +120,21 @@ def choose(plans: Plans, rates: FloatArray, units: float, time: TimeCoefficients
         time: Coefficients of the form.
     """
     width = plans.blocks.shape[1]
-    own = time.split_overhead if time.core_split_overhead is None else time.core_split_overhead
-    split = np.where(plans.edge < 1.0, own, time.split_overhead)
-    split_work = np.where(_IS_SPLIT, 1.0 + split, 1.0)
+
+    def either(tensor: float, core: float | None) -> float | FloatArray:
+        return tensor if core is None else np.where(plans.on_core, core, tensor)
+
+    split_work = np.where(
+        _IS_SPLIT, 1.0 + either(time.split_overhead, time.core_split_overhead), 1.0
+    )
     beta = time.stream_bytes_per_cycle * units
     # n_mma + n_red, then n_l2, as in 2.4; in place, for temporaries cost more than arithmetic
     mma = plans.waves + time.tail_overhead
     mma *= split_work * _AREA
-    core = time.tile_prologue if time.core_prologue is None else time.core_prologue
-    mma *= plans.depth + np.where(plans.edge < 1.0, core, time.tile_prologue)
-    mma *= 1.0 + plans.edge * (time.tile_edge * _EDGE)
-    mma *= np.where(plans.misaligned, time.misaligned_factor, 1.0)
+    mma *= plans.depth + either(time.tile_prologue, time.core_prologue)
+    mma *= 1.0 + np.where(plans.on_core, _CORE_EDGE, 1.0) * (time.tile_edge * _EDGE)
+    if plans.misaligned.any():
+        mma *= np.where(plans.misaligned, time.misaligned_factor, 1.0)
     mma /= rates[:, None]
     reduction = np.where(
         _IS_SPLIT,

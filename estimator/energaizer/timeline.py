@@ -19,6 +19,8 @@ from energaizer.precision import RATE_KEYS
 
 _TENSOR_ROWS = 16  # a product this thin is bound by DRAM latency: a GEMV
 _FP32 = RATE["fp32"]
+_DECODE = FAMILY["attention-decode"]
+_LEAST_S = 1e-30  # no time at all, to divide by
 _STREAMS = np.zeros(len(FAMILY), dtype=np.bool_)
 _STREAMS[[FAMILY[name] for name in ("elementwise", "copy", "gather")]] = True
 
@@ -105,8 +107,9 @@ class Timed(NamedTuple):
 
 def fourth_norm(*terms: FloatArray) -> FloatArray:
     """Return the smooth maximum `pn(...; 4)` of non-negative terms (section 0)."""
-    total = np.zeros_like(terms[0])
-    for term in terms:
+    square = terms[0] * terms[0]
+    total = square * square
+    for term in terms[1:]:
         square = term * term
         total = total + square * square
     return np.sqrt(np.sqrt(total))
@@ -115,9 +118,9 @@ def fourth_norm(*terms: FloatArray) -> FloatArray:
 def host_norm(gpu_s: FloatArray, host_s: FloatArray) -> FloatArray:
     """Return the smooth maximum `pn(gpu, host; 6)` of GPU time and launch time, s (2.8)."""
     large = np.maximum(gpu_s, host_s)
-    small = np.minimum(gpu_s, host_s)
-    ratio = np.divide(small, large, out=np.zeros_like(large), where=large > 0)
-    return large * (1.0 + ratio**6) ** (1.0 / 6.0)
+    ratio = np.minimum(gpu_s, host_s) / np.maximum(large, _LEAST_S)
+    found: FloatArray = large * (1.0 + ratio**6) ** (1.0 / 6.0)
+    return found
 
 
 def queued(kernel_s: FloatArray, launch_s: float) -> float:
@@ -291,7 +294,7 @@ def compile_work(
     flops[:, _FP32] += column("core_flops")
     launches = column("launches")
     # A decode kernel whose keys are not split has nothing to reduce afterwards.
-    whole = (family == FAMILY["attention-decode"]) & (limits.blocks <= column("batch"))
+    whole = (family == _DECODE) & (limits.blocks <= column("batch"))
     reduction_s = np.where(whole, 0.0, machine.reduction_s[family])
     return Work(
         cycles=fourth_norm(limits.math, limits.core, limits.l2, limits.special, limits.issue)

@@ -22,13 +22,14 @@ def panel_rereads(
     small = np.minimum(*panels)
     large = np.maximum(*panels)
     half = l2_bytes / 2.0
-    passes = np.clip(np.minimum(small / half, waves), 1.0, _MOST_PASSES)
+    passes = np.minimum(np.maximum(np.minimum(small / half, waves), 1.0), _MOST_PASSES)
     return np.where(small > half, 0.5 * large * (passes - 1.0), 0.0)
 
 
 def resident_fraction(stream_bytes: FloatArray, l2_bytes: float) -> FloatArray:
     """Return the share of a streaming kernel's bytes that stays in L2, in [0, 1] (section 3)."""
-    return np.clip(1.0 - stream_bytes / l2_bytes, 0.0, 1.0)
+    share: FloatArray = np.minimum(np.maximum(1.0 - stream_bytes / l2_bytes, 0.0), 1.0)
+    return share
 
 
 def row_rereads(row_bytes: FloatArray, longest_row: float) -> FloatArray:

@@ -94,10 +94,11 @@ def shares_of(
     family: npt.NDArray[np.intp], regime: npt.NDArray[np.intp], weight: FloatArray
 ) -> FloatArray:
     """Return the share of each family and regime in a weighted sum, shape (families, regimes)."""
-    flat = np.zeros(SHAPE)
-    np.add.at(flat, (family, regime), weight)
-    total = flat.sum()
-    return flat / total if total > 0 else flat
+    place = family * SHAPE[1] + regime
+    flat = np.bincount(place, weights=weight, minlength=SHAPE[0] * SHAPE[1])
+    found = flat.reshape(SHAPE).astype(np.float64, copy=False)
+    total = found.sum()
+    return found / total if total > 0 else found
 
 
 def outside_hull(machine: Machine, inputs: dict[str, float]) -> tuple[str, ...]:

@@ -66,11 +66,13 @@ class _Table:
 
     def add(self, listing: Listing, places: slice) -> None:
         """Add the kernels of a listing to some steps; a stage runs its share of them."""
-        for kernel, count in listing.counts.items():
-            column = self.index.setdefault(kernel, len(self.index))
-            if column == self.counts.shape[1]:
-                self.counts = np.hstack([self.counts, np.zeros_like(self.counts)])
-            self.counts[places, column] += count / self.stages
+        if not listing.counts:
+            return
+        columns = [self.index.setdefault(kernel, len(self.index)) for kernel in listing.counts]
+        while len(self.index) > self.counts.shape[1]:
+            self.counts = np.hstack([self.counts, np.zeros_like(self.counts)])
+        # the kernels of a listing are distinct, so that no column is there twice
+        self.counts[places, columns] += np.array(list(listing.counts.values())) / self.stages
 
 
 @lru_cache(maxsize=1024)
@@ -115,17 +117,18 @@ def _lower(
         attend(listing, model, step.shard, formats)
         table.add(listing, slice(index, index + 1))
     slots = [micro + stages - 1.0 if step.phase == "prefill" else float(stages) for step in steps]
+    each = np.ones(len(steps))
     return Program(
         rows=kernels.table(list(table.index)),
         counts=table.counts[:, : len(table.index)],
         phases=tuple(step.phase for step in steps),
         repetitions=np.array([step.repetitions for step in steps]),
-        sequences=np.full(len(steps), sequences),
-        layers=np.full(len(steps), model.layers / stages),
+        sequences=each * sequences,
+        layers=each * (model.layers / stages),
         graphed=np.array([step.phase == "decode" for step in steps]),
-        calls=np.full(len(steps), _calls(model) / stages),
+        calls=each * (_calls(model) / stages),
         slots=np.array(slots),
-        runs=np.full(len(steps), float(micro)),
+        runs=each * micro,
         stages=stages,
     )
 
