@@ -187,7 +187,7 @@ def in_words(workload: Workload, *, settings: bool = True) -> str:
         parts.append(f"weights {workload.weight_precision}")
     if workload.cache_precision not in (None, workload.precision):
         parts.append(f"KV cache {workload.cache_precision}")
-    degrees = workload.parallelism.model_dump()
+    degrees = workload.parallelism.model_dump(exclude={"uneven"})
     parts += [f"{part}-parallel {degree}" for part, degree in degrees.items() if degree > 1]
     if workload.node is not None:
         parts.append(f"node {workload.node}")

@@ -1,6 +1,6 @@
 """Bytes that a workload holds on each GPU: does it fit, and how large may its batch be."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 from energaizer import families, states
@@ -272,24 +272,50 @@ def check(memory: Memory, workload: Workload, gpu: Gpu) -> None:
         _check_context(workload.model, workload.prompt_tokens, max(0, workload.output_tokens - 1))
     if memory.total_bytes <= memory.capacity_bytes:
         return
-    if workload.training is None:
-        fits = f"a batch of {memory.largest_batch} fits"
-        else_ = "use more GPUs (tensor parallel) or a narrower format"
-    else:
-        fits = f"a micro_batch of {memory.largest_batch} fits"
-        else_ = "raise tensor or pipeline parallelism or zero, or set recompute to full"
-    advice = fits if memory.largest_batch else f"not even one sequence fits: {else_}"
+    batch = "a batch" if workload.training is None else "a micro_batch"
+    advice = f"{batch} of {memory.largest_batch} fits"
+    if not memory.largest_batch:
+        advice = f"not even one sequence fits; {_way_to_fit(workload, gpu)}"
     raise DoesNotFitError(
         f"{workload.model.name} needs {format_bytes(memory.total_bytes)} on each {gpu.name}, which "
         f"has {format_bytes(memory.capacity_bytes)}; {advice}"
     )
 
 
+def _way_to_fit(workload: Workload, gpu: Gpu) -> str:
+    """Return the smallest change that makes room, or what may help where none of these does."""
+    one = workload.model_copy(update={"batch": 1})
+    for text, changed in _changes(one):
+        if need(changed, gpu).largest_batch:
+            return f"{text} fits"
+    return "choose a GPU with more memory or a narrower format"
+
+
+def _changes(workload: Workload) -> Iterator[tuple[str, Workload]]:
+    """Yield changes of a workload that save memory, the least intrusive first."""
+    training, split = workload.training, workload.parallelism
+    if isinstance(workload.model, Network):
+        return
+    if training is not None:
+        for name, values in (("recompute", ("selective", "full")), ("zero", (1, 2, 3))):
+            for value in values:
+                saving = training.model_copy(update={name: value})
+                yield f"{name}={value}", workload.model_copy(update={"training": saving})
+    model = workload.model
+    divided = {model.attention_heads, model.recurrent.heads if model.recurrent else 0}
+    for tensor in range(split.tensor + 1, model.attention_heads + 1):
+        if not any(heads % tensor for heads in divided):
+            wider = split.model_copy(update={"tensor": tensor})
+            yield f"tensor={tensor}", workload.model_copy(update={"parallelism": wider})
+
+
 def _check_context(model: Model, prompt: int, output: int) -> None:
     longest = model.max_positions
     if longest is None or prompt + output <= longest:
         return
-    fits = f"input_tokens={longest - output}" if longest > output else f"output_tokens={longest}"
+    fits = f"input_tokens={longest - output}"
+    if output > prompt:  # the first output token comes with the prompt
+        fits = f"output_tokens={max(1, longest - prompt + 1)}"
     raise InputError(
         f"a context of {prompt + output} tokens exceeds the {longest} positions of "
         f"{model.name}; choose {fits} or less"

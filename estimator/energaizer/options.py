@@ -83,6 +83,12 @@ JOB = options(
     _format_of("--cache-precision", "Of the KV cache; --precision by default."),
     whole("--tensor-parallel", "GPUs that share every layer.", to=["--tp", "tensor"]),
     whole("--pipeline-parallel", "Groups of layers in a row.", to=["--pp", "pipeline"]),
+    click.option(
+        "--uneven",
+        is_flag=True,
+        default=None,
+        help="Pipeline stages may differ by a layer, as vLLM and SGLang split them.",
+    ),
     whole("--data-parallel", "Replicas of the model.", to=["--dp", "data"]),
     whole("--expert-parallel", "GPUs that the experts lie on.", to=["--ep", "expert"]),
     whole("--context-parallel", "GPUs that share a sequence or a latent.", to=["--cp", "context"]),

@@ -18,6 +18,10 @@ class Parallelism(BaseModel):
         description="of `context`: ranks that pass keys on; the others exchange heads (Ulysses)",
     )  # fmt: skip
 
+    uneven: bool = Field(
+        default=False, description="stages may differ by a layer, as vLLM and SGLang split them"
+    )
+
     @model_validator(mode="after")
     def _ring_divides(self) -> "Parallelism":
         if self.context % self.ring:

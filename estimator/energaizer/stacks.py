@@ -95,6 +95,20 @@ def check_split(workload: Workload) -> None:
         raise NoEstimateError(f"eager attention of {model.name} has no method; use fused")
 
 
+def check_stages(model: Model, split: Parallelism) -> None:
+    """Raise if the stages of a deployment differ and nobody said that they may.
+
+    Raises:
+        InputError: The message names the nearest number of stages that are equal.
+    """
+    if model.layers % split.pipeline and not split.uneven:
+        raise InputError(
+            f"{model.layers} layers of {model.name} do not divide by pipeline={split.pipeline}; "
+            f"choose {_nearest(_divisors(model.layers), split.pipeline)}, or allow uneven stages "
+            "if the engine makes them (vLLM, SGLang)"
+        )
+
+
 def _check_experts(model: Model, split: Parallelism) -> None:
     if model.experts is None:
         raise InputError(f"{model.name} has no experts; set expert parallelism to 1")

@@ -246,8 +246,30 @@ def test_memory():
     with pytest.raises(DoesNotFitError, match=f"a batch of {found.largest_batch} fits"):
         pipeline.estimate(workload(batch=found.largest_batch + 1), H100)
     pipeline.estimate(workload(batch=found.largest_batch), H100)
-    with pytest.raises(DoesNotFitError, match="more GPUs"):
+    with pytest.raises(DoesNotFitError, match=r"not even one sequence fits; tensor=16 fits"):
         pipeline.estimate(workload(catalog.model("llama-3.1-405b")), H100)
+    split = Parallelism(tensor=16)
+    pipeline.estimate(workload(catalog.model("llama-3.1-405b"), parallelism=split), H100)
+
+
+def test_outputs_beyond_the_model_name_the_longest_output():
+    with pytest.raises(InputError, match=r"1024 positions of .*choose output_tokens=925 or less"):
+        pipeline.estimate(workload(GPT2, input_tokens=100, output_tokens=1000), H100)
+    pipeline.estimate(workload(GPT2, input_tokens=100, output_tokens=925), H100)
+
+
+def test_stages_that_do_not_divide_the_layers_name_the_nearest_that_do():
+    split = Parallelism(pipeline=3)
+    with pytest.raises(
+        InputError, match=r"32 layers of .* by pipeline=3; choose 2, or allow uneve"
+    ):
+        pipeline.estimate(workload(parallelism=split), H100)
+    uneven = workload(parallelism=Parallelism(pipeline=3, uneven=True), batch=3)
+    paced = lowering.lower(
+        uneven
+    ).slots  # stages of 11, 11 and 10 layers: the longest sets the pace
+    assert paced[0] == pytest.approx(3 + 2 * 33 / 32)
+    assert paced[1] == pytest.approx(3 * 33 / 32)
 
 
 def test_upper_bound():

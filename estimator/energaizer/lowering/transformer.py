@@ -4,6 +4,7 @@ Generated from the architecture, not from a trace, so that no kernel is missing 
 not see. Decode steps differ only in their context; a few contexts stand for all.
 """
 
+import math
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -49,6 +50,7 @@ def lower(workload: Workload) -> Program:
     if workload.output_tokens and not model.causal:
         raise InputError(f"{model.name} is an encoder and cannot decode; set output_tokens to 0")
     stacks.check_split(workload)
+    stacks.check_stages(model, workload.parallelism)
     return _lower(
         model, workload.batch,
         _Inputs(workload.prompt_tokens, workload.output_tokens, workload.pictures, workload.edge),
@@ -116,7 +118,12 @@ def _lower(
         listing = Listing()
         attend(listing, model, step.shard, formats)
         table.add(listing, slice(index, index + 1))
-    slots = [micro + stages - 1.0 if step.phase == "prefill" else float(stages) for step in steps]
+    # A round trip takes every stage once; the longest stage sets the pace of those that follow.
+    pace = math.ceil(model.layers / stages) * stages / model.layers
+    slots = [
+        stages + (micro - 1.0) * pace if step.phase == "prefill" else max(stages, micro * pace)
+        for step in steps
+    ]
     each = np.ones(len(steps))
     return Program(
         rows=kernels.table(list(table.index)),
