@@ -3,15 +3,15 @@
 The webhook, the controller and `kubectl energaizer review` all decide here, so that a verdict read
 offline is the one that the cluster will give. A `World` is what the cluster knows at that moment, a
 `Subject` what somebody wants to run; `prepare` says which estimates are needed and `conclude` what
-follows from them, both pure. A refusal is worked out a second time with more clocks, caps and GPUs,
-so that it can name a way out.
+follows from them, both pure. A refusal is worked out again with more clocks, caps and GPUs, and at
+last with less work, so that it can name a way out.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
 
 from energaizer_operator import placement, policy
-from energaizer_operator.decision import remembered
+from energaizer_operator.decision import remembered, shorter
 from energaizer_operator.decision.budgeting import (
     HOLDABLE,
     Claim,
@@ -48,11 +48,17 @@ __all__ = [
 ]
 
 
+_Answers = Sequence[tuple[Answer, ...]]
+"""To each question of a case one answer per setting."""
+
+
 @dataclass(frozen=True)
 class Decision:
     """What was decided, with everything that led to it."""
 
     case: Case
+    asked: policy.Question
+    """What led to the verdict."""
     options: tuple[Option, ...]
     verdict: Verdict
     plan: placement.Plan
@@ -134,7 +140,7 @@ def conclude(
         )
     )
     likely = policy.likely(question, case.modes.objective)
-    return Decision(case, marked, verdict, plan, likely, reason, message)
+    return Decision(case, question, marked, verdict, plan, likely, reason, message)
 
 
 def decide(
@@ -154,30 +160,59 @@ def decide(
         balances: Of the budgets that select the subject.
         wide: Whether to estimate what else would be possible too, as a status shows it.
     """
-    case = prepare(subject, world)
-    if wide:
-        return _concluded(estimator, widen(case), balances)
-    decision = _concluded(estimator, case, balances)
-    if decision.verdict.action is Action.DENY:
-        decision = _concluded(estimator, widen(case), balances)
-    return decision
-
-
-def _concluded(estimator: Estimator, case: Case, balances: Sequence[Balance]) -> Decision:
-    """Return the decision on a case, its estimates included."""
-    return conclude(case, [_answer(estimator, case, q) for q in case.questions], balances)
+    steps = _deciding(subject, world, balances, wide=wide)
+    answers: _Answers | None = None
+    while True:
+        try:
+            case = steps.send(answers)
+        except StopIteration as end:
+            return _decided(end)
+        answers = [_answer(estimator, case, question) for question in case.questions]
 
 
 async def decide_soon(
     subject: Subject, world: World, estimator: Estimator, balances: Sequence[Balance] = ()
 ) -> Decision:
     """Return the decision on a subject within the estimator's deadline, by bounds if need be."""
+    steps = _deciding(subject, world, balances)
+    answers: _Answers | None = None
+    while True:
+        try:
+            case = steps.send(answers)
+        except StopIteration as end:
+            return _decided(end)
+        answers = await _answers(estimator, case)
+
+
+def _deciding(
+    subject: Subject, world: World, balances: Sequence[Balance], *, wide: bool = False
+) -> Generator[Case, _Answers | None, Decision]:
+    """Yield each case whose questions need answers, and return the decision.
+
+    A refusal is worked out again with more clocks, caps and GPUs, then with less work.
+    """
     case = prepare(subject, world)
-    decision = conclude(case, await _answers(estimator, case), balances)
-    if decision.verdict.action is Action.DENY:
-        wider = widen(case)
-        if wider is not case:
-            decision = conclude(wider, await _answers(estimator, wider), balances)
+    if wide:
+        case = widen(case)
+        return conclude(case, (yield case) or (), balances)
+    decision = conclude(case, (yield case) or (), balances)
+    if decision.verdict.action is not Action.DENY:
+        return decision
+    wider = widen(case)
+    if wider is not case:
+        decision = conclude(wider, (yield wider) or (), balances)
+    for _ in range(shorter.ATTEMPTS):
+        less = None if decision.verdict.alternative else shorter.attempt(wider, decision.asked)
+        if less is None:
+            break
+        ((answer,),) = (yield replace(wider, questions=(less.question,))) or ()
+        asked = replace(decision.asked, shorter=less.answered(answer))
+        decision = replace(decision, asked=asked, verdict=policy.judge(asked))
+    return decision
+
+
+def _decided(end: StopIteration) -> Decision:
+    decision: Decision = end.value
     return decision
 
 
@@ -187,7 +222,7 @@ def _answer(estimator: Estimator, case: Case, question: Question) -> tuple[Answe
     return remembered.of(case, question) or estimator.answer(question)
 
 
-async def _answers(estimator: Estimator, case: Case) -> list[tuple[Answer, ...]]:
+async def _answers(estimator: Estimator, case: Case) -> _Answers:
     if case.ceiling is not None:
         return [estimator.bounds(question, *case.ceiling) for question in case.questions]
     known = [remembered.of(case, question) for question in case.questions]

@@ -6,15 +6,26 @@ and no promise lowers it. The way out that a refusal names is one that would be 
 
 from energaizer_operator.policy.charge import Charge, charge_of, charged, likely
 from energaizer_operator.policy.judgement import judge, within_limits, within_slowdown
-from energaizer_operator.policy.records import Action, Balance, Modes, Question, Verdict, Violation
+from energaizer_operator.policy.records import (
+    Action,
+    Balance,
+    Modes,
+    Question,
+    Shorter,
+    Verdict,
+    Violation,
+)
 from energaizer_operator.policy.selection import defaults, matching, modes
+from energaizer_operator.policy.ways import LEAST_SHARE, shares
 
 __all__ = [
+    "LEAST_SHARE",
     "Action",
     "Balance",
     "Charge",
     "Modes",
     "Question",
+    "Shorter",
     "Verdict",
     "Violation",
     "charge_of",
@@ -24,6 +35,7 @@ __all__ = [
     "likely",
     "matching",
     "modes",
+    "shares",
     "within_limits",
     "within_slowdown",
 ]

@@ -1,16 +1,15 @@
 """The judgement: limits of the user, then of the policies, then the way out."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from energaizer_operator.policy import wording
+from energaizer_operator.policy.ceilings import Ceiling, ceilings_of
 from energaizer_operator.policy.charge import (
     Charge,
     charge_of,
-    comparable,
     dearest,
     possible,
-    requested_replicas,
 )
 from energaizer_operator.policy.records import (
     Action,
@@ -21,37 +20,10 @@ from energaizer_operator.policy.records import (
     Violation,
 )
 from energaizer_operator.policy.selection import modes
+from energaizer_operator.policy.ways import way_out
 from energaizer_operator.schema import Option
 
 _NUMBERS = ("maxEnergyJoules", "maxPowerWatts", "maxEnergyPerTokenMicrojoules")
-
-
-@dataclass(frozen=True)
-class _Ceiling:
-    """The limits of one policy, or of the user, in one shape."""
-
-    owner: str
-    action: Action
-    policy: str | None = None
-    energy_joules: int | None = None
-    power_watts: int | None = None
-    energy_per_token_microjoules: int | None = None
-    allowed_profiles: tuple[str, ...] | None = None
-    inputs_required: bool = False
-
-    @property
-    def numeric(self) -> bool:
-        limits = (self.energy_joules, self.power_watts, self.energy_per_token_microjoules)
-        return any(limit is not None for limit in limits)
-
-    def fits(self, option: Option, charge: Charge) -> bool:
-        per_token = charge.energy_per_token_microjoules
-        return (
-            _within(charge.energy_joules, self.energy_joules)
-            and _within(charge.power_watts, self.power_watts)
-            and _within(per_token, self.energy_per_token_microjoules)
-            and (self.allowed_profiles is None or option.profile in self.allowed_profiles)
-        )
 
 
 def judge(question: Question) -> Verdict:
@@ -59,7 +31,7 @@ def judge(question: Question) -> Verdict:
     in_force = modes(question.policies)
     options = possible(question, in_force)
     charged = dearest(options, lambda one: charge_of(one, in_force.uncertainty).energy_joules)
-    ceilings = list(_ceilings(question))
+    ceilings = list(ceilings_of(question))
     violations = list(_violations(question, in_force, options, ceilings))
     bound = charged is not None and charged.estimate.method == "TDPBound"
     if bound and in_force.on_estimator_failure == "Warn":
@@ -78,7 +50,7 @@ def judge(question: Question) -> Verdict:
         firm = [one for one in ceilings if one.action.strength >= action.strength]
         purses = [one for one in question.balances if one.action.strength >= action.strength]
         if not any(one.broken for one in purses):
-            alternative, remedy = _way_out(question, in_force, charged, firm, purses)
+            alternative, remedy = way_out(question, in_force, charged, firm, purses)
     if bound and worst and question.problems and not alternative:
         remedy = (
             f"{remedy} A prediction instead of the bound needs: {question.problems[0]}.".strip()
@@ -121,7 +93,7 @@ def within_slowdown(options: Sequence[Option], max_slowdown_percent: int | None)
 def within_limits(question: Question) -> list[Option]:
     """Return the options, feasible ones marked `OverLimit` where they would be refused."""
     uncertainty = modes(question.policies).uncertainty
-    firm = [one for one in _ceilings(question) if one.action is Action.DENY]
+    firm = [one for one in ceilings_of(question) if one.action is Action.DENY]
     purses = [one for one in question.balances if one.action is Action.DENY]
     return [
         replace(option, feasibility="OverLimit")
@@ -135,32 +107,8 @@ def within_limits(question: Question) -> list[Option]:
     ]
 
 
-def _ceilings(question: Question) -> Iterator[_Ceiling]:
-    limits = question.limits
-    if limits is not None:
-        yield _Ceiling(
-            owner=f"limits of {question.workload}",
-            action=Action.DENY,
-            energy_joules=limits.max_energy_joules,
-            power_watts=limits.max_power_watts,
-        )
-    for policy in question.policies:
-        stated = policy.spec.limits
-        if stated is not None:
-            yield _Ceiling(
-                owner=f"energy policy {policy.metadata.name}",
-                action=Action(policy.spec.action),
-                policy=policy.metadata.name,
-                energy_joules=stated.max_energy_joules,
-                power_watts=stated.max_power_watts,
-                energy_per_token_microjoules=stated.max_energy_per_token_microjoules,
-                allowed_profiles=stated.allowed_profiles,
-                inputs_required=stated.require_inputs == "Required",
-            )
-
-
 def _violations(
-    question: Question, in_force: Modes, options: Sequence[Option], ceilings: Sequence[_Ceiling]
+    question: Question, in_force: Modes, options: Sequence[Option], ceilings: Sequence[Ceiling]
 ) -> Iterator[Violation]:
     slow = _slowdown(question, options)
     if slow:
@@ -198,7 +146,7 @@ def _of_balance(question: Question, options: Sequence[Option], balance: Balance)
 
 
 def _of_rules(
-    question: Question, options: Sequence[Option], ceiling: _Ceiling
+    question: Question, options: Sequence[Option], ceiling: Ceiling
 ) -> Iterator[tuple[str, str]]:
     if ceiling.inputs_required and question.problems:
         yield "requireInputs", wording.inputs(question.problems)
@@ -209,7 +157,7 @@ def _of_rules(
 
 
 def _of_numbers(
-    question: Question, in_force: Modes, options: Sequence[Option], ceiling: _Ceiling
+    question: Question, in_force: Modes, options: Sequence[Option], ceiling: Ceiling
 ) -> Iterator[tuple[str, str]]:
     """Yield each number that is passed, by the possible option that takes most of it."""
     if not options:
@@ -279,86 +227,6 @@ def _no_estimate(question: Question) -> Violation:
     return Violation(f"energy policy {policy}", "onEstimatorFailure", Action.DENY, message, policy)
 
 
-def _smaller(question: Question, balances: Sequence[Balance]) -> list[Option]:
-    """Return the plain options with fewer replicas, of work that never ends.
-
-    Its power is what is charged, and that falls with the replicas; a Job's energy does not.
-    """
-    if not any(balance.seconds is not None for balance in balances):
-        return []
-    return [
-        _with_replicas(option, count)
-        for option in comparable(question.options)
-        if option.plain and option.reachable
-        for count in range(option.estimate.replicas - 1, 0, -1)
-    ]
-
-
-def _with_replicas(option: Option, count: int) -> Option:
-    """Return an option with fewer replicas; each takes what it took."""
-    estimate = option.estimate
-
-    def part(value: int) -> int:
-        return -(-value * count // estimate.replicas)
-
-    smaller = estimate.model_copy(
-        update={
-            "replicas": count,
-            "gpu_count": part(estimate.gpu_count),
-            **{
-                field: part(getattr(estimate, field))
-                for field in (
-                    *("energy_joules", "energy_low_joules", "energy_high_joules"),
-                    *("power_watts", "power_low_watts", "power_high_watts"),
-                )
-            },
-        }
-    )
-    return replace(option, estimate=smaller)
-
-
-def _way_out(
-    question: Question,
-    in_force: Modes,
-    charged: Option,
-    ceilings: Sequence[_Ceiling],
-    balances: Sequence[Balance],
-) -> tuple[Option | None, str]:
-    """Return the cheapest option that would be admitted if it were chosen, and the words for it.
-
-    A clock or a cap is offered only where it would be charged. GPUs that the workload's own
-    selectors exclude come after those they allow, fewer replicas last.
-    """
-    replicas = requested_replicas(question.options)
-
-    def charge(option: Option) -> Charge:
-        return charge_of(option, in_force.uncertainty)
-
-    considered = [*comparable(question.options), *_smaller(question, balances)]
-    offers = sorted(
-        (
-            option
-            for option in considered
-            if option.feasibility == "Feasible"
-            and (option.plain or in_force.declared_caps == "Trusted")
-        ),
-        key=lambda option: (
-            replicas - option.estimate.replicas,
-            not option.reachable,
-            charge(option).energy_joules,
-            option.name,
-        ),
-    )
-    now = {option.profile for option in possible(question, in_force)}
-    for option in offers:
-        room = all(balance.fits(option) for balance in balances)
-        if room and all(ceiling.fits(option, charge(option)) for ceiling in ceilings):
-            crowd = now != {option.profile}
-            return option, wording.way_out(question, charged, option, crowd)
-    smallest = min(offers, key=lambda option: charge(option).energy_joules, default=None)
-    return None, wording.no_way_out(charged, smallest)
-
-
 def _warnings(
     question: Question, charged: Option | None, violations: Sequence[Violation], remedy: str
 ) -> tuple[str, ...]:
@@ -369,7 +237,3 @@ def _warnings(
     if bound and question.policies and question.problems:
         texts.append(f"energaizer knows only a bound, since {question.problems[0]}")
     return wording.warnings(texts)
-
-
-def _within(need: int | None, limit: int | None) -> bool:
-    return need is None or limit is None or need <= limit

@@ -71,6 +71,17 @@ class Balance:
 
 
 @dataclass(frozen=True)
+class Shorter:
+    """The same workload with less to do, as a way out."""
+
+    option: Option
+    change: str
+    """How to choose it: `annotation energaizer.io/steps: "5600"`."""
+    share: float
+    """Of the work that was asked for."""
+
+
+@dataclass(frozen=True)
 class Question:
     """What is judged: the options of one workload against all that limits it."""
 
@@ -86,6 +97,7 @@ class Question:
     """What is missing or invalid, as text; why only a bound exists."""
     declared_clock_megahertz: int | None = None
     declared_cap_watts: int | None = None
+    shorter: Shorter | None = None
     remedies: Mapping[str, str] = field(default_factory=dict)
     """Profile -> how to choose it: `nodeSelector nvidia.com/gpu.product: NVIDIA-L40S`."""
 

@@ -106,7 +106,11 @@ def way_out(question: Question, charged: Option, found: Option, crowd: bool) -> 
         found: The option that fits.
         crowd: Whether other GPUs than the found one are possible as things stand.
     """
-    return f"Fits: {_numbers(found, charged)}. {_how(question, charged, found, crowd)}".rstrip()
+    shorter = question.shorter
+    less = shorter.share if shorter and shorter.option is found else 1.0
+    return (
+        f"Fits: {_numbers(found, charged, less)}. {_how(question, charged, found, crowd)}".rstrip()
+    )
 
 
 def no_way_out(charged: Option, smallest: Option | None) -> str:
@@ -116,7 +120,8 @@ def no_way_out(charged: Option, smallest: Option | None) -> str:
     return f"Nothing fits; the smallest is {_numbers(smallest, charged)}."
 
 
-def _numbers(option: Option, charged: Option) -> str:
+def _numbers(option: Option, charged: Option, share: float = 1.0) -> str:
+    """Return what an option takes, and its price in time; one that does less says how much."""
     estimate = option.estimate
     high = human.quantity(estimate.energy_high_joules, "J")
     replicas = (
@@ -124,13 +129,14 @@ def _numbers(option: Option, charged: Option) -> str:
         if estimate.replicas < charged.estimate.replicas
         else ""
     )
+    work = f" for {100 * share:.0f} % of its work" if share < 1 else ""
     change = round(100 * estimate.duration_seconds / charged.estimate.duration_seconds) - 100
     time = f"{change:+d} % time" if change else "same time"
     if not change and option.work and charged.work:
         slower = round(100 * option.pace / charged.pace) - 100
         time = f"{slower:+d} % time per piece of work" if slower else time
     return (
-        f"{run(option)}{replicas}: {human.quantity(estimate.energy_joules, 'J')}"
+        f"{run(option)}{replicas}{work}: {human.quantity(estimate.energy_joules, 'J')}"
         f" (up to {high}), {human.power(estimate.power_watts)}, {time}"
     )
 
@@ -149,6 +155,8 @@ def _how(question: Question, charged: Option, found: Option, crowd: bool) -> str
         steps.append(f'set annotation {ANNOTATION_GPU_POWER_CAP}: "{found.power_cap_watts}"')
     if found.estimate.replicas < charged.estimate.replicas:
         steps.append(f"run {found.estimate.replicas} replicas")
+    if question.shorter and question.shorter.option is found:
+        steps.append(f"set {question.shorter.change}")
     text = " and ".join(steps)
     return f"To choose it, {text}." if text else ""
 
