@@ -77,5 +77,6 @@ def everything() -> Metrics:
     page.reconcile("x", "x", 0.0)
     page.budget_conflict("x")
     page.budgets.records["x", "x"] = BudgetSeries(1, 0, 0, 0.0, 0, 0)
-    page.budgets.held_oldest["x"] = page.budgets.unbudgeted["x"] = 0
+    page.budgets.held_oldest["x"] = 0
+    page.budgets.unbudgeted = lambda: {"x": 0}
     return page

@@ -25,6 +25,7 @@ from energaizer_operator.webhook.review import Answer, Request
 from reviewing import (
     NAMESPACE,
     aiworkload,
+    budget,
     deployment,
     job,
     judging,
@@ -185,17 +186,6 @@ def misspelt(obj: dict[str, Any]) -> dict[str, Any]:
     """Return an object whose model is unknown, so that names like it are looked for."""
     obj["metadata"]["annotations"]["energaizer.io/model"] = "meta-lxama/Llama-3.1-8B"
     return obj
-
-
-def budget(name: str, action: str) -> tuple[kinds.ApiResource, dict[str, Any]]:
-    """Return a budget that the leader has seen, with room for some."""
-    spec = {"limitJoules": 10**13, "window": {"type": "None"}, "action": action}
-    metadata = {"name": name, "namespace": NAMESPACE, "generation": 1}
-    return kinds.ENERGYBUDGETS, {
-        "metadata": metadata,
-        "spec": spec,
-        "status": {"observedGeneration": 1},
-    }
 
 
 DEPLOYMENTS = {"group": "apps", "version": "v1", "resource": "deployments"}

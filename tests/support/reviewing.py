@@ -91,6 +91,14 @@ def policy(name: str = "guard", **spec: Any) -> Object:
     return {"metadata": {"name": name}, "spec": spec}
 
 
+def budget(name: str, action: str, joules: int = 10**13) -> tuple[kinds.ApiResource, Object]:
+    """Return a budget that the leader has seen; unless told otherwise it has room for some."""
+    spec = {"limitJoules": joules, "window": {"type": "None"}, "action": action}
+    metadata = {"name": name, "namespace": NAMESPACE, "generation": 1}
+    status = {"observedGeneration": 1}
+    return kinds.ENERGYBUDGETS, {"metadata": metadata, "spec": spec, "status": status}
+
+
 def review(obj: Any, operation: str = "CREATE", user: str = "jane", **more: Any) -> Object:
     """Return the AdmissionReview of an object."""
     group, _, version = str(obj.get("apiVersion", "v1")).rpartition("/")
@@ -117,7 +125,7 @@ def body(document: Object) -> bytes:
 
 @asynccontextmanager
 async def judging(
-    *objects: tuple[kinds.ApiResource, Object], admission: str = "enabled"
+    *objects: tuple[kinds.ApiResource, Object], admission: str = "enabled", **settings: Any
 ) -> AsyncIterator[tuple[Judge, FakeCluster]]:
     """Run a judge over an API server that holds some objects and the nodes of `NODES`."""
     cluster = FakeCluster()
@@ -138,10 +146,10 @@ async def judging(
     watching = asyncio.create_task(informer.run(cluster))  # type: ignore[arg-type]
     await informer.wait()
     try:
-        settings = Settings(kubeconfig=Path("nowhere"))
+        chosen = Settings(kubeconfig=Path("nowhere"), **settings)
         accounts = Accounts(cluster, informer)  # type: ignore[arg-type]
         lineage = Lineage(cluster)  # type: ignore[arg-type]
-        yield Judge(view, lineage, estimator, settings, accounts), cluster
+        yield Judge(view, lineage, estimator, chosen, accounts), cluster
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)

@@ -7,6 +7,9 @@ or before there was a budget, is charged too, and said to be: it was not judged.
 from __future__ import annotations
 
 import logging
+import time
+from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from energaizer_operator import decision
@@ -27,10 +30,34 @@ log = logging.getLogger(__name__)
 class Charges:
     """Reserves for one workload what it was never promised."""
 
-    def __init__(self, context: Context, book: Book, pricing: Pricing, token: int) -> None:
-        """Share the book of reservations; `token` numbers this leadership."""
+    def __init__(
+        self, context: Context, book: Book, pricing: Pricing, token: int, shown_s: float
+    ) -> None:
+        """Share the book of reservations; `token` numbers this leadership.
+
+        Args:
+            context: What reconcilers share.
+            book: Reservations.
+            pricing: Says what a workload would be charged.
+            token: Number of this leadership.
+            shown_s: For how long the metric tells of pods after they were found, s.
+        """
         self._context, self._book, self._pricing = context, book, pricing
-        self._token = token
+        self._token, self._shown_s = token, shown_s
+        self._found: dict[tuple[str, str], tuple[int, float]] = {}
+        context.metrics.budgets.unbudgeted = self.unbudgeted
+
+    def unbudgeted(self) -> Mapping[str, int]:
+        """Return, by namespace, the pods that a firm budget should have judged and did not.
+
+        They leave when they are charged, or gone, and the next audit finds them no more.
+        """
+        oldest = time.monotonic() - self._shown_s
+        self._found = {key: one for key, one in self._found.items() if one[1] >= oldest}
+        counts: Counter[str] = Counter()
+        for (namespace, _), (pods, _) in self._found.items():
+            counts[namespace] += pods
+        return counts
 
     async def reconcile(self, key: WorkloadKey) -> Result:
         """Make sure that a workload counts against every budget that selects it."""
@@ -46,10 +73,10 @@ class Charges:
         life, found = life_of(priced.body), decision.matching(purses, priced.labels)
         if life.suspended or life.ended or not found:
             return Result.UNCHANGED
-        return await self._charge(key[1], priced, found, now)
+        return await self._charge(key[1], priced, found, life.replicas)
 
     async def _charge(
-        self, namespace: str, priced: Priced, purses: tuple[Purse, ...], now: datetime
+        self, namespace: str, priced: Priced, purses: tuple[Purse, ...], pods: int
     ) -> Result:
         names = [purse.name for purse in purses]
         page = self._book.get((namespace, priced.reference.uid))
@@ -61,19 +88,20 @@ class Charges:
             changed = spec.model_copy(update={"budget_names": wanted})
             await reserving.rewrite(self._context, self._book, namespace, changed)
             return Result.CHANGED
+        firm = [one.full_name for one in purses if one.action in (Action.DENY, Action.HOLD)]
+        if firm and priced.described.gpus:
+            self._found[namespace, priced.reference.uid] = (pods, time.monotonic())
         if priced.estimate is None:
             return Result.PENDING
         workload = priced.labels[LABEL_WORKLOAD]
+        now = datetime.now(UTC)
         spec = reserving.of_estimate(priced.estimate, priced.reference, workload, names, now)
         await reserving.reserve(self._context, self._book, namespace, spec, self._token)
-        firm = [one.full_name for one in purses if one.action in (Action.DENY, Action.HOLD)]
         if firm:
             await self._tell(priced, namespace, firm)
         return Result.CHANGED
 
     async def _tell(self, priced: Priced, namespace: str, budgets: list[str]) -> None:
-        counts = self._context.metrics.budgets.unbudgeted
-        counts[namespace] = counts.get(namespace, 0) + 1
         note = f"runs without having been judged; charged to {', '.join(budgets)} now"
         log.warning("%s %s", priced.reference.name, note, extra={"namespace": namespace})
         body: Object = {

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 _GATHER_S = 0.05
 """Objects come in crowds; those of so short a time are booked together."""
+_SHOWN = 1.5
+"""What one audit found is shown until the next one is done: this many of its periods."""
 
 
 class Treasury:
@@ -56,7 +58,11 @@ class Treasury:
             "energyreservation", self._reservations, metrics, self.book.keys, 4
         )
         self.charges: Loop[WorkloadKey] = Loop(
-            "charge", Charges(context, self.book, pricing, token), metrics, list, 2
+            "charge",
+            Charges(context, self.book, pricing, token, _SHOWN * settings.audit_s),
+            metrics,
+            list,
+            2,
         )
         self._budgets.again = self.budgets.queue.add_after
         self._budgets.unjudged = self.charges.queue.add

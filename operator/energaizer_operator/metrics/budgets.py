@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -40,8 +40,8 @@ class Budgets(Collector):
         self.records: dict[tuple[str, str], BudgetSeries] = {}
         self.held_oldest: dict[str, float] = {}
         """Namespace -> age of its oldest held workload, s."""
-        self.unbudgeted: dict[str, int] = {}
-        """Namespace -> workloads that nobody judged before they ran."""
+        self.unbudgeted: Callable[[], Mapping[str, int]] = dict
+        """Asked at scrape time: namespace -> pods that run, and no budget has counted."""
 
     def collect(self) -> Iterable[Metric]:
         """Yield the families of all budgets."""
@@ -67,8 +67,10 @@ class Budgets(Collector):
         for namespace, seconds in sorted(self.held_oldest.items()):
             held.add_metric([namespace], seconds)
         unbudgeted = GaugeMetricFamily(
-            f"{_P}unbudgeted_pods", "Workloads charged only after they began.", labels=["namespace"]
+            f"{_P}unbudgeted_pods",
+            "Pods that the last audit found running without a budget having counted them.",
+            labels=["namespace"],
         )
-        for namespace, count in sorted(self.unbudgeted.items()):
+        for namespace, count in sorted(self.unbudgeted().items()):
             unbudgeted.add_metric([namespace], count)
         yield from (*families.values(), held, unbudgeted)
