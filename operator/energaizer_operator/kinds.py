@@ -64,6 +64,10 @@ ADMISSIONCHECKS = ApiResource(
 RESOURCEFLAVORS = ApiResource(
     "kueue.x-k8s.io", "v1beta2", "resourceflavors", "ResourceFlavor", namespaced=False
 )
+LOCALQUEUES = ApiResource("kueue.x-k8s.io", "v1beta2", "localqueues", "LocalQueue")
+CLUSTERQUEUES = ApiResource(
+    "kueue.x-k8s.io", "v1beta2", "clusterqueues", "ClusterQueue", namespaced=False
+)
 QUEUED_WORKLOADS = ApiResource("kueue.x-k8s.io", "v1beta2", "workloads", "Workload")
 VALIDATING_WEBHOOKS = ApiResource(
     "admissionregistration.k8s.io",

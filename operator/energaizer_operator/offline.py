@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from energaizer_operator import claims, estimation, names, owners
+from energaizer_operator import claims, estimation, names, owners, queueing
 from energaizer_operator.decision import HOLDABLE, Subject, World, decide, prepare
 from energaizer_operator.manifests import Manifest, ManifestError
 from energaizer_operator.owners import Description
@@ -24,6 +24,7 @@ from energaizer_operator.resources.gpuprofile import GPUProfile
 from energaizer_operator.schema import Resource
 
 CONFIG_KEY = "config.json"
+_QUEUES = ("LocalQueue", "ClusterQueue", "AdmissionCheck")
 _PREFIX = f"{names.GROUP}/"
 _KNOWN = frozenset(
     value
@@ -42,7 +43,7 @@ class Item:
     starts: bool = True
     """Whether it would run at once; what is suspended is charged when it starts."""
     holdable: bool = False
-    """Whether it can wait suspended, and no queue of Kueue does that already."""
+    """Whether it can wait suspended, and no queue of Kueue that asks us does that already."""
 
 
 @dataclass
@@ -59,6 +60,8 @@ class Contents:
     """As they stand in the files, with their status if they have one."""
     configs: dict[tuple[str, str], str] = field(default_factory=dict)
     namespaces: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    queues: dict[tuple[str, str, str], Mapping[str, Any]] = field(default_factory=dict)
+    """Objects of Kueue that say which queue asks us, by kind, namespace and name."""
     ignored: list[str] = field(default_factory=list)
     """Places of objects that have nothing to do with energy."""
 
@@ -201,7 +204,7 @@ def _item(
     labels = namespace_labels(contents, manifest.namespace)
     config = _config(contents, workload, manifest.namespace)
     spec = _map(manifest.object.get("spec"))
-    queued = names.LABEL_KUEUE_QUEUE in (described.labels if described else {})
+    queued = _queued(contents, manifest)
     return Item(
         Subject(described, workload, labels, annotations, config),
         manifest.place,
@@ -229,6 +232,9 @@ def _sort(manifest: Manifest, found: Contents) -> None:
             found.configs[manifest.namespace, manifest.name] = text
     elif kind == "Namespace":
         found.namespaces[manifest.name] = body["metadata"].get("labels") or {}
+    elif kind in _QUEUES:
+        namespace = manifest.namespace if kind == "LocalQueue" else ""
+        found.queues[kind, namespace, manifest.name] = body
     else:
         _sort_workload(manifest, found)
 
@@ -321,6 +327,17 @@ def _config(contents: Contents, workload: AIWorkload | None, namespace: str) -> 
     if model is None or model.config_map_ref is None:
         return None
     return contents.configs.get((namespace, model.config_map_ref.name))
+
+
+def _queued(contents: Contents, manifest: Manifest) -> bool:
+    """Say whether a queue of Kueue in the files takes an object, and asks us."""
+    queue = queueing.queue_of(manifest.object)
+    local = contents.queues.get(("LocalQueue", manifest.namespace, queue), {})
+    whole = contents.queues.get(("ClusterQueue", "", queueing.cluster_queue_of(local)), {})
+    checks = (
+        contents.queues.get(("AdmissionCheck", "", name)) for name in queueing.checks_of(whole)
+    )
+    return any(check is not None and queueing.is_ours(check) for check in checks)
 
 
 def _map(value: Any) -> Mapping[str, Any]:

@@ -107,7 +107,8 @@ class Settings(BaseModel):
     """Whether GPU nodes advertise `energaizer.io/watts` and pods request their predicted share."""
 
     kueue: bool = False
-    """Whether Kueue's AdmissionChecks that name us are answered, where Kueue is installed."""
+    """Whether Kueue's AdmissionChecks that name us are answered, where Kueue is installed, and what
+    waits for one is not held by budgets too."""
 
     workers: PositiveInt = 10
     """Objects that the leader reconciles at the same time."""

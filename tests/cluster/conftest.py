@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from localcluster import Cluster, build, operator
+from localcluster.crds import workload_crds
 from localcluster.operator import OperatorProcess
 
 HERE = Path(__file__).parent
@@ -39,6 +40,16 @@ def installed(cluster: Cluster) -> Cluster:
     """The control plane with our kinds, accounts, webhooks and GPU profiles."""
     operator.install(cluster)
     return cluster
+
+
+@pytest.fixture(scope="session")
+def foreign_kinds(installed: Cluster) -> None:
+    """The CustomResourceDefinitions of others, as their modules ship them."""
+    files = [part for path in workload_crds() for part in ("-f", str(path))]
+    installed.kubectl("apply", "--server-side", *files)
+    installed.wait_for_kinds(
+        "jobsets.jobset.x-k8s.io", "rayservices.ray.io", "pytorchjobs.kubeflow.org"
+    )
 
 
 @pytest.fixture(scope="session")
@@ -128,6 +139,11 @@ def namespace(new_namespace: Callable[[], Namespace]) -> Iterator[Namespace]:
     made = new_namespace()
     yield made
     made.cluster.kubectl("delete", "namespace", made.name, "--wait=false", "--ignore-not-found")
+
+
+def reason(body: dict[str, Any], type_: str) -> str:
+    """Return the reason of one condition of an object, or nothing."""
+    return str(condition(body, type_).get("reason", ""))
 
 
 def condition(body: dict[str, Any], type_: str) -> dict[str, Any]:

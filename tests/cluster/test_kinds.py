@@ -14,7 +14,6 @@ import pytest
 
 from energaizer_operator import names
 from localcluster import Cluster
-from localcluster.crds import workload_crds
 from localcluster.operator import OperatorProcess
 
 Namespace = Any
@@ -27,16 +26,6 @@ INPUTS = {
     names.ANNOTATION_INPUT_TOKENS: "512",
     names.ANNOTATION_OUTPUT_TOKENS: "256",
 }
-
-
-@pytest.fixture(scope="module")
-def foreign_kinds(installed: Cluster) -> None:
-    """The CustomResourceDefinitions of others, as their modules ship them."""
-    files = [part for path in workload_crds() for part in ("-f", str(path))]
-    installed.kubectl("apply", "--server-side", *files)
-    installed.wait_for_kinds(
-        "jobsets.jobset.x-k8s.io", "rayservices.ray.io", "pytorchjobs.kubeflow.org"
-    )
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -25,6 +25,7 @@ from energaizer_operator.kinds import ADMISSIONCHECKS, QUEUED_WORKLOADS, RESOURC
 from energaizer_operator.names import KUEUE_CONTROLLER, LABEL_WORKLOAD, Kind
 from energaizer_operator.owners import Description, controller_of, workload_name
 from energaizer_operator.policy import Balance
+from energaizer_operator.queueing import is_ours
 from energaizer_operator.resources.aiworkload import AIWorkload
 
 log = logging.getLogger(__name__)
@@ -96,7 +97,7 @@ class Kueue:
     def ours(self, record: QueuedRecord) -> list[ObjectRecord]:
         """Return our AdmissionChecks that a Workload waits for."""
         waiting = (self.checks.get(name) for name, state in record.checks if state == "Pending")
-        return [check for check in waiting if check is not None and is_ours(check)]
+        return [check for check in waiting if check is not None and is_ours(check.body)]
 
     def _check_changed(self, key: Key) -> None:
         self.loops[0].queue.add(key)
@@ -126,7 +127,7 @@ class Checks:
         record = self._checks.get(key[1])
         if record is None:
             return Result.GONE
-        if not is_ours(record):
+        if not is_ours(record.body):
             return Result.UNCHANGED
         problem = problem_of(record, self._context)
         wanted = verdicts.active(record.body, problem, datetime.now(UTC))
@@ -252,11 +253,6 @@ class Queued:
         first = self._context.references.first(namespace, kind, name)
         wanted = first or workload_name(kind, name)
         return self._context.informer.aiworkloads.get(wanted, namespace)
-
-
-def is_ours(check: ObjectRecord) -> bool:
-    """Say whether an AdmissionCheck names us."""
-    return bool(check.body.get("spec", {}).get("controllerName") == KUEUE_CONTROLLER)
 
 
 def problem_of(check: ObjectRecord, context: Context) -> str | None:

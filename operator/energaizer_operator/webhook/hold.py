@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from energaizer_operator.decision import HOLDABLE, Purse
-from energaizer_operator.names import ANNOTATION_HELD, HELD_BY_BUDGET, LABEL_KUEUE_QUEUE
+from energaizer_operator.names import ANNOTATION_HELD, HELD_BY_BUDGET
 from energaizer_operator.policy import Action
 from energaizer_operator.webhook.review import Patch
 from energaizer_operator.webhook.view import metadata_of
@@ -35,15 +35,13 @@ def held(obj: Mapping[str, Any] | None) -> bool:
 
 
 def holdable(obj: Mapping[str, Any]) -> bool:
-    """Say whether an object can wait suspended, and no queue of Kueue does that already."""
-    labels = metadata_of(obj).get("labels")
-    queued = isinstance(labels, Mapping) and LABEL_KUEUE_QUEUE in labels
-    return obj.get("kind") in HOLDABLE and not queued
+    """Say whether an object can wait suspended."""
+    return obj.get("kind") in HOLDABLE
 
 
-def holding(purses: Iterable[Purse], obj: Mapping[str, Any]) -> bool:
-    """Say whether some budget holds an object."""
-    return holdable(obj) and any(purse.action is Action.HOLD for purse in purses)
+def holding(purses: Iterable[Purse], obj: Mapping[str, Any], *, queued: bool) -> bool:
+    """Say whether some budget holds an object; what is `queued` waits in Kueue instead."""
+    return holdable(obj) and not queued and any(one.action is Action.HOLD for one in purses)
 
 
 def hold(patch: Patch) -> None:

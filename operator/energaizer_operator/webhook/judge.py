@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from energaizer_operator import decision, owners
+from energaizer_operator import decision, owners, queueing
 from energaizer_operator.decision import Decision, Purse, Subject
 from energaizer_operator.estimation import Estimator
 from energaizer_operator.kinds import RESOURCE_CLAIMS
@@ -92,6 +92,16 @@ class Judge:
             )
         part = self._as(workload, described, above[index + 1 :], parent)
         return replace(part, root=above[index])
+
+    async def queued(self, namespace: str, obj: Mapping[str, Any]) -> bool:
+        """Say whether Kueue queues an object and asks us before it lets it go.
+
+        Its label alone proves nothing; without an answer in time the object is taken as not queued.
+        """
+        queue = queueing.queue_of(obj)
+        if not queue or not self.settings.kueue:
+            return False
+        return await self.lineage.asks_us(namespace, queue)
 
     async def scaled(self, request: Request) -> Mapping[str, Any] | None:
         """Return the object that a scale subresource belongs to.

@@ -12,8 +12,15 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from energaizer_operator import queueing
 from energaizer_operator.cluster import Cluster, ClusterError, Object
-from energaizer_operator.kinds import ApiResource, resource_of
+from energaizer_operator.kinds import (
+    ADMISSIONCHECKS,
+    CLUSTERQUEUES,
+    LOCALQUEUES,
+    ApiResource,
+    resource_of,
+)
 from energaizer_operator.owners import Owner, controller_of
 
 DEADLINE_S = 0.1
@@ -62,13 +69,34 @@ class Lineage:
         resource = resource_of(owner.api_version, owner.kind)
         if resource is None:
             return None
-        key = (namespace, owner.kind, owner.name, owner.uid)
+        return await self._read(resource, namespace, owner.name, owner.uid)
+
+    async def asks_us(self, namespace: str, queue: str) -> bool:
+        """Say whether a queue of Kueue exists and asks us; no if there is no answer in time."""
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                local = await self._read(LOCALQUEUES, namespace, queue)
+                name = queueing.cluster_queue_of(local or {})
+                whole = await self._read(CLUSTERQUEUES, "", name) if name else None
+                for name in queueing.checks_of(whole or {}):
+                    check = await self._read(ADMISSIONCHECKS, "", name)
+                    if check is not None and queueing.is_ours(check):
+                        return True
+        except TimeoutError:
+            log.warning("LocalQueue %s/%s: no answer in time", namespace, queue)
+        return False
+
+    async def _read(
+        self, resource: ApiResource, namespace: str, name: str, uid: str = ""
+    ) -> Object | None:
+        """Return one object, as it was at most half a minute ago; None if there is none."""
+        key = (namespace, resource.kind, name, uid)
         kept = self._known.get(key)
         if kept is not None and self._clock() - kept[0] < KEPT_S:
             return kept[1]
         reading = self._reading.get(key)
         if reading is None:  # pods of a Job come in crowds: one of them asks for all
-            reading = asyncio.create_task(self._find(key, resource, owner))
+            reading = asyncio.create_task(self._find(key, resource))
             self._reading[key] = reading
             reading.add_done_callback(lambda _: self._reading.pop(key, None))
         return await asyncio.shield(reading)
@@ -82,14 +110,14 @@ class Lineage:
             log.warning("%s %s/%s: no answer in time", owner.kind, namespace, owner.name)
             return None
 
-    async def _find(self, key: Key, resource: ApiResource, owner: Owner) -> Object | None:
-        namespace = key[0]
+    async def _find(self, key: Key, resource: ApiResource) -> Object | None:
+        namespace, kind, name, uid = key
         try:
-            found = await self._cluster.find(resource, owner.name, namespace)
+            found = await self._cluster.find(resource, name, namespace or None)
         except ClusterError as error:
-            log.warning("%s %s/%s: %s", owner.kind, namespace, owner.name, error)
+            log.warning("%s %s/%s: %s", kind, namespace, name, error)
             return None
-        if found is None or (owner.uid and found["metadata"].get("uid") != owner.uid):
+        if found is None or (uid and found["metadata"].get("uid") != uid):
             return None
         found.setdefault("apiVersion", resource.api_version)
         found.setdefault("kind", resource.kind)

@@ -42,13 +42,13 @@ async def mutate_owner(judge: Judge, request: Request) -> Answer:
     if part.parent and request.user.username in judge.settings.trusted_controllers:
         return allow(patch=patch.operations, cause="JudgedBefore")
     starts = created or hold.suspended(request.old_object)
-    if starts and not hold.suspended(obj) and _must_wait(judge, request, part):
+    if starts and not hold.suspended(obj) and await _must_wait(judge, request, part):
         hold.hold(patch)
         return allow(patch=patch.operations, audit={AuditKey.DECISION: "hold"}, cause="Held")
     return allow(patch=patch.operations, cause="Labelled")
 
 
-def _must_wait(judge: Judge, request: Request, part: Part) -> bool:
+async def _must_wait(judge: Judge, request: Request, part: Part) -> bool:
     """Say whether an object that is about to start has to wait for the leader.
 
     Who removes our mark is not put back into the queue in silence, but refused by the other half.
@@ -58,7 +58,9 @@ def _must_wait(judge: Judge, request: Request, part: Part) -> bool:
         return False
     uid = str(metadata_of(obj).get("uid") or "")
     reserved = bool(uid) and judge.view.reservation(request.namespace, uid) is not None
-    return not reserved and hold.holding(judge.purses(part, request.namespace), obj)
+    queued = await judge.queued(request.namespace, obj)
+    purses = judge.purses(part, request.namespace)
+    return not reserved and hold.holding(purses, obj, queued=queued)
 
 
 async def mutate_pod(judge: Judge, request: Request) -> Answer:

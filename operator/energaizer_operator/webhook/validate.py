@@ -80,11 +80,11 @@ async def _judge(judge: Judge, request: Request, obj: dict[str, Any], part: Part
     before = await _before(judge, request)
     debtor = Debtor.of(request.namespace, part.root or obj, before.estimate if before else None)
     purses = judge.purses(part, request.namespace)
-    stopped = _hold_rules(judge, request, debtor, purses)
-    if stopped is not None:
+    queued = await judge.queued(request.namespace, obj)
+    if not queued and (stopped := _hold_rules(judge, request, debtor, purses)) is not None:
         return stopped
     runs = not hold.suspended(obj)
-    holdable = hold.holdable(obj) and not runs
+    holdable = hold.holdable(obj) and not queued and not runs
     hard = charging.refusing(purses, holdable=holdable) if runs else ()
     soft = tuple(one for one in purses if one.acts(holdable=holdable) is not Action.DENY)
     claim = Claim(debtor.kind, holdable, charging.held(judge, debtor, purses))
@@ -128,7 +128,7 @@ def _hold_rules(
 ) -> Answer | None:
     """Refuse what starts unheld, or is let go, where a budget holds; None if that is not so."""
     obj = request.object or {}
-    if not hold.holding(purses, obj) or hold.suspended(obj):
+    if not hold.holding(purses, obj, queued=False) or hold.suspended(obj):
         return None
     if request.operation == "CREATE":
         what = f"{debtor.kind} {debtor.name}"
