@@ -88,11 +88,18 @@ def install_profiles(**options: Any) -> None:
 @_LOG_FORMAT
 @_LOG_LEVEL
 def retire(deployment: str, **options: Any) -> None:
-    """Before an uninstall: stop the controller and take our finalizer off every reservation."""
+    """Before an uninstall: stop the controller and take our finalizer off every reservation.
+
+    What budgets hold for work that has not ended is not settled, but told.
+    """
     from energaizer_operator import installation
     from energaizer_operator.cluster import ClusterError
 
-    _run(lambda settings: installation.retire(settings, deployment), options, (ClusterError,))
+    async def tell(settings: Settings) -> None:
+        for line in await installation.retire(settings, deployment):
+            click.echo(line)
+
+    _run(tell, options, (ClusterError,))
 
 
 @main.command()

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
 from typing import TypeVar
 
-from energaizer_operator import estimation
+from energaizer_operator import estimation, human
 from energaizer_operator.cluster import Cluster, ClusterError, Conflict, Missing, Object, Refused
 from energaizer_operator.kinds import (
     AIWORKLOADS,
@@ -74,10 +74,12 @@ async def _apply_profile(cluster: Cluster, body: Object) -> None:
         log.warning("GPUProfile %s was changed by others and stays: %s", name, conflict)
 
 
-async def retire(settings: Settings, deployment: str) -> None:
-    """Stop the controller for good and take our finalizer off every reservation.
+async def retire(settings: Settings, deployment: str) -> list[str]:
+    """Stop the controller and take our finalizer off every reservation; return what is left open.
 
-    Without the controller nobody would settle a reservation, and its namespace could not go.
+    Without the controller nobody would settle a reservation, and its namespace could not go. What
+    still runs is not settled: it has not ended, and to fold it into its budgets now would charge it
+    twice where a controller is installed again. It stays booked as it is, and is told.
 
     Raises:
         ClusterError: We may not.
@@ -85,7 +87,7 @@ async def retire(settings: Settings, deployment: str) -> None:
     cluster = await Cluster.connect(settings)
     try:
         await _stop_controller(cluster, settings, deployment)
-        await _release(cluster)
+        return unsettled(await _release(cluster))
     finally:
         await cluster.close()
 
@@ -106,11 +108,13 @@ async def _stop_controller(cluster: Cluster, settings: Settings, deployment: str
     await _patiently(gone)
 
 
-async def _release(cluster: Cluster) -> None:
-    """Remove our finalizer wherever it is."""
+async def _release(cluster: Cluster) -> list[Object]:
+    """Remove our finalizer wherever it is; return all reservations."""
+    found: list[Object] = []
     try:
         async for page in cluster.pages(ENERGYRESERVATIONS):
             for body in page.items:
+                found.append(body)
                 metadata = body["metadata"]
                 finalizers = metadata.get("finalizers", [])
                 if FINALIZER_RESERVATION in finalizers:
@@ -121,7 +125,27 @@ async def _release(cluster: Cluster) -> None:
                     await cluster.patch(ENERGYRESERVATIONS, *where, operations)
                     log.info("released EnergyReservation %s in %s", *where)
     except Missing:
-        return  # a kind that is not served has no objects
+        pass  # a kind that is not served has no objects
+    return found
+
+
+def unsettled(reservations: Iterable[Object]) -> list[str]:
+    """Return a sentence for each namespace whose budgets hold joules for what has not ended."""
+    held: dict[str, list[Object]] = {}
+    for body in reservations:
+        if not (body.get("status") or {}).get("settledTime"):
+            held.setdefault(body["metadata"]["namespace"], []).append(body)
+    return [_left_open(namespace, bodies) for namespace, bodies in sorted(held.items())]
+
+
+def _left_open(namespace: str, bodies: list[Object]) -> str:
+    joules = sum(body["spec"].get("energyJoules") or 0 for body in bodies)
+    budgets = sorted({name for body in bodies for name in body["spec"].get("budgetNames") or ()})
+    return (
+        f"{namespace}: {len(bodies)} reservations hold {human.energy(joules)} of budgets"
+        f" {', '.join(budgets)} and are not settled, since their work has not ended; a controller"
+        " that is installed again charges it from where this one stopped. Without one, delete them"
+    )
 
 
 async def check(settings: Settings) -> list[str]:
