@@ -1,6 +1,5 @@
 """Files of the command line: whole or not at all, so that a full disk leaves no half answer."""
 
-import secrets
 from pathlib import Path
 
 import click
@@ -17,6 +16,8 @@ def write(path: Path, text: str, option: str = "--out") -> None:
     Raises:
         click.ClickException: It cannot be written.
     """
+    import secrets  # noqa: PLC0415 (takes 2 ms, and most commands write no file)
+
     if not path.name:
         raise click.ClickException(f"cannot write to a file without a name; give {option} FILE")
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")

@@ -4,7 +4,7 @@ This room sees arrays, never a kernel: joules of work at the reference supply, s
 and seconds of wall time. Everything the cap does acts through the clock, never by clipping power.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +23,7 @@ _IDLE, _ACTIVE, _TENSOR, _CORE, _L2, _SPECIAL, _LEAKAGE, _DRAM, _LINK = range(le
 _TEMPERATURE_STEPS = 2
 
 
-@dataclass(frozen=True)
-class Activity:
+class Activity(NamedTuple):
     """Work of P steps, independent of the clock.
 
     Attributes:
@@ -160,8 +159,7 @@ def energies(
     return found
 
 
-@dataclass(frozen=True)
-class Throttle:
+class Throttle(NamedTuple):
     """Where a limit leaves the clock of each of P steps; arrays of shape (P,), or (L, P).
 
     The board dithers between two grid clocks so that its mean power sits at the limit.

@@ -43,8 +43,7 @@ class Loaded:
     gaps_s: FloatArray
 
 
-@dataclass(frozen=True)
-class Sweep:
+class Sweep(NamedTuple):
     """Steps at F clocks.
 
     Attributes:
@@ -66,8 +65,7 @@ class Sweep:
         return total
 
 
-@dataclass(frozen=True)
-class Settled:
+class Settled(NamedTuple):
     """Steps at the clock that a limit leaves them; arrays of shape (P,) unless stated.
 
     Attributes:

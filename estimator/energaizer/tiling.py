@@ -5,7 +5,7 @@ that (method 2.2). What does not depend on coefficients, the `Plans` of a GPU, i
 that a fit builds it once.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -34,8 +34,7 @@ _ALIGNMENT = 16.0  # bytes that one vector load takes
 _CORE_EDGE = 0.25  # CUDA-core products suffer less from small tiles
 
 
-@dataclass(frozen=True)
-class Plans:
+class Plans(NamedTuple):
     """Alternatives of G products over 48 plans, without coefficients.
 
     Attributes:
@@ -60,8 +59,7 @@ class Plans:
     misaligned: BoolArray
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(NamedTuple):
     """The fastest plan of each product; arrays of shape (G,)."""
 
     plan: npt.NDArray[np.intp]

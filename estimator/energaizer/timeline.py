@@ -5,7 +5,6 @@ Cycles and bytes do not depend on the clock. `compile_work` finds them once for 
 sixty clocks costs little more than one clock.
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -25,8 +24,7 @@ _STREAMS = np.zeros(len(FAMILY), dtype=np.bool_)
 _STREAMS[[FAMILY[name] for name in ("elementwise", "copy", "gather")]] = True
 
 
-@dataclass(frozen=True)
-class Alternatives:
+class Alternatives(NamedTuple):
     """Part of a program on a GPU that no coefficient changes.
 
     Attributes:
@@ -44,8 +42,7 @@ class Alternatives:
     family: npt.NDArray[np.intp]
 
 
-@dataclass(frozen=True)
-class Work:
+class Work(NamedTuple):
     """What K kernels ask of a GPU at any clock; arrays of shape (K,) unless stated.
 
     Attributes:
@@ -168,8 +165,7 @@ def alternatives(rows: FloatArray, machine: Machine) -> Alternatives:
     )
 
 
-@dataclass
-class _Limits:
+class _Limits(NamedTuple):
     """What bounds each kernel, filled by family; arrays of shape (K,)."""
 
     math: FloatArray

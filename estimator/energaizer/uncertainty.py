@@ -6,7 +6,7 @@ What is unknown never narrows an interval.
 
 import itertools
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +26,7 @@ _SHRINK = 10.0  # a group of n counts n/(n + 10) against its parent
 _WIDEN = {Provenance.EXTRAPOLATED: 1.5, Provenance.SPECIFICATION: 2.0}
 
 
-@dataclass(frozen=True)
-class Spread:
+class Spread(NamedTuple):
     """Half-widths of log errors by family and regime.
 
     Attributes:
