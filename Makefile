@@ -32,7 +32,11 @@ try: install ## The offline half in seconds: an estimate, a clock sweep, a verdi
 
 .PHONY: test
 test: check build-cluster ## Everything: make check, then the end-to-end tests on a real control plane
-	$(BIN)/pytest -q -m "cluster or packaging" --durations=5
+	$(BIN)/pytest -q -m "(cluster or packaging) and not proof" --durations=5
+
+.PHONY: prove
+prove: build-cluster ## Proofs that take minutes: twenty times a thousand ask one budget at once
+	$(BIN)/pytest -q -m proof
 
 .PHONY: build-cluster
 build-cluster: install ## Build the local control plane and its companions into the cache: minutes the first time, then nothing
@@ -132,12 +136,19 @@ bench-cluster: install build-cluster ## Time the controller beside a crowd: SIZE
 	$(BIN)/python benchmarks/bench_cluster.py $(SIZE)
 
 .PHONY: bench-admission
-bench-admission: install ## Time reviews at a steady rate, beside a server with nothing to judge
+bench-admission: install build-cluster ## Time reviews at a steady rate and the creation of pods, beside webhooks with nothing to judge
 	PYTHONPATH=tests/support $(BIN)/python benchmarks/bench_admission.py
+	PYTHONPATH=tests/support:localcluster $(BIN)/python benchmarks/bench_create.py
 
 RUNS ?= 1
 CREATES ?= 1000
 
 .PHONY: bench-budgets
-bench-budgets: install ## CREATES Jobs at once against a budget with room for a tenth, RUNS times, then with room for all
+bench-budgets: install build-cluster ## CREATES Jobs at once against a budget with room for a tenth, RUNS times, then with room for all
 	PYTHONPATH=tests/support:localcluster $(BIN)/python benchmarks/bench_budgets.py --creates $(CREATES) --runs $(RUNS)
+
+RACES ?= 200
+
+.PHONY: race
+race: install build-cluster ## RACES times a thousand ask one budget at once: accounting alone, on a real API server
+	PYTHONPATH=tests/support:localcluster $(BIN)/python benchmarks/race_budgets.py --runs $(RACES)

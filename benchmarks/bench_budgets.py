@@ -17,7 +17,7 @@ from crowd import Crowd, energybudget, job
 from localcluster import Cluster, operator
 
 ROOM = 10**15
-REPLICAS = 3
+REPLICAS, CLIENTS = 3, 100
 CREATED, FORBIDDEN = 201, 403
 
 
@@ -75,7 +75,7 @@ def crowd(
     space(cluster, name, admission, limit)
     bodies: list[dict[str, Any]] = [job(f"j-{number}") for number in range(count)]
     began = time.monotonic()
-    answers = [status for status, _ in Crowd(cluster, name).create(bodies)]
+    answers = [status for status, _ in Crowd(cluster, name).create(bodies, at_once=CLIENTS)]
     took = time.monotonic() - began
     other = {code: answers.count(code) for code in set(answers) - {CREATED, FORBIDDEN}}
     return took, answers.count(CREATED), other

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 from dataclasses import dataclass, field
 
-from energaizer_operator.cluster import Object
+from energaizer_operator.cluster import Cluster, Object
 from energaizer_operator.informer import Key, ObjectRecord, Store
 
 
@@ -22,9 +24,38 @@ class Newest:
         if record is None or written is None or written["metadata"]["uid"] != record.uid:
             self._written.pop(key, None)
             return None if record is None else record.body
-        newer = int(written["metadata"]["resourceVersion"]) > int(record.version)
-        return written if newer else record.body
+        return written if _version(written) > int(record.version) else record.body
 
     def wrote(self, key: Key, body: Object) -> None:
         """Take in what the API server answered."""
         self._written[key] = body
+
+    async def newer(
+        self, cluster: Cluster, key: Key, than: Object, pause_s: float
+    ) -> Object | None:
+        """Return what is there instead of a copy that lost its race; None if it was deleted.
+
+        The watch brings it as a rule, for less than a read, while we stand back for somebody
+        else's turn.
+
+        Args:
+            cluster: Asked where the watch is late.
+            key: Of the object.
+            than: The copy that was written in vain.
+            pause_s: Longest time to stand back, s; say, as long as a write takes.
+
+        Raises:
+            ClusterError: The API server does not answer.
+        """
+        await asyncio.sleep(random.uniform(0.0, pause_s))  # noqa: S311 - spreads load
+        body = self.get(key)
+        if body is not None and _version(body) > _version(than):
+            return body
+        found = await cluster.find(self.store.resource, key[1], key[0])
+        if found is not None:
+            self.wrote(key, found)
+        return found
+
+
+def _version(body: Object) -> int:
+    return int(body["metadata"]["resourceVersion"])

@@ -130,6 +130,50 @@ async def test_a_lost_race_takes_in_who_came_and_lets_go_of_who_gave_up() -> Non
     assert (tries, entries(cluster)) == (2, ["b", "c"])
 
 
+async def test_who_finds_no_write_in_time_is_let_go_and_leaves_nothing() -> None:
+    cluster = FakeCluster()
+    cluster.put(kinds.ENERGYBUDGETS, stored(9 * NEED))
+    async with replicas(cluster, 1) as [one]:
+        one._within_s = 0.05
+        replace = cluster.replace
+
+        async def lose(*_: Any, **__: Any) -> Any:
+            raise Conflict("changed", 409)
+
+        cluster.replace = lose  # type: ignore[method-assign]
+        with pytest.raises(BusyError, match="too many"):
+            await one.promise(KEY, "a", asking("a"))
+        cluster.replace = replace  # type: ignore[method-assign]
+        assert (await one.promise(KEY, "b", asking("b"))).new
+    assert entries(cluster) == ["b"]
+
+
+async def test_nobody_is_told_on_a_copy_that_may_be_old() -> None:
+    """A promise that another replica took back a moment ago is none."""
+    cluster = FakeCluster()
+    cluster.put(kinds.ENERGYBUDGETS, stored(NEED))
+    async with replicas(cluster) as (one, other, _):
+        await one.promise(KEY, "a", asking("a"))
+        await asyncio.sleep(0.01)
+        old = other._newest.get(KEY)
+        await one.withdraw(KEY, "a")
+        other._newest.get = lambda _: old  # type: ignore[method-assign]
+        assert (await other.promise(KEY, "a", asking("a"))).new
+    assert entries(cluster) == ["a"]
+
+
+async def test_a_full_list_turns_away_only_who_finds_no_place() -> None:
+    cluster = FakeCluster()
+    some = [asking(str(number), 0)(None).to_dict() for number in range(127)]  # type: ignore[arg-type]
+    cluster.put(kinds.ENERGYBUDGETS, stored(9 * NEED, provisional=some))
+    async with replicas(cluster, 1) as [one]:
+        found = await asyncio.gather(
+            *(one.promise(KEY, name, asking(name)) for name in "ab"), return_exceptions=True
+        )
+    assert getattr(found[0], "new", None) is True
+    assert isinstance(found[1], BusyError)
+
+
 async def test_what_cannot_be_judged_now_may_come_again() -> None:
     cluster = FakeCluster()
     new = stored(NEED)

@@ -385,3 +385,22 @@ async def test_no_failure_ends_the_loop() -> None:
     assert 'reconcile_total{controller="test",result="error"} 2.0' in page
     assert 'reconcile_total{controller="test",result="changed"} 1.0' in page
     assert loop.idle
+
+
+async def test_what_can_wait_stands_back_for_what_cannot_but_not_for_ever() -> None:
+    reconciler = Scripted(Result.CHANGED)
+    loop: Loop[str] = Loop("test", reconciler, Metrics("1"), lambda: ["a"], 1)
+    loop.yields = lambda: True
+    task = asyncio.create_task(loop.run(600))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not reconciler.done.is_set()
+    loop.yields = lambda: False
+    await asyncio.wait_for(reconciler.done.wait(), 30)
+    task.cancel()
+    endless = Scripted(Result.CHANGED)
+    other: Loop[str] = Loop("test", endless, Metrics("1"), lambda: ["a"], 1)
+    other.yields = lambda: True
+    task = asyncio.create_task(other.run(600))
+    await asyncio.wait_for(endless.done.wait(), 30)
+    task.cancel()

@@ -80,6 +80,57 @@ class Accounts(RuleBasedStateMachine):
         else:
             self.objects[entry.uid] = energy
 
+    @rule(
+        replica=replicas,
+        asked=st.lists(st.tuples(joules, st.booleans()), min_size=1, max_size=6),
+        lost=st.integers(0, 2),
+        dies=st.booleans(),
+    )
+    def create_many_by_one_write(
+        self, replica: int, asked: list[tuple[int, bool]], lost: int, dies: bool
+    ) -> None:
+        """A batch that may lose its race, and whose replica may die before anybody is told."""
+        entries = []
+        for energy, _ in asked:
+            self.made += 1
+            entries.append(self.entry(f"u{self.made}", energy))
+        for _ in range(lost):  # somebody writes between our read and our write
+            version, admitted, _, _ = self.batch(entries)
+            self.leader_writes()
+            assert not self.put(version, admitted)
+        before, room = ledger.used(self.status), ledger.remaining(self.spec, self.status)
+        version, admitted, let_in, refused = self.batch(entries)
+        assert self.put(version, admitted)
+        self.seen[replica] = (self.version, self.status)
+        granted = sum(entry.energy_joules for entry in let_in)
+        assert ledger.used(self.status) == before + granted
+        assert granted <= max(0, room)
+        assert all(entry.energy_joules > room - granted for entry in refused)
+        fails = {entry.uid for entry, (_, fails) in zip(entries, asked, strict=True) if fails}
+        for entry in let_in:
+            if dies or entry.uid in fails:
+                self.failed.add(entry.uid)  # nobody was told, or the creation failed
+            else:
+                self.objects[entry.uid] = entry.energy_joules
+
+    def batch(
+        self, entries: list[Provisional]
+    ) -> tuple[int, EnergyBudgetStatus, list[Provisional], list[Provisional]]:
+        """Return what one write of many promises would store, whom it lets in, whom it refuses."""
+        status = self.status
+        let_in, refused = [], []
+        for entry in entries:
+            try:
+                after = ledger.admit(self.spec, status, entry)
+            except ledger.FullError:
+                continue  # comes again
+            if after is None:
+                refused.append(entry)
+            else:
+                status = after
+                let_in.append(entry)
+        return self.version, status, let_in, refused
+
     @rule(replica=replicas, energy=joules)
     def write_over_an_old_copy(self, replica: int, energy: int) -> None:
         version, status = self.seen.get(replica, (-1, self.status))

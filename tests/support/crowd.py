@@ -7,7 +7,9 @@ import json
 import ssl
 import time
 from base64 import b64decode
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,6 +28,8 @@ INPUTS = {
     names.ANNOTATION_OUTPUT_TOKENS: "256",
     names.ANNOTATION_REQUESTS: "100000",
 }
+
+Send = Callable[[dict[str, Any], str], tuple[int, str]]
 
 
 def job(name: str, **spec: Any) -> dict[str, Any]:
@@ -53,29 +57,54 @@ def energybudget(joules: int, action: str, name: str, **spec: Any) -> dict[str, 
 class Crowd:
     """Sends objects to the API server on many connections at once."""
 
-    def __init__(self, cluster: Cluster, namespace: str) -> None:
+    def __init__(
+        self, cluster: Cluster, namespace: str, group: str = "/apis/batch/v1", plural: str = "jobs"
+    ) -> None:
         content = yaml.safe_load(cluster.kubeconfig.read_text())
         place = content["clusters"][0]["cluster"]
         authority = b64decode(place["certificate-authority-data"]).decode()
         self._context = ssl.create_default_context(cadata=authority)
         self._host = urlsplit(place["server"]).netloc
-        self._token = content["users"][0]["user"]["token"]
-        self._path = f"/apis/batch/v1/namespaces/{namespace}/jobs"
+        token = content["users"][0]["user"]["token"]
+        self._path = f"{group}/namespaces/{namespace}/{plural}"
+        self._headers = {
+            "Authorization": f"Bearer {token}",
+            "Content-Type": "application/json",
+        }
 
-    def create(self, bodies: list[dict[str, Any]], query: str = "") -> list[tuple[int, str]]:
-        """Create objects; what the server tells to come again, or could not judge, does so."""
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            return list(pool.map(lambda body: self._create(body, query), bodies))
+    @contextmanager
+    def connection(self) -> Iterator[Send]:
+        """Keep one connection open; what it yields sends an object once."""
+        connection = http.client.HTTPSConnection(self._host, context=self._context)
 
-    def _create(self, body: dict[str, Any], query: str) -> tuple[int, str]:
-        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
-        for _ in range(10):
-            connection = http.client.HTTPSConnection(self._host, context=self._context)
-            connection.request("POST", self._path + query, json.dumps(body), headers)
+        def send(body: dict[str, Any], query: str) -> tuple[int, str]:
+            connection.request("POST", self._path + query, json.dumps(body), self._headers)
             answer = connection.getresponse()
-            said = answer.read().decode()
+            return answer.status, answer.read().decode()
+
+        try:
+            yield send
+        finally:
             connection.close()
-            if answer.status < 500 and answer.status != 429:
-                return answer.status, said
-            time.sleep(float(answer.headers.get("Retry-After") or 1))
-        return answer.status, said
+
+    def create(
+        self, bodies: list[dict[str, Any]], query: str = "", at_once: int = AT_ONCE
+    ) -> list[tuple[int, str]]:
+        """Create objects; what the server tells to come again, or could not judge, does so."""
+        shares = [bodies[first::at_once] for first in range(at_once)]
+        with ThreadPoolExecutor(at_once) as pool:
+            found = list(pool.map(lambda share: self._create(share, query), shares))
+        return [found[at % at_once][at // at_once] for at in range(len(bodies))]
+
+    def _create(self, bodies: list[dict[str, Any]], query: str) -> list[tuple[int, str]]:
+        with self.connection() as send:
+            return [_insist(send, body, query) for body in bodies]
+
+
+def _insist(send: Send, body: dict[str, Any], query: str) -> tuple[int, str]:
+    for _ in range(30):
+        status, said = send(body, query)
+        if status < 500 and status != 429:
+            break
+        time.sleep(1)
+    return status, said

@@ -9,6 +9,7 @@ leader, finds what is missing.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -40,6 +41,7 @@ log = logging.getLogger(__name__)
 
 _TRIES = 8
 _LATER_S = 1.0
+_CROWD = 16  # of 128 places
 _GRACE_S = 5.0
 """A workload this old that nobody promised anything was not judged."""
 
@@ -74,10 +76,17 @@ class EnergyBudgets:
         self._newest = Newest(context.informer.energybudgets)
         self._drift = Drift(settings.budget_resync_s)
         self._granted: set[str] = set()
+        self._unbooked: dict[str, int] = {}
+        """Namespace -> promises that were waiting at the last look."""
         self.again: Callable[[str, float], None] = lambda _namespace, _delay_s: None
         """Asks for another look at a namespace."""
         self.unjudged: Callable[[WorkloadKey], None] = lambda _key: None
         """Told of workloads that run without a reservation."""
+
+    @property
+    def crowded(self) -> bool:
+        """Say whether many promises wait to be booked: admission ends where they are too many."""
+        return any(count > _CROWD for count in self._unbooked.values())
 
     def known(self) -> list[str]:
         """Return the namespaces that have budgets."""
@@ -88,6 +97,7 @@ class EnergyBudgets:
         look = self._begin(namespace)
         if not look.purses and not any(one.life.held for one in self.population.roots(namespace)):
             self._forget(namespace)
+            self._unbooked.pop(namespace, None)
             return Result.GONE
         lost = await self._promises.book_all(namespace, look.purses, self._granted, look.now)
         result = Result.PENDING
@@ -111,6 +121,8 @@ class EnergyBudgets:
             if record.namespace == namespace:
                 bodies[record.name] = self._newest.get((namespace, record.name)) or record.body
         purses = {name: purse_of(body, now) for name, body in bodies.items()}
+        waiting = [len(one.budget.status.provisional) for one in purses.values() if one.budget]
+        self._unbooked[namespace] = max(waiting, default=0)
         return _Look(namespace, now, purses, bodies)
 
     def _close(self, look: _Look, lost: set[str]) -> None:
@@ -194,13 +206,14 @@ class EnergyBudgets:
         key, body = (look.namespace, name), look.bodies[name]
         wanted = self._wanted(look, key, purse)
         if not same(body.get("status") or {}, wanted.to_dict()):
+            cluster, began = self._context.cluster, time.monotonic()
             try:
-                stored = await self._context.cluster.replace(
+                stored = await cluster.replace(
                     ENERGYBUDGETS, {**body, "status": wanted.to_dict()}, sub="status"
                 )
             except Conflict:
                 self._context.metrics.budget_conflict("retried")
-                await self._reread(key)
+                await self._newest.newer(cluster, key, body, time.monotonic() - began)
                 return Result.PENDING
             except Missing:
                 return Result.GONE
@@ -227,11 +240,6 @@ class EnergyBudgets:
         drift = self._drift.check(key, budget, closing, booked)
         pending = look.pending.get(key[1], 0)
         return budgetstatus.budget_status(budget, closing, pending, drift, look.now)
-
-    async def _reread(self, key: Key) -> None:
-        found = await self._context.cluster.find(ENERGYBUDGETS, key[1], key[0])
-        if found is not None:
-            self._newest.wrote(key, found)
 
     async def _release(self, look: _Look) -> None:
         """Let go what has its reservation, and what no budget holds any more."""

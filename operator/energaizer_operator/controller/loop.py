@@ -17,6 +17,9 @@ from energaizer_operator.metrics import Metrics, QueueState
 from energaizer_operator.references import Carriers, References
 from energaizer_operator.workqueue import WorkQueue
 
+STAND_BACK_S = 1.0
+_GLANCE_S = 0.05
+
 log = logging.getLogger(__name__)
 
 K = TypeVar("K", bound=Hashable)
@@ -71,6 +74,8 @@ class Loop(Generic[K]):
     """All keys, for a look at everything now and then."""
     workers: int
     queue: WorkQueue[K] = field(default_factory=WorkQueue)
+    yields: Callable[[], bool] = lambda: False
+    """Whether other work is so urgent that a look waits for it, STAND_BACK_S at most."""
     stopping: bool = False
     """Set at the end of the process: no look begins any more."""
     _busy: int = 0
@@ -104,6 +109,7 @@ class Loop(Generic[K]):
     async def _work(self) -> None:
         while True:
             key = await self.queue.take()
+            await self._stand_back()
             if self.stopping:
                 return
             self._busy += 1
@@ -111,6 +117,11 @@ class Loop(Generic[K]):
                 await self._look(key)
             finally:
                 self._busy -= 1
+
+    async def _stand_back(self) -> None:
+        last = time.monotonic() + STAND_BACK_S
+        while self.yields() and not self.stopping and time.monotonic() < last:
+            await asyncio.sleep(_GLANCE_S)
 
     async def _look(self, key: K) -> None:
         """Reconcile one key; no failure of one object ever ends the loop."""

@@ -57,6 +57,7 @@ class Treasury:
         self.reservations: Loop[Key] = Loop(
             "energyreservation", self._reservations, metrics, self.book.keys, 4
         )
+        self.reservations.yields = self.crowded
         self.charges: Loop[WorkloadKey] = Loop(
             "charge",
             Charges(context, self.book, pricing, token, _SHOWN * settings.audit_s),
@@ -97,6 +98,10 @@ class Treasury:
             if found:
                 log.warning("%d reservations were missing in the book", found)
             self.budgets.add_all()
+
+    def crowded(self) -> bool:
+        """Say whether what can wait should: promises wait to be booked, many of them."""
+        return self._budgets.crowded
 
     def reservation(self, key: Key) -> EnergyReservation | None:
         """Return what is reserved for an object, by its namespace and UID."""

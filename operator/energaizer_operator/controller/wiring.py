@@ -87,6 +87,7 @@ class Wiring:
             "workload", Workloads(context, version), metrics, lambda: undescribed(informer), 2
         )
         self.treasury = Treasury(context, self._estimator, self._estimates.world, settings, token)
+        self.workloads.yields = self.aiworkloads.yields = self.treasury.crowded
         self._kueue = Kueue(context, self._estimator, self._estimates.world, enabled=settings.kueue)
         self._estimates.reserved = self.treasury.reservation
         self.treasury.book.subscribe(self._reservation_changed)

@@ -6,8 +6,6 @@ from pydantic import Field
 
 from energaizer_operator.schema import (
     AsList,
-    AsMap,
-    AsSet,
     Base,
     Column,
     Conditions,
@@ -137,13 +135,15 @@ class EnergyBudgetStatus(Base):
     pending_workloads: Count | None = unset("Workloads that are held.")
     limit_human: Human | None = unset("The limit for people.")
     remaining_human: Human | None = unset("What remains, for people.")
-    provisional: Annotated[tuple[Provisional, ...], AsMap(MAX_PROVISIONAL, "uid")] = Field(
-        default=(), description="Promised by admission, not booked yet."
+    provisional: Annotated[tuple[Provisional, ...], AsList(MAX_PROVISIONAL)] = Field(
+        default=(), description="Promised by admission, not booked yet; one an object."
     )
+    # Not a list by key: to track 128 entries field by field took the API server 70 ms a write, and
+    # whoever writes this list writes all of it, guarded by the version.
     buckets: Annotated[tuple[Bucket, ...], AsList(MAX_BUCKETS)] = Field(
         default=(), description="Closed joules by time, of a Rolling window."
     )
-    folded: Annotated[tuple[Uid, ...], AsSet(MAX_FOLDED)] = Field(
+    folded: Annotated[tuple[Uid, ...], AsList(MAX_FOLDED)] = Field(
         default=(), description="Settled reservations that closedJoules holds already."
     )
     conditions: Conditions = Field(default=(), description="State, one condition a question.")

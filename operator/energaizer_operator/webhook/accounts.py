@@ -7,8 +7,8 @@ evaluates again. Nobody is refused on a copy that came from a watch, which may b
 
 import asyncio
 import logging
-import random
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -24,10 +24,7 @@ from energaizer_operator.resources.energybudget import (
     Provisional,
 )
 
-BATCH = 32
-RETRIES = 8
-"""The third loser of three replicas wins by its third try; what is more covers the leader."""
-JITTER_S = (0.005, 0.025)
+LONGEST_PAUSE_S = 0.2
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +51,8 @@ class _Wish:
     uid: str
     ask: Ask | None
     receipt: "asyncio.Future[Receipt]"
-    losses: int = 0
-    """Writes that carried it and lost their race."""
+    due: float
+    """Time of the loop from which no write takes it along any more."""
 
 
 class Accounts:
@@ -66,9 +63,19 @@ class Accounts:
         cluster: Cluster,
         informer: Informer,
         conflict: Callable[[str], None] = lambda _: None,
+        within_s: float = 1.0,
     ) -> None:
-        """Follow the budgets of `informer`; tell `conflict` of races: `retried`, `exhausted`."""
-        self._cluster, self._conflict = cluster, conflict
+        """Follow the budgets of `informer`.
+
+        Args:
+            cluster: Where the budgets are.
+            informer: Of the webhook.
+            conflict: Told of races: `retried`, `exhausted`.
+            within_s: A wish that no write has carried by then is let go, s. It leaves a write's
+                time to the caller's deadline: who gives up while a write carries its wish
+                holds joules until they are taken back, and others are refused for them.
+        """
+        self._cluster, self._conflict, self._within_s = cluster, conflict, within_s
         self._newest = Newest(informer.energybudgets)
         self._waiting: dict[Key, list[_Wish]] = {}
         self._working: dict[Key, asyncio.Task[None]] = {}
@@ -91,7 +98,8 @@ class Accounts:
         return await wish.receipt
 
     def _add(self, key: Key, uid: str, ask: Ask | None) -> _Wish:
-        wish = _Wish(uid, ask, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        wish = _Wish(uid, ask, loop.create_future(), loop.time() + self._within_s)
         self._waiting.setdefault(key, []).append(wish)
         if key not in self._working:
             self._working[key] = asyncio.create_task(self._work(key), name=f"budget {key[1]}")
@@ -117,68 +125,64 @@ class Accounts:
 
         It is asked before each try, so that the slower writes are, the more each of them carries.
         """
-        left = [wish for wish in batch if not wish.receipt.done()]
-        waiting = self._waiting.get(key, [])
-        room = BATCH - len(left)
-        batch[:], self._waiting[key] = left + waiting[:room], waiting[room:]
-        return bool(batch or self._waiting[key])
+        now = asyncio.get_running_loop().time()
+        batch += self._waiting.pop(key, [])
+        for wish in batch:
+            if wish.ask is not None and now > wish.due and not wish.receipt.done():
+                self._conflict("exhausted")
+                why = "too many workloads ask this energy budget at once"
+                wish.receipt.set_exception(BusyError(why))
+        batch[:] = [wish for wish in batch if not wish.receipt.done()]
+        batch.sort(key=lambda wish: wish.ask is not None)  # what is taken back makes room
+        return bool(batch)
 
     async def _serve(self, key: Key, batch: list[_Wish]) -> None:
-        """Write one batch, however often that takes; who joins it late has tries of its own."""
-        body = self._newest.get(key)
-        fresh = body is None
-        attempt = 0
-        while self._gather(key, batch) and batch:
+        """Write one batch, however often that takes; who joins it late has tries of its own.
+
+        What is evaluated on a copy that may be old is told only once a write proved it current, or
+        after a read where there is nothing to write.
+        """
+        body, attempt = self._newest.get(key), 0
+        while self._gather(key, batch):
+            fresh = body is None
             if body is None:
-                body, fresh = await self._read(key), True
+                body = await self._cluster.find(ENERGYBUDGETS, key[1], key[0])
             if body is None:  # deleted: it limits nobody any more
-                _tell(batch, {wish.uid: Receipt() for wish in batch})
+                _tell(batch, [Receipt()] * len(batch))
                 return
-            status, receipts = _evaluate(body, batch)
-            refused = any(receipt.refused_by for receipt in receipts.values())
-            if refused and not fresh:
+            status, outcomes = _evaluate(body, batch)
+            if status is None and not fresh:
                 body = None
                 continue
             if status is None:
-                _tell(batch, receipts)
+                _tell(batch, outcomes)
                 return
+            began = time.monotonic()
             try:
                 stored = {**body, "status": status.to_dict()}
                 written = await self._cluster.replace(ENERGYBUDGETS, stored, sub="status")
+            except Missing:
+                body = None
+                continue
             except Conflict:
                 self._conflict("retried")
-                self._lost(batch)
-                if attempt:
-                    await asyncio.sleep(random.uniform(*JITTER_S))  # noqa: S311 - spreads load
-                body, attempt = None, attempt + 1
+                took_s = time.monotonic() - began
+                longest_s = min(LONGEST_PAUSE_S, took_s * 2**attempt)
+                body = await self._newest.newer(self._cluster, key, body, longest_s)
+                attempt += 1
                 continue
             self._newest.wrote(key, written)
-            for wish in batch:  # too late for somebody, who said no meanwhile: take it back
-                if wish.receipt.cancelled() and receipts[wish.uid].new:
+            for wish, outcome in zip(batch, outcomes, strict=True):
+                # Too late for somebody, who said no meanwhile: take it back.
+                if wish.receipt.cancelled() and isinstance(outcome, Receipt) and outcome.new:
                     self._add(key, wish.uid, None)
-            _tell(batch, receipts)
+            _tell(batch, outcomes)
             return
-
-    def _lost(self, batch: list[_Wish]) -> None:
-        """Count a lost race, and give up for who lost too many."""
-        for wish in batch:
-            wish.losses += 1
-            if wish.losses > RETRIES and not wish.receipt.done():
-                self._conflict("exhausted")
-                wish.receipt.set_exception(
-                    BusyError("too many workloads ask this energy budget at once")
-                )
-
-    async def _read(self, key: Key) -> Object | None:
-        try:
-            return await self._cluster.get(ENERGYBUDGETS, key[1], key[0])
-        except Missing:
-            return None
 
 
 def _evaluate(
     body: Object, batch: list[_Wish]
-) -> tuple[EnergyBudgetStatus | None, dict[str, Receipt]]:
+) -> tuple[EnergyBudgetStatus | None, list[Receipt | BusyError]]:
     """Return the status to write, None if there is nothing to, and what to tell each of them.
 
     Raises:
@@ -187,32 +191,36 @@ def _evaluate(
     purse = purse_of(body, datetime.now(UTC))
     budget = purse.budget
     if budget is None:
-        return None, {wish.uid: Receipt(purse if wish.ask else None) for wish in batch}
+        return None, [Receipt(purse if wish.ask else None) for wish in batch]
     if budget.status.observed_generation is None:
         raise BusyError(f"energy budget {purse.full_name} is new; the controller has yet to see it")
-    status, receipts = budget.status, {}
+    status = budget.status
+    outcomes: list[Receipt | BusyError] = []
     for wish in batch:
         if wish.ask is None:
-            status, receipts[wish.uid] = ledger.withdraw(status, wish.uid), Receipt()
+            status = ledger.withdraw(status, wish.uid)
+            outcomes.append(Receipt())
             continue
-        entry = wish.ask(budget)
         try:
-            after = ledger.admit(budget.spec, status, entry)
+            after = ledger.admit(budget.spec, status, wish.ask(budget))
         except ledger.FullError:
-            raise BusyError(
-                f"energy budget {purse.full_name} waits for the controller to book its promises"
-            ) from None
-        receipts[wish.uid] = Receipt(new=after is not status and after is not None)
+            why = f"energy budget {purse.full_name} waits for the controller to book its promises"
+            outcomes.append(BusyError(why))
+            continue
         if after is None:
             left = budget.model_copy(update={"status": status})
-            refusing = Purse(purse.namespace, purse.name, purse.action, left)
-            receipts[wish.uid] = Receipt(refused_by=refusing)
+            outcomes.append(Receipt(Purse(purse.namespace, purse.name, purse.action, left)))
+            continue
+        outcomes.append(Receipt(new=after is not status))
+        status = after
+    return (None if status is budget.status else status), outcomes
+
+
+def _tell(batch: list[_Wish], outcomes: Sequence[Receipt | BusyError]) -> None:
+    for wish, outcome in zip(batch, outcomes, strict=True):
+        if wish.receipt.done():
+            continue
+        if isinstance(outcome, BusyError):
+            wish.receipt.set_exception(outcome)
         else:
-            status = after
-    return (None if status is budget.status else status), receipts
-
-
-def _tell(batch: list[_Wish], receipts: dict[str, Receipt]) -> None:
-    for wish in batch:
-        if not wish.receipt.done():
-            wish.receipt.set_result(receipts[wish.uid])
+            wish.receipt.set_result(outcome)

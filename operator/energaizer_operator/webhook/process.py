@@ -27,6 +27,7 @@ from energaizer_operator.webhook.rotation import Provided, Rotator
 from energaizer_operator.webhook.view import View
 
 RETRY_EVERY_S = 5.0
+PATIENCE = 2 / 3  # of a deadline, to be taken along by a write; the rest is for the write itself
 SWITCH_INTERVAL_S = 0.0001  # an estimate in its thread holds up a step of a review this long
 
 log = logging.getLogger(__name__)
@@ -71,7 +72,8 @@ class Process:
             if settings.certificates == "self"
             else Provided(cluster, settings)
         )
-        accounts = Accounts(cluster, self._informer, self._metrics.budget_conflict)
+        within_s = PATIENCE * settings.validation_deadline_s
+        accounts = Accounts(cluster, self._informer, self._metrics.budget_conflict, within_s)
         self._judge = Judge(
             View(self._informer), Lineage(cluster), self._estimator, settings, accounts
         )

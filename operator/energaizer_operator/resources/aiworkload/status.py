@@ -7,7 +7,6 @@ from pydantic import Field
 from energaizer_operator.schema import (
     MAX,
     AsList,
-    AsMap,
     AsSet,
     Base,
     Clock,
@@ -105,12 +104,12 @@ class AIWorkloadStatus(Base):
     task: Task | None = unset("Resolved task.")
     model_name: Annotated[str, Field(max_length=253)] | None = unset("Resolved model.")
     inputs_source: InputsSource | None = unset("Weakest source that supplied an input.")
-    resolved_inputs: Annotated[tuple[ResolvedInput, ...], AsMap(32, "name")] = Field(
+    resolved_inputs: Annotated[tuple[ResolvedInput, ...], AsList(32)] = Field(
         default=(), description="Inputs as they were used."
     )
     inputs_digest: Digest | None = unset("Digest of inputs, profile and estimator version.")
     estimate: EstimateSummary | None = unset("The prediction, on the best feasible candidate.")
-    candidates: Annotated[tuple[Candidate, ...], AsMap(32, "name")] = Field(
+    candidates: Annotated[tuple[Candidate, ...], AsList(32)] = Field(
         default=(), description="What else was estimated, best first."
     )
     budget: BudgetStatus | None = unset("Budgets and charge.")
