@@ -20,24 +20,27 @@ import aiohttp
 import numpy as np
 
 import reviewing
-from energaizer_operator import certificates, kinds
+from energaizer_operator import certificates, estimation, kinds
+from energaizer_operator.aside import Aside
 from energaizer_operator.webhook import mutate, review, validate
 from energaizer_operator.webhook.app import Route, Server
 from energaizer_operator.webhook.process import SWITCH_INTERVAL_S
 
 PER_SECOND, SECONDS = 200, 10
 CONNECTIONS = 200
+NEW_EACH = 5
 
 
-def serve(told: Connection) -> None:
-    """Serve until the process is ended."""
-    asyncio.run(_serve(told))
+def serve(told: Connection, *, apart: bool) -> None:
+    """Serve until the process is ended; `apart`: estimate in another one, as the webhook does."""
+    asyncio.run(_serve(told, Aside().compute if apart else estimation.compute))
 
 
-async def _serve(told: Connection) -> None:
+async def _serve(told: Connection, computing: estimation.Compute) -> None:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     material = certificates.make(("localhost",), datetime.now(UTC))
-    async with reviewing.judging((kinds.JOBS, reviewing.job())) as (judge, _):
+    job = (kinds.JOBS, reviewing.job())
+    async with reviewing.judging(job, computing=computing) as (judge, _):
         judge.estimator.deadline_s = 0.25
         judge.estimator.warm()
 
@@ -92,17 +95,20 @@ async def main() -> None:
     """Print the table."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=serve, args=(theirs,), daemon=True)
+    apart = "--in-thread" not in sys.argv
+    process = context.Process(target=serve, args=(theirs,), kwargs={"apart": apart}, daemon=True)
     process.start()
     port, trusted = ours.recv()
     count = PER_SECOND * SECONDS
-    known, fresh = [pods(0, fresh=False)] * count, [pods(n, fresh=True) for n in range(2 * count)]
+    known, fresh = [pods(0, fresh=False)] * count, [pods(n, fresh=True) for n in range(3 * count)]
+    mixed = [fresh[2 * count + n] if n % NEW_EACH == 0 else known[n] for n in range(count)]
     cases = (
         ("reference: nothing to judge", "nothing", known),
         ("validate, answers known", "validate", known),
         ("mutate, answers known", "mutate", known),
+        ("validate, one estimate in five new", "validate", mixed),
         ("validate, every estimate new", "validate", fresh[:count]),
-        ("mutate, every estimate new", "mutate", fresh[count:]),
+        ("mutate, every estimate new", "mutate", fresh[count : 2 * count]),
     )
     tls = ssl.create_default_context(cadata=trusted.decode())
     connector = aiohttp.TCPConnector(ssl=tls, limit=CONNECTIONS)

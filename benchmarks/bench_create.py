@@ -1,0 +1,186 @@
+"""What our webhooks add to the creation of a GPU pod, beside a bare aiohttp webhook and none.
+
+Three replicas of ours and a leader on a control plane of this machine; the bare webhook is called
+as ours are, once to change and once to judge. AT_ONCE clients create pods one after the other, in
+turns: some without a webhook, some with the bare one, some with ours, and again. Prints
+milliseconds of each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import multiprocessing
+import ssl
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from multiprocessing.connection import Connection
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from aiohttp import web
+
+from crowd import INPUTS, Crowd
+from energaizer_operator import certificates
+from localcluster import Cluster, operator
+
+AT_ONCE, TURNS, PODS = 5, 8, 60
+REPLICAS = 3
+CREATED = 201
+PROFILE = "gpuprofile/h100-sxm5-80gb"
+SPACES = {"plain": {}, "bare": {"bench": "bare"}, "ours": {"energaizer.io/admission": "enabled"}}
+
+
+def say(line: str) -> None:
+    """Print a line of the table."""
+    print(line, flush=True)  # noqa: T201
+
+
+def serve_bare(told: Connection) -> None:
+    """Say yes to every review, with nothing between aiohttp and the answer."""
+    asyncio.run(_serve_bare(told))
+
+
+async def _serve_bare(told: Connection) -> None:
+    async def admit(http: web.Request) -> web.Response:
+        review = await http.json()
+        response = {"uid": review["request"]["uid"], "allowed": True}
+        return web.json_response(
+            {**{k: review[k] for k in ("apiVersion", "kind")}, "response": response}
+        )
+
+    material = certificates.make(("localhost",), datetime.now(UTC))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with TemporaryDirectory() as folder:
+        pair = Path(folder) / "pair.pem"
+        pair.write_bytes(material.leaf.certificate + material.leaf.key)
+        context.load_cert_chain(pair)
+    app = web.Application()
+    app.router.add_post("/admit", admit)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+    told.send((runner.addresses[0][1], material.trusted))
+    await asyncio.Event().wait()
+
+
+def configure_bare(cluster: Cluster, port: int, trusted: bytes) -> None:
+    """Call the bare webhook for the pods of the namespaces that carry its label."""
+    bundle = base64.b64encode(trusted).decode()
+    webhook = {
+        "name": "bare.example.com",
+        "admissionReviewVersions": ["v1"],
+        "sideEffects": "None",
+        "clientConfig": {"url": f"https://localhost:{port}/admit", "caBundle": bundle},
+        "rules": [
+            {
+                "apiGroups": [""],
+                "apiVersions": ["v1"],
+                "resources": ["pods"],
+                "operations": ["CREATE"],
+            }
+        ],
+        "namespaceSelector": {"matchLabels": SPACES["bare"]},
+    }
+    for kind in ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"):
+        body = {
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": kind,
+            "metadata": {"name": "bare"},
+            "webhooks": [webhook],
+        }
+        cluster.kubectl("apply", "-f", "-", input=json.dumps(body))
+
+
+def pod(name: str, tokens: int) -> dict[str, Any]:
+    """Return a pod that nobody schedules; other tokens are another estimate."""
+    limits = {"nvidia.com/gpu": 1}
+    container = {"name": "main", "image": "example.com/main:1", "resources": {"limits": limits}}
+    annotations = {**INPUTS, "energaizer.io/input-tokens": str(tokens)}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "annotations": annotations},
+        "spec": {"containers": [container], "schedulerName": "nobody"},
+    }
+
+
+def turn(cluster: Cluster, space: str, number: int, *, fresh: bool) -> list[float]:
+    """Create some pods; return how long each took, ms."""
+    clients = [Crowd(cluster, space, "/api/v1", "pods") for _ in range(AT_ONCE)]
+
+    def create(client: Crowd, first: int) -> list[float]:
+        took = []
+        with client.connection() as send:
+            for at in range(first, PODS, AT_ONCE):
+                body = pod(f"p-{number}-{at}", 1000 + (number * PODS + at if fresh else 0))
+                began = time.perf_counter()
+                status, said = send(body, "")
+                took.append((time.perf_counter() - began) * 1e3)
+                if status != CREATED:
+                    raise RuntimeError(f"{space}: {status} {said}")
+        return took
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return [one for part in pool.map(create, clients, range(AT_ONCE)) for one in part]
+
+
+def table(cluster: Cluster, *, fresh: bool, first: int) -> None:
+    """Print what creation takes with each kind of webhook."""
+    took: dict[str, list[float]] = {space: [] for space in SPACES}
+    for number in range(first, first + TURNS):
+        for space in SPACES:
+            part = turn(cluster, space, number, fresh=fresh)
+            if number > first:  # the first turn warms up
+                took[space] += part
+    bare = float(np.percentile(took["plain"], 50))
+    for space, label in (("plain", "no webhook"), ("bare", "bare aiohttp"), ("ours", "energaizer")):
+        p50, p99 = np.percentile(took[space], [50, 99])
+        say(f"{label:<36} {p50:9.2f} {p99:9.2f} {p50 - bare:+9.2f}")
+
+
+def main() -> int:
+    """Print the tables."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=serve_bare, args=(theirs,), daemon=True)
+    process.start()
+    port, trusted = ours.recv()
+    with Cluster("bench-create") as cluster:
+        operator.install(cluster)
+        leader = operator.start_controller(cluster)
+        started = [operator.start_webhook(cluster, number) for number in range(REPLICAS)]
+        for one in started:
+            one.wait_ready()
+        leader.wait_leading()
+        cluster.kubectl("wait", "--for=jsonpath={.status.nodes}", "--timeout=30s", PROFILE)
+        configure_bare(cluster, port, trusted)
+        for space, labels in SPACES.items():
+            body = {
+                "apiVersion": "v1",
+                "kind": "Namespace",
+                "metadata": {"name": space, "labels": labels},
+            }
+            cluster.kubectl("apply", "-f", "-", input=json.dumps(body))
+        time.sleep(2)  # for the watches
+        head = f"{AT_ONCE} clients create pods{'':<14} {'p50':>9} {'p99':>9} {'over none':>9}  ms"
+        say(head)
+        for number, who in enumerate(
+            ("leader at work", "leader at work", "no leader", "no leader")
+        ):
+            fresh = bool(number % 2)
+            if who == "no leader" and leader.running:
+                leader.terminate()
+            say(f"every estimate {'new' if fresh else 'known'}, {who}")
+            table(cluster, fresh=fresh, first=number * TURNS)
+    process.terminate()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
