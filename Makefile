@@ -103,6 +103,7 @@ sbom: install ## Write build/sbom.cdx.json, the bill of materials of what the im
 .PHONY: bench
 bench: install ## Time estimates beside a bare numpy reference
 	$(BIN)/python benchmarks/bench_estimate.py
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/bench_validate.py
 
 .PHONY: profiles
 profiles: install ## Write charts/kustomize/profiles anew from the estimator's catalogue
