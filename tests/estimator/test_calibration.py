@@ -12,9 +12,11 @@ from energaizer.calibration import (
     fit,
     forward,
     heldout,
+    misses,
     plan,
     problem,
     residuals,
+    scoring,
 )
 from energaizer.errors import InputError
 from energaizer.host import LaunchCost
@@ -164,7 +166,7 @@ def test_a_prediction_never_exceeds_the_limit(a100):
     assert np.all(seen.duration_s >= sample.time_s * (1 - 1e-9))
 
 
-def test_anchors_reproduce_their_two_rows(a100):
+def test_anchors_set_the_host_and_move_scales_half_way(a100):
     gpu, begin = a100
     host = LaunchCost(launch_s=1.2e-5, call_s=0.9e-5, step_s=1e-4)
     truth = begin.with_values({"time.elements_per_cycle": 3.0, "power.sm_active_w_per_ghz": 0.9})
@@ -173,9 +175,75 @@ def test_anchors_reproduce_their_two_rows(a100):
     board = forward.Board(frame, sample)
     found, other = anchors.anchored(board, begin, 4, 10)
     seen = problem.predict(sample.runs, found, other)
+    before = problem.predict(sample.runs, begin, other)
+    assert seen.duration_s[4] == pytest.approx(sample.time_s[4], rel=1e-3)
+    # One row is evidence for half of the distance that it asks for, in logs.
+    asked = np.log(sample.power_w[10] / before.power_w[10])
+    assert 0.3 < np.log(seen.power_w[10] / before.power_w[10]) / asked < 0.7
+    asked = np.log(sample.time_s[10] / before.duration_s[10])
+    assert 0.3 < np.log(seen.duration_s[10] / before.duration_s[10]) / asked < 0.7
+
+
+def test_where_only_streams_are_unknown_anchors_reproduce_their_rows(a100):
+    gpu, begin = a100
+    host = LaunchCost(launch_s=1.2e-5, call_s=0.9e-5, step_s=1e-4)
+    truth = begin.with_values({"time.elements_per_cycle": 3.0})
+    sample = synthetic(truth, host, gpu)
+    frame = pd.DataFrame({"model": ["x"] * len(sample.time_s)})
+    found, other = anchors.anchored(forward.Board(frame, sample), begin, 4, 10, streams_only=True)
+    seen = problem.predict(sample.runs, found, other)
     for row in (4, 10):
         assert seen.duration_s[row] == pytest.approx(sample.time_s[row], rel=1e-3)
     assert seen.power_w[10] == pytest.approx(sample.power_w[10], rel=1e-3)
+
+
+def test_half_of_what_moved_another_gpu_carries_over(a100):
+    gpu, begin = a100
+    other = begin.with_values({"rate_efficiency.fp32": 0.72})
+    moved = other.with_values(
+        {
+            "time.kernel_cycles": 4.0 * other.time.kernel_cycles,
+            "power.dram_pj_per_byte": 0.25 * other.power.dram_pj_per_byte,
+            "power.idle_w": 2.0 * other.power.idle_w,
+            "rate_efficiency.fp32": 0.36,
+        }
+    )
+    host = LaunchCost(launch_s=1e-5, step_s=1e-4)
+    job = boards.Job(gpu, (), heldout.Setup(begin, host, ()))
+    found = scoring.carried(heldout.Fitted(moved, host, np.zeros(0)), other, job)
+    assert found.time.kernel_cycles == pytest.approx(2.0 * begin.time.kernel_cycles)
+    assert found.power.dram_pj_per_byte == pytest.approx(0.5 * begin.power.dram_pj_per_byte)
+    # Idle was read, and CUDA cores of another width tell nothing.
+    assert found.power.idle_w == begin.power.idle_w
+    assert found.rate_efficiency["fp32"] == begin.rate_efficiency["fp32"]
+
+
+def test_reasons_for_a_miss_name_who_carries_it(a100):
+    gpu, begin = a100
+    host = LaunchCost(launch_s=1e-5, step_s=1e-4)
+    sample = synthetic(begin, host, gpu)
+    n = len(sample.time_s)
+    model = np.where(np.arange(n) < n // 2, "opt", "bert")
+    frame = pd.DataFrame(
+        {
+            "model": model, "precision": "bf16", "time_s": sample.time_s, "power": sample.power_w,
+            "energy": sample.time_s * sample.power_w,
+        }
+    )  # fmt: skip
+    wrong = np.where(model == "bert", 1.2, 1.0)
+    none, capped = np.zeros(n), np.zeros(n, dtype=np.bool_)
+    outcome = heldout.Outcome(sample.time_s, sample.power_w * wrong, none, none + 1.0, capped)
+    scored = scoring.Scored(
+        "x", forward.Board(frame, sample), outcome, np.ones(n, dtype=np.bool_), none, none
+    )
+    own = {"x": heldout.Fitted(begin, host, np.zeros(0))}
+    text = misses.passes([("x", scored, (6.0, 3.5, 50.0))], own)
+    share = 20.0 * np.count_nonzero(model == "bert") / n
+    assert f"| x | power | {share:.1f} | 3.5 | {share - 3.5:.1f} | 0.0 | 0.0 |" in text
+    assert "| x | power | bert bf16 |" in text
+    assert "opt bf16" not in text
+    assert "| time |" not in text
+    assert misses.passes([("x", scored, (6.0, 50.0, 50.0))], own) == ""
 
 
 def test_profiles_keep_five_digits(a100):

@@ -74,7 +74,7 @@ def test_more_load_costs_less_a_token_and_takes_longer():
     gaps = [one.time_per_output_token.value for one in found]
     assert tokens == sorted(tokens, reverse=True)
     assert gaps == sorted(gaps)
-    assert all(one.power.value <= one.peak_power.value <= 700.0 for one in found)
+    assert all(one.power.value <= one.peak_power.value <= 700.0 * (1 + 1e-9) for one in found)
     idle = ask(requests_per_second=0.01)
     assert idle.busy_fraction < 0.05
     assert 100.0 < idle.power.value < 200.0

@@ -17,11 +17,10 @@ _ENERGIES = (
 )  # fmt: skip
 _TYPICAL = LaunchCost(launch_s=1.6e-5, call_s=1.1e-5, step_s=2.1e-4)
 """Launch cost of an eager host, whose parts keep their proportion on another."""
-_STREAM_ENERGIES = tuple(
-    f"families.{name}.energy_factor"
-    for name in ("elementwise", "copy", "gather", "softmax", "norm")
-)
 _LEAST_ENERGY = 0.2
+_TRUST = 0.5
+"""Share of the log distance between a carried scale and the one that a single row asks for by which
+the scale moves: rows scatter about as much as GPUs do."""
 _NO_HOST = LaunchCost(launch_s=0.0, step_s=0.0)
 _ROUNDS = 4
 _HALVINGS = 30
@@ -39,10 +38,12 @@ def anchored(
     board: Board, coefficients: Coefficients, launch_row: int, compute_row: int,
     host: LaunchCost = _TYPICAL, *, streams_only: bool = False,
 ) -> tuple[Coefficients, LaunchCost]:  # fmt: skip
-    """Return coefficients and host that reproduce two measured rows.
+    """Return coefficients and host that two measured rows tell.
 
-    The host follows from the launch-bound row. Of the compute-bound row, power sets one factor of
-    all dynamic energies, and time one factor of the rates that nothing else has told.
+    The host follows from the launch-bound row. Of the compute-bound row, power asks for one factor
+    of all dynamic energies, and time for one factor of the rates that nothing else has told. One
+    row is as far from its neighbours as one GPU from the next, so that each factor moves half way,
+    in logs; where only streaming kernels are unknown, all the way.
 
     Args:
         board: Measured rows of the GPU.
@@ -62,6 +63,7 @@ def anchored(
         return runs.select(chosen)
 
     launch, compute = pick(launch_row), pick(compute_row)
+    trust = 1.0 if streams_only else _TRUST
     own = coefficients
     for _ in range(_ROUNDS):
         low, high = _SLOWEST, 1.0 / _SLOWEST
@@ -72,13 +74,14 @@ def anchored(
                 low = middle
             else:
                 high = middle
+        own = faster(coefficients, middle**trust, streams_only=streams_only)
         seen = problem.evaluate(launch, own, host)
         host = scaled_host(host, float(seconds[launch_row] / seen.duration_s[0]))
     coefficients = own
     paths = {
         path: value
         for path, value in coefficients.values().items()
-        if path.startswith(_STREAM_ENERGIES if streams_only else _ENERGIES)
+        if path.startswith(plan.STREAM_ENERGIES if streams_only else _ENERGIES)
     }
 
     def watts(factor: float) -> float:
@@ -90,7 +93,7 @@ def anchored(
     # Power is affine in the energies.
     slope = watts(2.0) - watts(1.0)
     factor = 1.0 + (float(board.sample.power_w[compute_row]) - watts(1.0)) / slope
-    factor = max(factor, _LEAST_ENERGY)
+    factor = max(factor, _LEAST_ENERGY) ** trust
     scaled = {path: value * factor for path, value in paths.items()}
     return coefficients.with_values(scaled), host
 

@@ -1,5 +1,6 @@
 """GPUs known by single kernels: what each fit starts from, and what it becomes as a profile."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -119,9 +120,11 @@ def start(gpu: Gpu, data: Path, streams: Coefficients) -> Coefficients:
     found = found.with_values({"time.elements_per_cycle": streams.time.elements_per_cycle or 4.0})
     if gpu.name.startswith("a100"):
         tree = {**found.model_dump(), "power": streams.power.model_dump()}
-        found = boards.with_idle(
-            Coefficients.model_validate(tree), boards.idle_of(data, "a100_80gb")
+        known = streams.values()
+        found = Coefficients.model_validate(tree).with_values(
+            {path: known[path] for path in plan.STREAM_ENERGIES}
         )
+        found = boards.with_idle(found, boards.idle_of(data, "a100_80gb"))
     if gpu.architecture.lower() == "hopper":
         curve = supply_from_idle(data, "h100", float(gpu.compute_units))
         tree = {**found.model_dump(), "voltage": curve}
@@ -155,11 +158,20 @@ def fit(data: Path, name: str, streams: Coefficients) -> Chip:
     return Chip(found, whole, power, Outcome(*outcome))
 
 
-def unseen(data: Path, name: str, streams: Coefficients) -> dict[str, Outcome]:
+def unseen(
+    data: Path, name: str, streams: Coefficients, others: Sequence[PowerFit]
+) -> dict[str, Outcome]:
     """Return predictions of kernels by fits that saw none of their operation, or none at all.
 
     Keys are `operation left out` and `GPU left out`; of the latter the datasheet, its idle floor
-    and priors are known.
+    and priors are known. How warm the second before a reading was belongs to the program that
+    measured, and is taken from other GPUs, their tables of the operation aside.
+
+    Args:
+        data: Folder of the tables.
+        name: Chip in the table.
+        streams: As `start` takes them.
+        others: Fits of other GPUs that the same program measured.
     """
     gpu = catalog.gpu(dataset.CHIPS[name])
     begin = start(gpu, data, streams)
@@ -168,12 +180,13 @@ def unseen(data: Path, name: str, streams: Coefficients) -> dict[str, Outcome]:
     ops = found.frame["op"].to_numpy(dtype=np.str_)
     by_op = np.full((3, len(ops)), np.nan)
     for op in np.unique(ops):
-        timed, sensed = _once(found, begin, ops != op, floor_w)
+        timed, _ = _once(found, begin, ops != op, floor_w)
         seen = kernel_fit.predict(found, timed)
-        recorded = seen.power_w if sensed is None else sensed.recorded(found, seen.power_w)
+        sensor = kernel_fit.PowerFit(timed, floor_w, {}, _common_warm_share(others, op))
         out = ops == op
+        recorded = sensor.recorded(found, seen.power_w)
         by_op[:, out] = np.stack([seen.duration_s, seen.power_w, recorded])[:, out]
-    nothing = kernel_fit.PowerFit(begin, floor_w, {})
+    nothing = kernel_fit.PowerFit(begin, floor_w, {}, _common_warm_share(others))
     seen = kernel_fit.predict(found, begin)
     return {
         "operation left out": Outcome(*by_op),
@@ -181,6 +194,20 @@ def unseen(data: Path, name: str, streams: Coefficients) -> dict[str, Outcome]:
             seen.duration_s, seen.power_w, nothing.recorded(found, seen.power_w)
         ),
     }
+
+
+def _common_warm_share(others: Sequence[PowerFit], without: str = "") -> float:
+    """Return the mean warm share of other GPUs' tables, those of one operation left out."""
+    return float(
+        np.mean(
+            [
+                share
+                for power in others
+                for name, share in power.warm_share.items()
+                if name.split(":")[0] != without
+            ]
+        )
+    )
 
 
 def _once(

@@ -83,15 +83,17 @@ class PowerFit:
         coefficients: With fitted energies.
         floor_w: Board power with a live context and no work.
         warm_share: How far the second before a reading was like the kernel itself, by table.
+        usual_share: The same of a table that is not named there.
     """
 
     coefficients: Coefficients
     floor_w: float
     warm_share: Mapping[str, float]
+    usual_share: float = _START_WARM
 
     def recorded(self, found: Table, kernel_w: FloatArray) -> FloatArray:
         """Return what the sensor records of kernels that draw so much, W (5.3)."""
-        share = np.array([self.warm_share.get(name, _START_WARM) for name in tables(found)])
+        share = np.array([self.warm_share.get(name, self.usual_share) for name in tables(found)])
         before = self.floor_w + share * (kernel_w - self.floor_w)
         return dataset.recorded_power(kernel_w, before, found.column("obs_weight_g"))
 

@@ -20,6 +20,8 @@ BoolArray = npt.NDArray[np.bool_]
 TRAINED_CLOCKS_HZ = (510e6, 870e6, 1320e6)
 """Clocks that may train when families and clocks are both left out."""
 _MOST_OF_RUN = 2
+_COMMON = 0.5
+_CORE_RATE = "rate_efficiency.fp32"
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,9 @@ def clocks(job: Job, full: Fitted) -> Scored:
 def carried(source: Fitted, start: Coefficients, job: Job) -> Coefficients:
     """Return what another GPU's fit says of a GPU: ratios of fitted to prior values carry over.
 
+    Half of each, in logs: what one GPU's rows move is as much its own as it is common. The rate of
+    the CUDA cores stays where their width differs.
+
     Args:
         source: Fit of the other GPU.
         start: What that fit started from.
@@ -140,12 +145,13 @@ def carried(source: Fitted, start: Coefficients, job: Job) -> Coefficients:
     before, after = start.values(), source.coefficients.values()
     own = job.setup.coefficients.values()
     ratios = {
-        path: own[path] * value / before[path]
+        path: own[path] * (value / before[path]) ** _COMMON
         for path, value in after.items()
         if path in own
         and path in before
         and before[path] > 0
-        and not path.startswith(("power.idle", "power.held", "power.dram"))
+        and not path.startswith(("power.idle", "power.held"))
+        and not (path == _CORE_RATE and own[path] != before[path])
         and path.startswith(("time.", "rate_efficiency.", "power.", "families."))
         and path not in {"power.reference_v", "power.ambient_c", "power.kelvin_per_watt"}
     }

@@ -76,16 +76,20 @@ def kernel_of(row: Mapping[Hashable, Any]) -> Kernel:
     return kernels.attention_prefill(heads, tokens, pairs, act, cache, rate)
 
 
-def fold_of(frame: pd.DataFrame) -> npt.NDArray[np.int_]:
-    """Return the fold of each row: a whole weight shape, or head layout and length, shares one."""
+def shape_of(frame: pd.DataFrame) -> FloatArray:
+    """Return a number for the weight shape of each row, or for its head layout and length."""
     product = frame["op"] == "gemm"
-    shape = np.where(
+    return np.where(
         product,
         frame["n"] * 100_003.0 + frame["k"],
         frame["heads"] * 1_009.0 + frame["kv_heads"] * 97.0 + frame["seq_q"] + frame["seq_kv"],
     )
+
+
+def fold_of(frame: pd.DataFrame) -> npt.NDArray[np.int_]:
+    """Return the fold of each row: a whole weight shape, or head layout and length, shares one."""
     # A multiplicative hash: neighbours in size fall into different folds.
-    hashed = np.floor(shape * 0.6180339887 % 1.0 * FOLDS)
+    hashed = np.floor(shape_of(frame) * 0.6180339887 % 1.0 * FOLDS)
     return hashed.astype(np.int_)
 
 
