@@ -4,13 +4,14 @@ How long is CPU time of the whole process, the estimator's thread included: on a
 wall clock counts the pauses that others cause.
 """
 
+import gc
 import json
 import logging
 import random
 import resource
 import time
 from array import array
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +22,7 @@ from energaizer_operator import certificates, kinds
 from energaizer_operator.webhook import mutate, validate
 from energaizer_operator.webhook.app import Route, Server
 from energaizer_operator.webhook.judge import Judge
+from energaizer_operator.webhook.process import keep_what_is_loaded
 from energaizer_operator.webhook.review import Answer, Request
 from reviewing import (
     NAMESPACE,
@@ -236,11 +238,12 @@ def routes(judge: Judge) -> list[Route]:
 
 
 @pytest.fixture
-def count(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+def count(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     reviews = int(request.config.getoption("--reviews"))
     if reviews <= PER_CHANGE:
         steady_physics.install(monkeypatch)
-    return reviews
+    yield reviews
+    gc.unfreeze()
 
 
 async def test_every_review_gets_an_honest_answer(
@@ -257,6 +260,7 @@ async def test_every_review_gets_an_honest_answer(
     async with judging(*objects, budget("firm", "Deny"), budget("later", "Hold")) as (judge, api):
         server = Server([], certificates.make(("localhost",), datetime.now(UTC)).leaf)
         judge.estimator.warm()  # as a replica does before it is ready
+        keep_what_is_loaded()
         served = routes(judge)
         for number in range(count):
             if number == count // 2:
