@@ -33,7 +33,7 @@ def queueing() -> Iterator[Cluster]:
         for extra in ("power", "kueue"):
             cluster.kubectl("apply", "--server-side", "-k", str(ROOT / "charts/kustomize" / extra))
         controller = operator.start_controller(cluster, power_resource=True, kueue=True)
-        webhook = operator.start_webhook(cluster, power_resource=True)
+        webhook = operator.start_webhook(cluster, power_resource=True, kueue=True)
         queues = kueue.start(cluster)
         webhook.wait_ready()
         controller.wait_leading()
@@ -122,15 +122,34 @@ def active(body: dict[str, Any]) -> bool:
     return any(one["type"] == "Active" and one["status"] == "True" for one in conditions)
 
 
-def job(namespace: str, name: str, annotations: dict[str, str] | None = None) -> dict[str, Any]:
+def limit(cluster: Cluster, namespace: str, joules: int) -> None:
+    """Set the budget of a namespace, which holds, and wait until the leader has seen it."""
+    window = {"type": "Calendar", "period": "Month"}
+    budget = {
+        "apiVersion": "energaizer.io/v1alpha1",
+        "kind": "EnergyBudget",
+        "metadata": {"name": "month", "namespace": namespace},
+        "spec": {"limitJoules": joules, "window": window, "action": "Hold"},
+    }
+    apply(cluster, budget)
+
+    def seen() -> bool:
+        body = read(cluster, "energybudget", "month", "-n", namespace)
+        observed = body.get("status", {}).get("observedGeneration")
+        return bool(observed == body["metadata"]["generation"])
+
+    wait(seen)
+
+
+def job(namespace: str, name: str, queue: str = "queue") -> dict[str, Any]:
     limits = {"nvidia.com/gpu": 1}
     container = {"name": "main", "image": "example.com/main:1", "resources": {"limits": limits}}
     delay = {"pod-complete.stage.kwok.x-k8s.io/delay": "10m"}
     metadata = {
         "name": name,
         "namespace": namespace,
-        "labels": {f"{GROUP}/queue-name": "queue"},
-        "annotations": INPUTS | (annotations or {}),
+        "labels": {f"{GROUP}/queue-name": queue},
+        "annotations": dict(INPUTS),
     }
     template = {
         "metadata": {"annotations": delay},
@@ -223,22 +242,54 @@ def test_what_a_policy_forbids_is_rejected_and_never_starts(queueing: Cluster) -
 
 def test_what_a_budget_holds_is_tried_again(queueing: Cluster) -> None:
     queue(queueing, "retries", PLENTY, "h100", **check(queueing, "energy"))
-    window = {"type": "Calendar", "period": "Month"}
-    budget = {
-        "apiVersion": "energaizer.io/v1alpha1",
-        "kind": "EnergyBudget",
-        "metadata": {"name": "month", "namespace": "retries"},
-        "spec": {"limitJoules": 1000, "window": window, "action": "Hold"},
-    }
-    apply(queueing, budget)
-    time.sleep(0.5)
-    apply(queueing, job("retries", "waits"))
+    limit(queueing, "retries", 1000)
+    made = job("retries", "waits")
+    made["spec"]["suspend"] = False
+    apply(queueing, made)
+    assert not marked(queueing, "retries", "waits"), "it waits in Kueue, which asks us"
 
     answered = verdict(queueing, "retries", "waits")
     assert (answered["state"], answered["requeueAfterSeconds"]) == ("Retry", 60)
     assert "energy budget retries/month" in answered["message"]
     time.sleep(1)
     assert running(queueing, "retries") == set()
+
+
+def test_a_label_of_kueue_lifts_no_hold_where_its_queue_does_not_ask_us(queueing: Cluster) -> None:
+    """Neither a queue without our check nor one that is not there; Kueue and we both let it go."""
+    queue(queueing, "unasked", PLENTY, "h100")
+    limit(queueing, "unasked", 1000)
+    for name in ("queue", "nowhere"):
+        made = job("unasked", name, queue=name)
+        made["spec"]["suspend"] = False
+        apply(queueing, made)
+    held = [marked(queueing, "unasked", name) for name in ("queue", "nowhere")]
+    assert held == [True, True]
+
+    def admitted() -> bool:
+        (body,) = (
+            one
+            for one in read(queueing, "workloads.kueue.x-k8s.io", "-n", "unasked")["items"]
+            if one["metadata"]["ownerReferences"][0]["name"] == "queue"
+        )
+        return any(
+            one["type"] == "Admitted" and one["status"] == "True"
+            for one in body.get("status", {}).get("conditions", ())
+        )
+
+    wait(admitted)
+    assert running(queueing, "unasked") == set(), "Kueue has let it go, its budget has not"
+    limit(queueing, "unasked", 10**15)
+    wait(lambda: running(queueing, "unasked") >= {"queue"}, 60)
+    assert not marked(queueing, "unasked", "queue")
+
+
+def marked(cluster: Cluster, namespace: str, name: str) -> bool:
+    """Say whether a Job carries our mark of being held; it is then suspended."""
+    body = read(cluster, "job", name, "-n", namespace)
+    held = "energaizer.io/held" in body["metadata"]["annotations"]
+    assert body["spec"].get("suspend") or not held
+    return held
 
 
 def test_kueue_queues_and_borrows_by_watts(queueing: Cluster) -> None:
