@@ -122,3 +122,42 @@ async def test_time_alone_is_charged_when_it_is_due(cluster: FakeCluster, contex
     await asyncio.sleep(1.1)
     assert await reservations.reconcile(KEY) is Result.CHANGED
     assert len(cluster.writes) == 2
+
+
+def ended(name: str, start: str, end: str) -> dict[str, Any]:
+    made = pod(name, "Succeeded")
+    container = {"name": "main", "state": {"terminated": {"finishedAt": end}}}
+    made["status"] |= {"startTime": start, "containerStatuses": [container]}
+    return made
+
+
+@pytest.mark.parametrize(
+    ("coverage", "settled"),
+    [
+        (95, 150_000 + 60 * 400),  # seen until 12:05, then a minute of the predicted power
+        (89, 6 * 60 * 400),  # too little was seen: the predicted power all along
+    ],
+)
+async def test_what_ends_is_settled_to_what_was_measured_and_to_what_no_sensor_saw(
+    cluster: FakeCluster, context: Context, coverage: int, settled: int
+) -> None:
+    """Sensors are read every five minutes, and a Job ends whenever it does."""
+    measured = {
+        "energyJoules": 150_000,
+        "powerWatts": 500,
+        "source": "DCGM",
+        "coveragePercent": coverage,
+        "lastSampleTime": "2026-01-01T12:05:00Z",
+    }
+    metadata = {"name": "job-train", "namespace": "team-a"}
+    status = {"measured": measured}
+    cluster.put(kinds.AIWORKLOADS, {"metadata": metadata, "spec": {}, "status": status})
+    cluster.put(kinds.PODS, ended("train-0", "2026-01-01T12:00:00Z", "2026-01-01T12:06:00Z"))
+    done = {"conditions": [{"type": "Complete", "status": "True"}]}
+    job = cluster.objects["jobs", "team-a", "train"]
+    cluster.put(kinds.JOBS, {**job, "status": done})
+    await settle()
+    await (await follower(context, 60.0)).reconcile(KEY)
+    found = cluster.objects["energyreservations", *KEY]["status"]
+    assert found["settledJoules"] == settled
+    assert found["consumedJoules"] == 6 * 60 * 400

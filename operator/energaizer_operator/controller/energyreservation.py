@@ -24,6 +24,7 @@ from energaizer_operator.kinds import ENERGYRESERVATIONS, PODS
 from energaizer_operator.ledger import PodRun
 from energaizer_operator.names import FINALIZER_RESERVATION
 from energaizer_operator.resources.aiworkload import AIWorkload
+from energaizer_operator.resources.aiworkload.status import Measured
 from energaizer_operator.resources.energyreservation import (
     EnergyReservationSpec,
     EnergyReservationStatus,
@@ -61,7 +62,7 @@ class _Sight:
     """What the last charge was based on: only where this differs is there news before its time."""
 
     state: tuple[WorkloadRecord | None, tuple[WorkloadRecord, ...]]
-    measured: int | None
+    measured: Measured | None
     spec: EnergyReservationSpec
     status: EnergyReservationStatus
     """As it was stored then."""
@@ -142,19 +143,24 @@ class EnergyReservations:
         self._ran[key] = {uid: run for uid, run in runs.items() if run.end is None}
         attempts = 1 + (state.root.life.failures if state.root else 0)
         spec, status = page.reservation.spec, page.reservation.status
-        taken = ledger.follow(spec, status, [*runs.values(), *vanished.values()], now, attempts)
-        return taken.model_copy(update={"measured_joules": self._measured(key[0], page)})
+        ran = [*runs.values(), *vanished.values()]
+        taken = ledger.follow(spec, status, ran, now, attempts)
+        measured = self._measured(key[0], page)
+        if measured is None:
+            return taken
+        # Sensors are read window by window, and pods end within one: the rest is predicted.
+        rest = ledger.predicted(spec, ran, measured.last_sample_time or now, now)
+        return taken.model_copy(update={"measured_joules": (measured.energy_joules or 0) + rest})
 
-    def _measured(self, namespace: str, page: Page) -> int | None:
-        """Return the measured energy of the workload, where sensors saw enough of it."""
+    def _measured(self, namespace: str, page: Page) -> Measured | None:
+        """Return what was measured of the workload, where sensors saw enough of it."""
         name = page.reservation.spec.ai_workload_name or self._label(namespace, page)
         record = self._context.informer.aiworkloads.get(name, namespace) if name else None
         if record is None:
-            return page.reservation.status.measured_joules
+            return None
         measured = AIWorkload.model_validate(record.body).status.measured
-        if measured is None or measured.coverage_percent < _COVERAGE_LEAST_PERCENT:
-            return page.reservation.status.measured_joules
-        return measured.energy_joules
+        enough = measured and measured.coverage_percent >= _COVERAGE_LEAST_PERCENT
+        return measured if enough else None
 
     def _label(self, namespace: str, page: Page) -> str:
         root = self._population.get(namespace, page.reservation.spec.workload_ref.uid)

@@ -19,7 +19,7 @@ from energaizer_operator.ledger.entries import (
     used,
     withdraw,
 )
-from energaizer_operator.ledger.following import PodRun, follow, settle
+from energaizer_operator.ledger.following import PodRun, follow, predicted, settle
 from energaizer_operator.ledger.needs import Demand, need
 from energaizer_operator.ledger.windows import Span, ZoneError, local, span
 
@@ -40,6 +40,7 @@ __all__ = [
     "follow",
     "local",
     "need",
+    "predicted",
     "promised",
     "remaining",
     "settle",

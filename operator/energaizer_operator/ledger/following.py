@@ -48,9 +48,8 @@ def follow(
     now = now.replace(microsecond=0)
     first = min((run.start for run in runs), default=now)
     since = status.charged_through_time or min(first, now)
-    each = -(-(spec.expected_power_watts or spec.power_watts) // max(1, spec.replicas))
     ran = [run.seconds(since, now) for run in runs]
-    consumed = (status.consumed_joules or 0) + each * sum(ran)
+    consumed = (status.consumed_joules or 0) + predicted(spec, runs, since, now)
     retried = attempts > (status.attempts or 1)
     return status.model_copy(
         update={
@@ -61,6 +60,14 @@ def follow(
             "charged_through_time": max(now, since),
         }
     )
+
+
+def predicted(
+    spec: EnergyReservationSpec, runs: Sequence[PodRun], since: datetime, until: datetime
+) -> int:
+    """Return what pods should have taken in a time, J: their power for as long as they ran."""
+    each = -(-(spec.expected_power_watts or spec.power_watts) // max(1, spec.replicas))
+    return each * sum(run.seconds(since, until) for run in runs)
 
 
 def settle(status: EnergyReservationStatus, now: datetime) -> EnergyReservationStatus:
