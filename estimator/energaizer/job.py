@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from energaizer import memory, power, uncertainty
+from energaizer.caches import remembered
 from energaizer.errors import TooSlowError
 from energaizer.gpu import Gpu
 from energaizer.kernels import FloatArray, Program
@@ -59,7 +60,7 @@ def batches(workload: Workload) -> tuple[tuple[int, float], ...]:
 
 def add(totals: dict[str, Total], loaded: Loaded, settled: Settled, times: float) -> None:
     """Add the steps of one batch, run so many times on each board, to the phases."""
-    program, work = loaded.program, loaded.work
+    program = loaded.program
     repeated = program.repetitions * times
     duration = settled.duration_s * repeated
     energy_j = settled.energy_j * repeated[:, None]
@@ -76,11 +77,21 @@ def add(totals: dict[str, Total], loaded: Loaded, settled: Settled, times: float
         total.energy_j += joules
         total.throttled |= throttled
         total.over |= over
-    seconds = program.counts * settled.kernel_s * (repeated * program.runs)[:, None]
+    for name, once in shares(loaded, settled).items():
+        totals[name].shares += once * times
+
+
+@remembered(64)
+def shares(loaded: Loaded, settled: Settled) -> dict[str, FloatArray]:
+    """Return seconds of each phase of one batch, shared out over families and regimes."""
+    program, work = loaded.program, loaded.work
+    duration = settled.duration_s * program.repetitions
+    seconds = program.counts * settled.kernel_s * (program.repetitions * program.runs)[:, None]
     clocked = work.cycles / settled.clock_hz[0]
     fixed = work.fixed_cycles / settled.clock_hz[0] + work.fixed_s
     regime = np.where(clocked > work.unclocked_s, uncertainty.COMPUTE, uncertainty.MEMORY)
     regime = np.where(fixed > np.maximum(clocked, work.unclocked_s), uncertainty.LAUNCH, regime)
+    found = {}
     for name in dict.fromkeys(program.phases):
         steps = np.array([phase == name for phase in program.phases])
         here = regime
@@ -88,9 +99,9 @@ def add(totals: dict[str, Total], loaded: Loaded, settled: Settled, times: float
             here = np.full_like(regime, uncertainty.LAUNCH)
         elif settled.throttled[steps].any():
             here = np.full_like(regime, uncertainty.CAPPED)
-        total = totals[name]
         weight = seconds[steps].sum(axis=0)
-        total.shares += uncertainty.shares_of(work.family, here, weight) * duration[steps].sum()
+        found[name] = uncertainty.shares_of(work.family, here, weight) * duration[steps].sum()
+    return found
 
 
 def pauses(workload: Workload, nodes: float) -> dict[str, tuple[float, float]]:

@@ -157,24 +157,24 @@ def _candidates(
     energy = sum((part.energy_j * times for part, times in parts), np.zeros(1))
     clocked = sum((part.clock_hz * part.duration_s * times for part, times in parts), np.zeros(1))
     throttled = np.any([part.throttled for part, _ in parts], axis=0)
-    idle = power.idle_power(board, grid)
+    idle = power.idle_power(board, grid[places]).tolist()
     held = job.pauses(workload, where.nodes)
     paused = sum(seconds for _, seconds in held.values())
     factor, provenance = _energy_spread(workload, loads[0][0])
     boards = workload.parallelism.gpus
+    clocks = grid[places].tolist()
+    settled = zip(*(each.tolist() for each in (duration, energy, clocked, throttled)), strict=True)
     found = []
-    for row, limit in enumerate(limits):
-        for column, at in enumerate(places):
-            seconds, joules, times = float(duration[row, column]), float(energy[row, column]), 1.0
-            mean_clock = float(clocked[row, column]) / seconds
-            seconds, joules = seconds + paused, joules + paused * float(idle[at])
+    for limit, row in zip(limits, settled, strict=True):
+        for clock, idle_w, busy_s, busy_j, ticks, lowered in zip(clocks, idle, *row, strict=True):
+            seconds, joules, times = busy_s + paused, busy_j + paused * idle_w, 1.0
             try:
                 gap = job.idle_gap(workload, seconds, gpu.name)
             except TooSlowError:
                 continue
             if workload.duration_s is not None and job.steady(workload):
                 times = workload.duration_s / seconds
-            joules = (joules * times + gap * float(idle[at])) * boards
+            joules = (joules * times + gap * idle_w) * boards
             seconds = seconds * times + gap
             tokens = job.output_tokens(workload, times)
             found.append(
@@ -182,10 +182,10 @@ def _candidates(
                     gpu=gpu.name,
                     gpu_count=boards,
                     batch=workload.batch,
-                    clock_hz=float(grid[at]),
+                    clock_hz=clock,
                     power_cap_w=limit,
-                    mean_clock_hz=mean_clock,
-                    throttled=bool(throttled[row, column]),
+                    mean_clock_hz=ticks / busy_s,
+                    throttled=lowered,
                     duration_s=seconds,
                     power_w=joules / seconds,
                     energy_j=joules,
@@ -207,10 +207,8 @@ def _of_batch(workload: Workload, batch: int) -> Workload:
 def _energy_spread(workload: Workload, loaded: simulation.Loaded) -> tuple[float, Provenance]:
     """Return the factor of the energy interval, found once for all settings of a batch."""
     gpu = loaded.machine.gpu
-    totals: dict[str, job.Total] = {}
     settled = simulation.settle(loaded, gpu.max_clock_hz, gpu.power_limit_w)
-    job.add(totals, loaded, settled, 1.0)
-    shares = sum((total.shares for total in totals.values()), np.zeros(1))
+    shares = np.sum(list(job.shares(loaded, settled).values()), axis=0)
     judge = pipeline.Judge(loaded.machine, shares, ())
     judge.hold(steady=job.steady(workload))
     return judge.factors[2], judge.provenance

@@ -52,7 +52,9 @@ def _scale(value: float, digits: int) -> tuple[int, str]:
 
 def _digits(value: float, digits: int) -> str:
     """Return so many significant digits, without trailing zeros and without an exponent."""
-    text = f"{Decimal(f'{value:.{digits}g}'):f}"
+    text = f"{value:.{digits}g}"
+    if "e" in text:
+        text = f"{Decimal(text):f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
