@@ -71,7 +71,11 @@ class Demo:
         self._shell("kubectl get nodes -L nvidia.com/gpu.product,amd.com/gpu.product-name")
         self._title("energaizer: its kinds, accounts, webhooks and GPU profiles; two processes")
         operator.install(self._cluster)
-        webhook = operator.start_webhook(self._cluster, leashed=False, drain_s=0.2)
+        rights = str(ROOT / "charts/kustomize/power")
+        self._cluster.kubectl("apply", "--server-side", "-k", rights)
+        webhook = operator.start_webhook(
+            self._cluster, leashed=False, drain_s=0.2, power_resource=True
+        )
         self._prometheus = monitoring.start_prometheus(
             self._cluster, sorted((FILES / "rules").iterdir()), leashed=False
         )
@@ -79,11 +83,14 @@ class Demo:
             self._cluster,
             leashed=False,
             metrics_candidates=True,
+            power_resource=True,
             feedback_prometheus_url=self._prometheus.url,
             feedback_s=WINDOW_S,
         )
         exporter = monitoring.start_exporter(self._cluster, leashed=False)
         self._prometheus.scrape(monitoring.EXPORTER, exporter.address)
+        quotas = monitoring.start_state_metrics(self._cluster, leashed=False)
+        self._prometheus.scrape(monitoring.STATE_METRICS, quotas.address)
         webhook.wait_ready()
         self._controller.wait_leading()
         for process in (webhook, self._controller):
@@ -213,10 +220,15 @@ class Demo:
     def _watch(self) -> None:
         self._title("Measured beside predicted: a server that nobody annotated, a GPU exporter")
         self._say("(the exporter is a stand-in: simulated GPUs draw 0.93 of what is predicted)")
+        self._shell(f"kubectl apply -f {EXAMPLES}/watt-quota.yaml")
         self._shell(f"kubectl apply -f {EXAMPLES}/unannotated-vllm.yaml")
         self._ready("deployment-chat", "team-a")
         self._wait("what runs is measured", self._measured)
         self._shell("kubectl get aiworkloads -n team-a -o wide")
+        self._say("what it may draw counts against the quota of its namespace:")
+        said = self._shell("kubectl describe quota power -n team-a")
+        counted = re.search(r"requests.energaizer.io/watts +([1-9]\d*) +20k", said)
+        self._claim(counted is not None, "the quota counts the watts of the server")
         self._title("The dashboards ask a real Prometheus")
         source = Prometheus(self._prometheus.url)
         for path in sorted((FILES / "dashboards").glob("*.json")):

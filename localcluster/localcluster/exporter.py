@@ -10,7 +10,8 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -113,20 +114,29 @@ def _line(name: str, labels: Mapping[str, str], value: float) -> str:
     return f"{name}{{{pairs}}} {value:.3f}"
 
 
-def _serve(exporter: Exporter, port: int) -> None:
+def serve(page: Callable[[], str], port: int = 0) -> int:
+    """Serve a page of metrics from a thread until this process ends; return its port.
+
+    Args:
+        page: Writes it, at each scrape.
+        port: Where; 0 takes a free one.
+    """
+
     class Page(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body = exporter.page().encode()
+            body = page().encode()
             self.send_response(200)
             self.send_header("Content-Type", "text/plain; version=0.0.4")
             self.end_headers()
-            self.wfile.write(body)
+            with suppress(BrokenPipeError):  # who asked has ended
+                self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
             """Say nothing: a scrape each second is no news."""
 
     server = ThreadingHTTPServer(("127.0.0.1", port), Page)
     threading.Thread(target=server.serve_forever, daemon=True).start()
+    return int(server.server_address[1])
 
 
 @click.command()
@@ -138,7 +148,7 @@ def _serve(exporter: Exporter, port: int) -> None:
 def main(kubeconfig: Path, port: int, share: float, unlabelled: float, *, mig: bool) -> None:
     """Serve made-up readings of the GPUs of running pods until killed."""
     exporter, api = Exporter(share, unlabelled, mig), Api.of(kubeconfig)
-    _serve(exporter, port)
+    serve(exporter.page, port)
     last = time.monotonic()
     while True:
         body, now = api.text(_RUNNING), time.monotonic()

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import SystemRandom
@@ -20,7 +20,7 @@ from localcluster.cluster import Cluster
 from localcluster.errors import LocalClusterError
 from localcluster.places import write_private
 
-EXPORTER = "dcgm-exporter"
+EXPORTER, STATE_METRICS = "dcgm-exporter", "kube-state-metrics"
 READY_TIMEOUT_S = 30.0
 _POLL_S = 0.05
 _POD_OF = {EXPORTER: {"namespace": "gpu-operator", "pod": "nvidia-dcgm-exporter-x7k2p"}}
@@ -64,7 +64,7 @@ class PrometheusProcess:
 
 @dataclass
 class ExporterProcess:
-    """A running stand-in for the GPU exporter."""
+    """A running stand-in for an exporter."""
 
     child: subprocess.Popen[bytes]
     address: str
@@ -84,11 +84,27 @@ def start_exporter(cluster: Cluster, *options: str, leashed: bool = True) -> Exp
         options: Of `python -m localcluster.exporter`.
         leashed: Whether it dies with this process.
     """
-    (port,) = network.choose_ports(1, set(), SystemRandom(), network.can_bind)
+    return _start(cluster, EXPORTER, "localcluster.exporter", options, leashed=leashed)
+
+
+def start_state_metrics(cluster: Cluster, *, leashed: bool = True) -> ExporterProcess:
+    """Start a stand-in for kube-state-metrics, for the quotas of a cluster."""
+    return _start(cluster, STATE_METRICS, "localcluster.statemetrics", (), leashed=leashed)
+
+
+def _start(
+    cluster: Cluster, name: str, module: str, options: Sequence[str], *, leashed: bool
+) -> ExporterProcess:
+    port = _free_port()
     where = (f"--kubeconfig={cluster.kubeconfig}", f"--port={port}")
-    command = [sys.executable, "-m", "localcluster.exporter", *where, *options]
-    child = processes.spawn(EXPORTER, command, cluster.directory, leashed=leashed)
+    command = [sys.executable, "-m", module, *where, *options]
+    child = processes.spawn(name, command, cluster.directory, leashed=leashed)
     return ExporterProcess(child, f"127.0.0.1:{port}")
+
+
+def _free_port() -> int:
+    (port,) = network.choose_ports(1, set(), SystemRandom(), network.can_bind)
+    return port
 
 
 def start_prometheus(
@@ -102,33 +118,59 @@ def start_prometheus(
         leashed: Whether it dies with this process.
         interval: Between two scrapes, and two evaluations of a rule.
     """
-    folder = cluster.directory / "prometheus"
-    configuration = folder / "prometheus.yml"
-    (folder / "targets").mkdir(parents=True, exist_ok=True)
-    write_private(configuration, yaml.safe_dump(_configuration(cluster, rules, interval)))
-    (port,) = network.choose_ports(1, set(), SystemRandom(), network.can_bind)
+    also = (_api_server(cluster),)
+    return start_alone(cluster.directory, rules, leashed=leashed, interval=interval, also=also)
+
+
+def start_alone(
+    directory: Path,
+    rules: Sequence[Path] = (),
+    *,
+    leashed: bool = True,
+    interval: str = "1s",
+    also: Sequence[Mapping[str, object]] = (),
+) -> PrometheusProcess:
+    """Start a Prometheus that needs no cluster, in a folder.
+
+    Args:
+        directory: Of its data and its log.
+        rules: Files of recording rules and alerts.
+        leashed: Whether it dies with this process.
+        interval: Between two scrapes, and two evaluations of a rule.
+        also: Further scrape configurations.
+    """
+    folder = directory / "prometheus"
+    targets = folder / "targets"
+    targets.mkdir(parents=True, exist_ok=True)
+    ours = {"job_name": "local", "file_sd_configs": [{"files": [f"{targets}/*.json"]}]}
+    configuration = {
+        "global": {"scrape_interval": interval, "evaluation_interval": interval},
+        "rule_files": [str(path) for path in rules],
+        "scrape_configs": [ours, *also],
+    }
+    write_private(folder / "prometheus.yml", yaml.safe_dump(configuration))
+    port = _free_port()
     child = processes.spawn(
         "prometheus",
         [
             str(build("prometheus").program("prometheus")),
-            f"--config.file={configuration}",
+            f"--config.file={folder / 'prometheus.yml'}",
             f"--storage.tsdb.path={folder / 'data'}",
             f"--web.listen-address=127.0.0.1:{port}",
             "--log.level=warn",
         ],
-        cluster.directory,
+        directory,
         leashed=leashed,
     )
-    log = cluster.directory / "prometheus.log"
-    return PrometheusProcess(child, f"http://127.0.0.1:{port}", log, folder / "targets")
+    return PrometheusProcess(
+        child, f"http://127.0.0.1:{port}", directory / "prometheus.log", targets
+    )
 
 
-def _configuration(cluster: Cluster, rules: Sequence[Path], interval: str) -> dict[str, object]:
-    """Return the configuration file."""
+def _api_server(cluster: Cluster) -> Mapping[str, object]:
+    """Return how an API server is scraped."""
     user = yaml.safe_load(cluster.kubeconfig.read_text())["users"][0]["user"]
-    folder = cluster.directory / "prometheus" / "targets"
-    ours = {"job_name": "local", "file_sd_configs": [{"files": [f"{folder}/*.json"]}]}
-    api_server = {
+    return {
         "job_name": "apiserver",
         "scheme": "https",
         "scrape_interval": "5s",  # its page is megabytes
@@ -142,9 +184,4 @@ def _configuration(cluster: Cluster, rules: Sequence[Path], interval: str) -> di
                 "action": "keep",
             }
         ],
-    }
-    return {
-        "global": {"scrape_interval": interval, "evaluation_interval": interval},
-        "rule_files": [str(path) for path in rules],
-        "scrape_configs": [ours, api_server],
     }

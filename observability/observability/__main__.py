@@ -47,5 +47,31 @@ def draw(prometheus: str, out: Path, minutes: int, chosen: tuple[str, ...]) -> N
         click.echo(path)
 
 
+@main.command()
+@click.option("--workloads", default=1000, show_default=True)
+@click.option("--candidates/--no-candidates", default=True, show_default=True)
+@click.option("--seconds", default=90, show_default=True, help="How long to look.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for pictures.")
+def crowd(workloads: int, seconds: int, out: Path | None, *, candidates: bool) -> None:
+    """Let a real Prometheus scrape a made-up crowd of workloads: what it takes, how it looks."""
+    import tempfile
+    import time
+
+    from observability.crowd import Crowd, cost, watched
+    from observability.drawing import draw_all
+
+    made = Crowd(workloads, candidates=candidates)
+    with tempfile.TemporaryDirectory() as folder, watched(made, Path(folder)) as prometheus:
+        time.sleep(seconds)
+        told = cost(prometheus, seconds)
+        click.echo(
+            f"{told['series']:.0f} series; a scrape takes {told['median']:.3f} s (median),"
+            f" {told['longest']:.3f} s (longest)"
+        )
+        if out is not None:
+            for path in draw_all(prometheus.url, out, seconds / 60, {}):
+                click.echo(path)
+
+
 if __name__ == "__main__":
     main()

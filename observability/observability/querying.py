@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Dashboard = dict[str, Any]
-STEP_S = 5
+_STEPS_MOST = 200
 GOOD_WHEN_EMPTY = ("Alerts that fire",)
 _VARIABLE = re.compile(r"\$\{?(\w+)\}?")
 
@@ -49,8 +49,9 @@ class Prometheus:
 
     def span(self, promql: str, minutes: float) -> list[dict[str, Any]]:
         """Return the series of a query over the last `minutes`."""
-        now = time.time()
-        span = {"start": now - 60 * minutes, "end": now, "step": STEP_S}
+        step = max(1, round(60 * minutes / _STEPS_MOST))
+        now = time.time() // step * step  # as Grafana does, so that all lines share their moments
+        span = {"start": now - 60 * minutes, "end": now, "step": step}
         return self._get("query_range", {"query": promql, **span})
 
     def _get(self, path: str, parameters: Mapping[str, object]) -> list[dict[str, Any]]:

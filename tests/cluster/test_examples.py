@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -99,6 +101,15 @@ def test_budgets_hold_the_experiments_of_their_comment(apply: Any, teams: Cluste
             teams.kubectl("wait", "--for=jsonpath={.spec.suspend}=false", *where)
     finally:
         teams.kubectl("delete", "-f", str(EXAMPLES / "energy-budget.yaml"), "--wait=false")
+
+
+def test_quota_of_watts_is_counted(apply: Any, teams: Cluster) -> None:
+    assert apply("watt-quota.yaml").returncode == 0
+    described = ("describe", "quota", "power", "-n", "team-a")
+    deadline = time.monotonic() + 30
+    while not re.search(r"requests.energaizer.io/watts +0 +20k", teams.kubectl(*described).stdout):
+        assert time.monotonic() < deadline, teams.kubectl(*described).stdout
+        time.sleep(0.2)
 
 
 def test_no_example_is_forgotten() -> None:

@@ -5,7 +5,8 @@ Every panel is made here, so that all of them have a description, a unit and a l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self, TypeAlias, TypeVar
 
@@ -22,7 +23,30 @@ WATTS, JOULES, SECONDS, SHARE, COUNT = "watt", "joule", "s", "percentunit", "sho
 JOULES_A_TOKEN, PER_SECOND = "suffix: J/token", "ops"
 FULL, HALF, THIRD, QUARTER, SIXTH = 24, 12, 8, 6, 4
 
+LINES_MOST, BARS_MOST, ROWS_MOST = 10, 12, 20
+"""Of a panel: what more there is goes into one line, or is left to kubectl."""
+
 Panel: TypeAlias = Builder[models.Panel]
+
+_EMPTY = (   # series: what it means that there are none, what to do about it; the first that fits
+    ("ALERTS", "none fires", "all is well"),
+    ("kube_resourcequota", "no quota of watts", "a ResourceQuota on requests.energaizer.io/watts"
+     " makes one; kube-state-metrics must be scraped (docs/budgets.md)"),
+    ("_candidate_", "no candidates", "set metrics.candidates=true in the chart, or ask"
+     " kubectl energaizer explain -f FILE"),
+    ("measured", "not measured", "scrape a GPU exporter and set feedback.prometheusURL in the"
+     " chart (docs/feedback.md)"),
+    ("prediction_|mape", "not measured", "errors are told from 90 % coverage on"
+     " (docs/feedback.md)"),
+    ("budget|held", "no budget", "kubectl apply an EnergyBudget (docs/budgets.md)"),
+    ("workload_|predicted", "no workload", "kubectl label namespace NAME"
+     " energaizer.io/admission=enabled, then create GPU work or an AIWorkload"),
+    ("node_gpu_profile", "no GPU node", "kubectl get gpuprofiles; which labels do nodes carry?"),
+    ("admission", "no review", "none since the webhook started, or Prometheus does not scrape it"),
+    ("estimate", "no estimate", "none lately, or Prometheus does not scrape energaizer"),
+    ("", "not scraped", "let Prometheus scrape the Service energaizer-metrics, or set"
+     " serviceMonitor.enabled=true in the chart"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -51,7 +75,20 @@ P = TypeVar("P", bound=_Drawn)
 def _introduce(panel: P, title: str, why: str, unit: str, width: int, height: int) -> P:
     """Give a panel what every panel has."""
     panel.title(title).description(why).datasource(SOURCE).unit(unit)
-    return panel.span(width).height(height).no_value("no data")
+    return panel.span(width).height(height)
+
+
+def _when_empty(promql: str) -> tuple[str, str]:
+    """Return what a panel without data means, and what to do about it."""
+    return next((means, remedy) for part, means, remedy in _EMPTY if re.search(part, promql))
+
+
+def leading(selector: str, most: int = LINES_MOST) -> str:
+    """Return the largest series of a selector as they are at the end of the time that is shown.
+
+    The same ones all along, where `topk` alone would choose anew at each step.
+    """
+    return f"topk({most}, {selector} @ end())"
 
 
 def _target(query: Query, number: int, *, instant: bool) -> prometheus_builders.Dataquery:
@@ -85,6 +122,7 @@ def number(
 ) -> Panel:
     """Return a panel with one number and its course in the background."""
     panel = _introduce(stat.Panel(), title, why, unit, width, 4)
+    panel.no_value(_when_empty(promql)[0])
     panel.thresholds(thresholds or steps((None, "blue")))
     panel.reduce_options(common_builders.ReduceDataOptions().calcs(["lastNotNull"]))
     panel.graph_mode(common.BigValueGraphMode.AREA).color_mode(common.BigValueColorMode.VALUE)
@@ -103,6 +141,7 @@ def course(  # noqa: PLR0913 (a panel is its parts)
 ) -> Panel:
     """Return a panel of lines over time, or of areas on top of each other."""
     panel = _introduce(timeseries.Panel(), title, why, unit, width, 9)
+    panel.no_value(": ".join(_when_empty(queries[0].promql)))
     panel.min(0).line_width(2).fill_opacity(30 if stacked else 5)
     panel.legend(
         common_builders.VizLegendOptions()
@@ -128,7 +167,7 @@ def course(  # noqa: PLR0913 (a panel is its parts)
     return panel
 
 
-def bars(
+def bars(  # noqa: PLR0913 (a panel is its parts)
     title: str,
     why: str,
     query: Query,
@@ -136,10 +175,14 @@ def bars(
     unit: str,
     width: int = HALF,
     thresholds: dashboard.ThresholdsConfig | None = None,
+    signed: bool = False,
 ) -> Panel:
-    """Return a panel of horizontal bars, one a series, as things are now."""
+    """Return a panel of horizontal bars, one a series, as things are now, the largest first."""
     panel = _introduce(bargauge.Panel(), title, why, unit, width, 9)
-    panel.min(0).thresholds(thresholds or steps((None, "blue")))
+    panel.no_value(": ".join(_when_empty(query.promql)))
+    panel.thresholds(thresholds or steps((None, "blue")))
+    if not signed:
+        panel.min(0)
     panel.orientation(common.VizOrientation.HORIZONTAL)
     panel.display_mode(common.BarGaugeDisplayMode.BASIC)
     panel.reduce_options(common_builders.ReduceDataOptions().calcs(["lastNotNull"]))
@@ -155,13 +198,14 @@ class Column:
     unit: str
 
 
-def rows(
+def rows(  # noqa: PLR0913 (a panel is its parts)
     title: str,
     why: str,
     columns: Sequence[Column],
     *,
     labels: dict[str, str],
     width: int = FULL,
+    height: int = 9,
     links: Sequence[Builder[models.DashboardLink]] = (),
 ) -> Panel:
     """Return a table: a row for each set of labels, a column a query, as things are now.
@@ -172,9 +216,11 @@ def rows(
         columns: Its numbers.
         labels: Labels that are shown, with their headings, in order; all others are hidden.
         width: Of 24.
+        height: In the same units.
         links: Where a row leads.
     """
-    panel = _introduce(table.Panel(), title, why, COUNT, width, 9)
+    panel = _introduce(table.Panel(), title, why, COUNT, width, height)
+    panel.no_value(": ".join(_when_empty(columns[0].promql)))
     for position, column in enumerate(columns):
         query = _target(Query(column.promql), position, instant=True)
         panel.with_target(query.format(prometheus.PromQueryFormat.TABLE))
@@ -224,9 +270,33 @@ def link(title: str, url: str) -> dashboard.DashboardLink:
     return dashboard.DashboardLink(title).url(url).target_blank(False)
 
 
-def begin(title: str, uid: str, why: str, *, hours: int = 6) -> dashboard.Dashboard:
-    """Return an empty dashboard with its source, its place among the others and its time."""
-    return (
+OPEN_WORKLOAD = link(
+    "Open the workload",
+    "/d/energaizer-workload?var-namespace=${__data.fields.Namespace}"
+    "&var-workload=${__data.fields.Workload}",
+)
+
+
+def board(
+    title: str,
+    uid: str,
+    why: str,
+    *,
+    parts: Mapping[str, Sequence[Panel]],
+    variables: Sequence[dashboard.QueryVariable] = (),
+    hours: int = 6,
+) -> dashboard.Dashboard:
+    """Return a dashboard.
+
+    Args:
+        title: Behind "energaizer / ".
+        uid: Behind "energaizer-"; links name it.
+        why: What it is for.
+        parts: Panels by the heading of their row.
+        variables: What can be chosen.
+        hours: How far back it looks at first.
+    """
+    made = (
         dashboard.Dashboard(f"energaizer / {title}")
         .uid(f"energaizer-{uid}")
         .description(why)
@@ -248,3 +318,10 @@ def begin(title: str, uid: str, why: str, *, hours: int = 6) -> dashboard.Dashbo
             dashboard.DatasourceVariable("datasource").label("Source").type("prometheus")
         )
     )
+    for one in variables:
+        made.with_variable(one)
+    for heading, panels in parts.items():
+        made.with_row(dashboard.Row(heading))
+        for panel in panels:
+            made.with_panel(panel)
+    return made
