@@ -1,8 +1,9 @@
 # syntax=docker/dockerfile:1
 # The operator, for both processes and for the Jobs of the chart: make image
 #
-# The base is pinned by version. Pin it by digest for a build that can be repeated, one for both
-# architectures: --build-arg PYTHON_IMAGE=python:3.11.13-slim-bookworm@sha256:...
+# The base stands here by its version alone: no registry was at hand to read its digest from. `make
+# image` asks for the digest of its index, one for both architectures, builds from that and writes it
+# into a label; `make pin` puts it here.
 ARG PYTHON_IMAGE=python:3.11.13-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build
@@ -14,13 +15,15 @@ COPY packaging packaging
 RUN packaging/assemble /opt/energaizer
 
 FROM ${PYTHON_IMAGE}
+ARG PYTHON_IMAGE
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="energaizer" \
       org.opencontainers.image.description="Power, energy and time of AI workloads on GPUs, before they run" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.base.name="${PYTHON_IMAGE}"
 COPY --from=build /opt/energaizer /opt/energaizer
 ENV PATH=/opt/energaizer/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \

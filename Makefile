@@ -91,8 +91,12 @@ IMAGE ?= energaizer:$(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' estimator/en
 PLATFORMS ?= linux/amd64,linux/arm64
 
 .PHONY: image
-image: ## Build the container image for PLATFORMS with docker buildx; push it with OUTPUT=--push
-	docker buildx build --platform $(PLATFORMS) --tag $(IMAGE) --build-arg REVISION=$$(git rev-parse HEAD) --sbom=true --provenance=true $(OUTPUT) .
+image: ## Build the container image for PLATFORMS with docker buildx, from a base by digest; push it with OUTPUT=--push
+	base=$$(packaging/pin) && docker buildx build --platform $(PLATFORMS) --tag $(IMAGE) --build-arg PYTHON_IMAGE=$$base --build-arg REVISION=$$(git rev-parse HEAD) --sbom=true --provenance=true $(OUTPUT) .
+
+.PHONY: pin
+pin: ## Write the digest of the base image into the Dockerfile; needs its registry
+	packaging/pin --write
 
 .PHONY: sbom
 sbom: install ## Write build/sbom.cdx.json, the bill of materials of what the image installs

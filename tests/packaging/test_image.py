@@ -95,8 +95,11 @@ def test_the_dockerfile_is_linted() -> None:
 def test_the_dockerfile_keeps_the_promises_of_the_chart() -> None:
     stages = re.findall(r"^FROM (.*)$", DOCKERFILE, re.MULTILINE)
     assert stages == ["${PYTHON_IMAGE} AS build", "${PYTHON_IMAGE}"]
-    base = re.search(r"^ARG PYTHON_IMAGE=python:(\d+\.\d+\.\d+)-slim", DOCKERFILE, re.MULTILINE)
-    assert base, "the base is pinned to a full version"
+    base = re.search(
+        r"^ARG PYTHON_IMAGE=python:\d+\.\d+\.\d+-slim-\w+(@sha256:[0-9a-f]{64})?$",
+        *(DOCKERFILE, re.MULTILINE),
+    )
+    assert base, "the base is pinned to a full version, and by digest once `make pin` ran"
     last = DOCKERFILE.rpartition("FROM ")[2]
     assert f"USER {NOBODY}:{NOBODY}" in last
     assert "RUN" not in last, "the last stage only copies"
@@ -104,8 +107,62 @@ def test_the_dockerfile_keeps_the_promises_of_the_chart() -> None:
     assert re.findall(r"^RUN (.*)$", DOCKERFILE, re.MULTILINE) == [
         "packaging/assemble /opt/energaizer"
     ]
-    for label in ("title", "description", "licenses", "version", "revision"):
+    for label in ("title", "description", "licenses", "version", "revision", "base.name"):
         assert f"org.opencontainers.image.{label}=" in last
+
+
+DIGEST = f"sha256:{'5e' * 32}"
+ASKED = """#!/bin/sh
+echo "$@" >> {log}
+case "$*" in
+  *Architecture*) echo "{architectures} " ;;
+  *imagetools*) echo {digest} ;;
+esac
+"""
+"""A docker of which a registry can be asked."""
+
+
+def with_docker(
+    folder: Path, architectures: str, *command: str
+) -> tuple[subprocess.CompletedProcess[str], list[str]]:
+    """Run a command beside a docker that tells these architectures; return what that was told."""
+    docker, log = folder / "docker", folder / "log"
+    docker.write_text(ASKED.format(log=log, architectures=architectures, digest=DIGEST))
+    docker.chmod(0o755)
+    path = f"{folder}:{os.environ['PATH']}"
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "PATH": path}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    return done, log.read_text().splitlines()
+
+
+def test_an_image_is_built_for_both_architectures_from_a_digest(tmp_path: Path) -> None:
+    done, told = with_docker(tmp_path, "amd64 arm64", "make", "image", "OUTPUT=--push")
+    assert done.returncode == 0, done.stderr
+    for option in (
+        "--platform linux/amd64,linux/arm64",
+        f"-slim-bookworm@{DIGEST}",
+        "--sbom=true --provenance=true --push .",
+    ):
+        assert option in told[-1]
+    done, told = with_docker(tmp_path, "amd64", "make", "image")
+    assert done.returncode != 0
+    assert "has no arm64, only: amd64" in done.stderr
+    assert "imagetools" in told[-1], "built all the same"
+
+
+def test_the_digest_of_the_base_is_written_into_the_dockerfile(tmp_path: Path) -> None:
+    copy = tmp_path / "Dockerfile"
+    copy.write_text(DOCKERFILE)
+    pin = ("packaging/pin", "--write", str(copy))
+    for _ in range(2):  # the second time it replaces a digest
+        done, _ = with_docker(tmp_path, "arm64 amd64", *pin)
+        assert done.returncode == 0, done.stderr
+        assert f"-slim-bookworm@{DIGEST}\n" in copy.read_text()
+        assert copy.read_text().replace(f"@{DIGEST}", "") == re.sub(
+            "@sha256:[0-9a-f]{64}", "", DOCKERFILE
+        )
 
 
 def test_what_the_dockerfile_copies_passes_dockerignore() -> None:
