@@ -103,6 +103,10 @@ class Settings(BaseModel):
     drain_s: Annotated[float, Field(ge=0, le=25)] = 5.0
     """Time between not ready and the end of serving at SIGTERM, s."""
 
+    hold: bool = True
+    """Whether budgets that hold may let Jobs and JobSets wait; else they are refused, like what
+    cannot wait."""
+
     power_resource: bool = False
     """Whether GPU nodes advertise `energaizer.io/watts` and pods request their predicted share."""
 

@@ -4,6 +4,7 @@ import base64
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jsonpatch
@@ -184,6 +185,23 @@ async def test_who_is_over_the_limit_may_shrink() -> None:
         assert await update(3, 3)
         assert not await update(3, 4)
         assert await update(3, 0)
+
+
+async def test_without_holds_a_job_is_refused_like_what_cannot_wait() -> None:
+    spec = {"limitJoules": 1000, "window": {"period": "Month"}, "action": "Hold"}
+    metadata = {"name": "monthly", "namespace": reviewing.NAMESPACE}
+    stored = {"metadata": metadata, "spec": spec, "status": {"observedGeneration": 1}}
+    async with judging((kinds.ENERGYBUDGETS, stored)) as (judge, _):
+        waits = await ask(judge, "owner-mutate", review(job()))
+        assert {"op": "add", "path": "/spec/suspend", "value": True} in waits["patch"]
+        strict = replace(judge, settings=judge.settings.model_copy(update={"hold": False}))
+        starts = await ask(strict, "owner-mutate", review(job()))
+        assert not any("suspend" in one["path"] for one in starts["patch"])
+        known = job()
+        known["metadata"]["uid"] = "uid-train"
+        refused = await ask(strict, "workload", review(known))
+        assert not refused["allowed"]
+        assert "this Job cannot be held" in refused["status"]["message"]
 
 
 async def test_changes_of_rules_are_seen_at_once() -> None:

@@ -55,7 +55,7 @@ class AIWorkloads:
         self._survey = survey
         self._measured = measured
         self._calibrations = calibrations
-        self._candidates = settings.metrics_candidates
+        self._candidates, self._holds = settings.metrics_candidates, settings.hold
         self._threads = ThreadPoolExecutor(
             settings.estimator_threads, thread_name_prefix="estimate"
         )
@@ -127,7 +127,7 @@ class AIWorkloads:
         held = ANNOTATION_HELD in described.annotations
         page = self.reserved((namespace, described.uid))
         if page is None:
-            holdable = described.kind in decision.HOLDABLE
+            holdable = self._holds and described.kind in decision.HOLDABLE
             claim = decision.Claim(described.kind, holdable)
             return Booking(names, held=held), decision.balances(purses, claim, now)
         spec, taken = page.spec, page.status

@@ -34,14 +34,17 @@ def held(obj: Mapping[str, Any] | None) -> bool:
     return marked(obj) and suspended(obj)
 
 
-def holdable(obj: Mapping[str, Any]) -> bool:
-    """Say whether an object can wait suspended."""
-    return obj.get("kind") in HOLDABLE
+def holdable(obj: Mapping[str, Any], *, enabled: bool) -> bool:
+    """Say whether an object can wait suspended; nothing can where the settings say so."""
+    return enabled and obj.get("kind") in HOLDABLE
 
 
-def holding(purses: Iterable[Purse], obj: Mapping[str, Any], *, queued: bool) -> bool:
+def holding(
+    purses: Iterable[Purse], obj: Mapping[str, Any], *, queued: bool, enabled: bool
+) -> bool:
     """Say whether some budget holds an object; what is `queued` waits in Kueue instead."""
-    return holdable(obj) and not queued and any(one.action is Action.HOLD for one in purses)
+    waits = holdable(obj, enabled=enabled) and not queued
+    return waits and any(one.action is Action.HOLD for one in purses)
 
 
 def hold(patch: Patch) -> None:

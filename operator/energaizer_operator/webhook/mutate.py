@@ -59,8 +59,8 @@ async def _must_wait(judge: Judge, request: Request, part: Part) -> bool:
     uid = str(metadata_of(obj).get("uid") or "")
     reserved = bool(uid) and judge.view.reservation(request.namespace, uid) is not None
     queued = await judge.queued(request.namespace, obj)
-    purses = judge.purses(part, request.namespace)
-    return not reserved and hold.holding(purses, obj, queued=queued)
+    purses, enabled = judge.purses(part, request.namespace), judge.settings.hold
+    return not reserved and hold.holding(purses, obj, queued=queued, enabled=enabled)
 
 
 async def mutate_pod(judge: Judge, request: Request) -> Answer:

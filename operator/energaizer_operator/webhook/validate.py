@@ -84,7 +84,8 @@ async def _judge(judge: Judge, request: Request, obj: dict[str, Any], part: Part
     if not queued and (stopped := _hold_rules(judge, request, debtor, purses)) is not None:
         return stopped
     runs = not hold.suspended(obj)
-    holdable = hold.holdable(obj) and not queued and not runs
+    enabled = judge.settings.hold
+    holdable = hold.holdable(obj, enabled=enabled) and not queued and not runs
     hard = charging.refusing(purses, holdable=holdable) if runs else ()
     soft = tuple(one for one in purses if one.acts(holdable=holdable) is not Action.DENY)
     claim = Claim(debtor.kind, holdable, charging.held(judge, debtor, purses))
@@ -128,7 +129,8 @@ def _hold_rules(
 ) -> Answer | None:
     """Refuse what starts unheld, or is let go, where a budget holds; None if that is not so."""
     obj = request.object or {}
-    if not hold.holding(purses, obj, queued=False) or hold.suspended(obj):
+    held = hold.holding(purses, obj, queued=False, enabled=judge.settings.hold)
+    if not held or hold.suspended(obj):
         return None
     if request.operation == "CREATE":
         what = f"{debtor.kind} {debtor.name}"
