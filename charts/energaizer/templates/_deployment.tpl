@@ -16,7 +16,11 @@ spec:
   selector:
     matchLabels: {{ $selector | nindent 6 }}
   strategy:
+    {{- if .hostNetwork }}
+    rollingUpdate: {maxUnavailable: 1, maxSurge: 0}     # a node has each port once
+    {{- else }}
     rollingUpdate: {maxUnavailable: 0, maxSurge: 1}
+    {{- end }}
   template:
     metadata:
       labels:

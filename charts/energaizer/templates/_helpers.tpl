@@ -62,6 +62,7 @@ kueue: {{ .Values.kueue.enabled }}
 {{- define "energaizer.environment" -}}
 {{- $values := .root.Values -}}
 {{- $all := dict "log_format" $values.log.format "log_level" $values.log.level
+      "hold" $values.hold.enabled
       "power_resource" $values.powerResource.enabled
       "kueue" $values.kueue.enabled
       "metrics_workload_limit" $values.metrics.perWorkload.limit
