@@ -50,7 +50,7 @@ def as_nobody() -> dict[str, object]:
 def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """What the image holds under /opt/energaizer, with nobody's right to write."""
     folder = tmp_path_factory.mktemp("image")
-    for parent in (folder, *folder.parents[:3]):
+    for parent in (folder, *folder.parents[:4]):
         if parent.stat().st_uid == os.geteuid() and parent != Path(parent.anchor):
             parent.chmod(parent.stat().st_mode | 0o055)
     target = folder / "energaizer"
