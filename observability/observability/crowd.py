@@ -81,6 +81,9 @@ class Crowd:
             for pod in self._pods
         }
         self.metrics.running(lambda: running)
+        self.metrics.budgets.unbudgeted = lambda: dict.fromkeys(
+            {team for team, _ in self._budgets}, 0
+        )
 
     def _start_processes(self) -> None:
         metrics = self.metrics
@@ -131,7 +134,6 @@ class Crowd:
             limit, used // 3, used * 2 // 3, end, waiting, 0
         )
         self.metrics.budgets.held_oldest[team] = 2400.0 if waiting else 0.0
-        self.metrics.budgets.unbudgeted[team] = 0
 
     def _often(self, share: float) -> bool:
         return self._random.random() < share
