@@ -281,7 +281,7 @@ def _parallelism(inputs: ResolvedInputs) -> Parallelism:
         data=boards // copy,
         expert=inputs.expert,
         context=inputs.context,
-        uneven=True,  # what runs in a cluster runs: its engine splits the layers as it can
+        uneven=inputs.pipeline > 1,  # what runs in a cluster runs: its engine splits as it can
     )
 
 
