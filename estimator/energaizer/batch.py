@@ -157,17 +157,13 @@ class Batch:
             ]
             durations = np.stack([row[0] for row in rows])
             energies = np.stack([row[1] for row in rows])
-            for position, step in enumerate(hot):
-                watts = energies[:, position].sum(axis=1) / durations[:, position]
-                at = power.throttle(watts[:, None], float(limit[step]))
-                low, high, share = at.low[0], at.high[0], at.high_share[0]
-                slow = (1.0 - share) / durations[low, position]
-                fast = share / durations[high, position]
-                duration[step] = 1.0 / (slow + fast)
-                energy[step] = duration[step] * (
-                    slow * energies[low, position] + fast * energies[high, position]
-                )
-                clock[step] = min(step_clock[step], (1.0 - share) * grid[low] + share * grid[high])
+            for limit_w in np.unique(limit[hot]):
+                own = np.flatnonzero(limit[hot] == limit_w)
+                seconds, joules = durations[:, own], energies[:, own]
+                at = power.throttle(joules.sum(axis=-1) / seconds, float(limit_w))
+                between = simulation.held(seconds, joules, grid, at)
+                duration[hot[own]], energy[hot[own]] = between.duration_s, between.energy_j
+                clock[hot[own]] = np.minimum(step_clock[hot[own]], between.clock_hz)
         return self._summed(duration, energy, clock, work, kernel_s)
 
     def _evaluate(

@@ -194,24 +194,24 @@ class Held(NamedTuple):
     clock_hz: FloatArray
 
 
-def held(found: Sweep, grid_hz: FloatArray, at: power.Throttle) -> Held:
+def held(
+    duration_s: FloatArray, energy_j: FloatArray, grid_hz: FloatArray, at: power.Throttle
+) -> Held:
     """Return steps that dither: shares of time at two clocks, each doing work at its own rate.
 
     Args:
-        found: Steps on a grid of clocks.
+        duration_s: Wall time of P steps on a grid of clocks, shape (F, P), s.
+        energy_j: Their energy by component, shape (F, P, C), J.
         grid_hz: Those clocks, shape (F,).
         at: Where a limit leaves each step.
     """
-    steps = np.arange(found.duration_s.shape[1])
-    slow = (1.0 - at.high_share) / found.duration_s[at.low, steps]
-    fast = at.high_share / found.duration_s[at.high, steps]
-    duration_s = 1.0 / (slow + fast)
-    watts = (
-        slow[..., None] * found.energy_j[at.low, steps]
-        + fast[..., None] * found.energy_j[at.high, steps]
-    )
+    steps = np.arange(duration_s.shape[1])
+    slow = (1.0 - at.high_share) / duration_s[at.low, steps]
+    fast = at.high_share / duration_s[at.high, steps]
+    mean_s = 1.0 / (slow + fast)
+    watts = slow[..., None] * energy_j[at.low, steps] + fast[..., None] * energy_j[at.high, steps]
     clock_hz = (1.0 - at.high_share) * grid_hz[at.low] + at.high_share * grid_hz[at.high]
-    return Held(duration_s, watts * duration_s[..., None], clock_hz)
+    return Held(mean_s, watts * mean_s[..., None], clock_hz)
 
 
 @lru_cache(maxsize=32)
@@ -238,7 +238,7 @@ def settle(loaded: Loaded, clock_hz: float, limit_w: float) -> Settled:
     highest = clock_hz == loaded.machine.gpu.max_clock_hz
     found = every_clock(loaded) if highest else sweep(loaded, grid)
     at = power.throttle(found.power_w, limit_w)
-    between = held(found, grid, at)
+    between = held(found.duration_s, found.energy_j, grid, at)
     return Settled(
         between.duration_s, between.energy_j, between.clock_hz, between.clock_hz < clock_hz,
         at.over, found.kernel_s[at.high[0]], host_bound,

@@ -73,7 +73,7 @@ def surface(loaded: simulation.Loaded, wanted: Sequence[int], limits_w: Sequence
     grid = board.grid(board.gpu.max_clock_hz)
     found = simulation.every_clock(loaded)
     at = power.throttle(found.power_w, np.array(limits_w))
-    between = simulation.held(found, grid, at)
+    between = simulation.held(found.duration_s, found.energy_j, grid, at)
     place = np.array(wanted)[:, None]  # (W, 1), beside limits in front and steps behind
     exceeds = place >= at.first[:, None, :]
 

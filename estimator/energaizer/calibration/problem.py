@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from energaizer import machine, power, timeline
+from energaizer import machine, power, simulation, timeline
 from energaizer.coefficients import Coefficients
 from energaizer.gpu import Gpu
 from energaizer.host import LaunchCost
@@ -191,25 +191,13 @@ def predict(measured: Runs, coefficients: Coefficients, host: LaunchCost) -> Pre
         hot = measured.select(over)
         board = machine.build(measured.gpu, coefficients)
         grid = board.grid(float(hot.clock_hz.max()))
-        seconds = np.empty((len(grid), len(hot.row)))
-        watts = np.empty_like(seconds)
-        for index, clock in enumerate(grid):
-            clocks = np.minimum(np.full(len(hot.row), clock), hot.clock_hz)
-            at = evaluate(hot, coefficients, host, clocks)
-            seconds[index] = at.duration_s
-            watts[index] = joules(hot, coefficients, at, clocks).sum(axis=1) / at.duration_s
-        held = power.throttle(watts, limit)
-        columns = np.arange(len(hot.row))
-        low, high = held.low, held.high
-        # Shares are of time: work done per second is the mean of both clocks' rates.
-        rate = (1.0 - held.high_share) / seconds[low, columns] + held.high_share / seconds[
-            high, columns
-        ]
-        mean = (1.0 - held.high_share) * watts[low, columns] + held.high_share * watts[
-            high, columns
-        ]
-        duration[over] = 1.0 / rate
-        energy[over] = mean / rate
+        at = [np.minimum(np.full(len(hot.row), clock), hot.clock_hz) for clock in grid]
+        each = [evaluate(hot, coefficients, host, clocks) for clocks in at]
+        seconds = np.stack([one.duration_s for one in each])
+        spent = np.stack([joules(hot, coefficients, *pair) for pair in zip(each, at, strict=True)])
+        where = power.throttle(spent.sum(axis=-1) / seconds, limit)
+        between = simulation.held(seconds, spent, grid, where)
+        duration[over], energy[over] = between.duration_s, between.energy_j.sum(axis=-1)
     return Predicted(
         duration, energy / duration, energy, over, seen.host_s, seen.gpu_s, seen.memory_s
     )
