@@ -24,7 +24,6 @@ from energaizer_operator.kinds import ENERGYRESERVATIONS, PODS
 from energaizer_operator.ledger import PodRun
 from energaizer_operator.names import FINALIZER_RESERVATION
 from energaizer_operator.resources.aiworkload import AIWorkload
-from energaizer_operator.resources.aiworkload.status import Measured
 from energaizer_operator.resources.energyreservation import (
     EnergyReservationSpec,
     EnergyReservationStatus,
@@ -32,6 +31,9 @@ from energaizer_operator.resources.energyreservation import (
 
 _COVERAGE_LEAST_PERCENT = 90
 _SOON_S = 2.0
+
+_Measured = tuple[int, datetime | None]
+"""Joules that sensors saw, and until when."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class _Sight:
     """What the last charge was based on: only where this differs is there news before its time."""
 
     state: tuple[WorkloadRecord | None, tuple[WorkloadRecord, ...]]
-    measured: Measured | None
+    measured: _Measured | None
     spec: EnergyReservationSpec
     status: EnergyReservationStatus
     """As it was stored then."""
@@ -149,18 +151,22 @@ class EnergyReservations:
         if measured is None:
             return taken
         # Sensors are read window by window, and pods end within one: the rest is predicted.
-        rest = ledger.predicted(spec, ran, measured.last_sample_time or now, now)
-        return taken.model_copy(update={"measured_joules": (measured.energy_joules or 0) + rest})
+        seen, through = measured
+        rest = ledger.predicted(spec, ran, through or now, now)
+        return taken.model_copy(update={"measured_joules": seen + rest})
 
-    def _measured(self, namespace: str, page: Page) -> Measured | None:
+    def _measured(self, namespace: str, page: Page) -> _Measured | None:
         """Return what was measured of the workload, where sensors saw enough of it."""
         name = page.reservation.spec.ai_workload_name or self._label(namespace, page)
         record = self._context.informer.aiworkloads.get(name, namespace) if name else None
         if record is None:
             return None
         measured = AIWorkload.model_validate(record.body).status.measured
-        enough = measured and measured.coverage_percent >= _COVERAGE_LEAST_PERCENT
-        return measured if enough else None
+        if measured is None or measured.energy_joules is None:
+            return None
+        if measured.coverage_percent < _COVERAGE_LEAST_PERCENT:
+            return None
+        return measured.energy_joules, measured.last_sample_time
 
     def _label(self, namespace: str, page: Page) -> str:
         root = self._population.get(namespace, page.reservation.spec.workload_ref.uid)
