@@ -25,6 +25,7 @@ from localcluster.build import build
 from localcluster.helm import helm, without_helm
 from localcluster.operator import ROOT
 from released import CHART, FULL, NAMESPACE, ON_THE_LOCAL_NODE, RELEASE, World, fresh_world
+from rights import FORBIDDEN, allows
 
 ALL_FEATURES = ["powerResource.enabled=true"]
 """Switches of values that bring a role of their own."""
@@ -141,6 +142,33 @@ def test_roles_are_those_of_the_kustomize_base() -> None:
         (one["kind"], one["metadata"]["name"]) for one in template("--set", *ALL_FEATURES)
     }
     assert set(written) <= everything, "a role is lost"
+
+
+def test_no_account_may_do_what_nobody_may_whatever_is_switched_on() -> None:
+    """Those of processes, hooks and tests, with every feature; the API server judges the first."""
+    switched = "powerResource.enabled=true,kueue.enabled=true,modelConfigs.namespaces={team-a}"
+    objects = template("--set", switched)
+    roles = {
+        (one["kind"], one["metadata"]["name"]): one["rules"]
+        for one in objects
+        if one["kind"] in ("ClusterRole", "Role")
+    }
+    rules: dict[str, list[dict[str, Any]]] = {}
+    for one in objects:
+        if one["kind"] in ("ClusterRoleBinding", "RoleBinding"):
+            for subject in one["subjects"]:
+                bound = rules.setdefault(subject["name"], [])
+                bound += roles[one["roleRef"]["kind"], one["roleRef"]["name"]]
+    known = {one["metadata"]["name"] for one in objects if one["kind"] == "ServiceAccount"}
+    assert set(rules) == known
+    assert {"controller", "webhook", "retire", "profiles"} <= {
+        name.removeprefix(f"{FULL}-") for name in known
+    }
+    installs = {(verb, "energaizer.io", "gpuprofiles") for verb in ("create", "patch")}
+    for name, granted in rules.items():
+        wrong = {call for call in FORBIDDEN if allows(granted, call)}
+        assert wrong - (installs if name.endswith("profiles") else set()) == set(), name
+        assert not [one for one in granted if "*" in str(one)], f"{name} has a wildcard"
 
 
 def test_kustomize_runs_what_the_chart_runs() -> None:

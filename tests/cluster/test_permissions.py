@@ -16,15 +16,13 @@ from energaizer_operator.kinds import ApiResource
 from energaizer_operator.settings import Settings
 from localcluster import Cluster
 from localcluster.operator import NAMESPACE, ROOT, OperatorProcess
+from rights import FORBIDDEN, Call
 
 BASE = ROOT / "charts/kustomize/base"
 ACCOUNTS = ("energaizer-controller", "energaizer-webhook")
 REVIEWS = ApiResource(
     "authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False
 )
-Call = tuple[str, str, str]
-"""Verb, group, resource with subresource."""
-
 SELDOM = {
     ("energaizer-controller", "create", "resource.k8s.io", "resourceclaimtemplates"),  # test_claims
     ("energaizer-controller", "patch", "resource.k8s.io", "resourceclaimtemplates"),
@@ -185,31 +183,6 @@ def test_roles_grant_what_is_called_and_nothing_else(scenario: Cluster) -> None:
         time.sleep(0.5)  # a lease is renewed every two seconds
     assert unused(scenario) == set(), "granted, but never called"
 
-
-FORBIDDEN: tuple[Call, ...] = (
-    *((verb, "", "secrets") for verb in ("get", "list", "create", "delete")),
-    *((verb, "", "pods") for verb in ("create", "patch", "delete")),
-    ("create", "", "pods/exec"),
-    ("create", "", "serviceaccounts/token"),
-    *((verb, "", "nodes") for verb in ("patch", "delete")),
-    *((verb, "", "namespaces") for verb in ("patch", "delete")),
-    *((verb, "batch", "jobs") for verb in ("create", "update", "delete")),
-    *((verb, "apps", "deployments") for verb in ("patch", "delete")),
-    ("update", "apps", "deployments/scale"),
-    *((verb, "energaizer.io", "energybudgets") for verb in ("create", "patch", "delete")),
-    *((verb, "energaizer.io", "energypolicies") for verb in ("create", "patch", "delete")),
-    *((verb, "energaizer.io", "gpuprofiles") for verb in ("create", "patch", "delete")),
-    *((verb, "energaizer.io", "aiworkloads") for verb in ("patch", "delete")),
-    *((verb, "resource.k8s.io", "resourceclaims") for verb in ("create", "patch", "delete")),
-    ("update", "", "resourcequotas"),
-    ("create", "rbac.authorization.k8s.io", "clusterrolebindings"),
-    ("escalate", "rbac.authorization.k8s.io", "clusterroles"),
-    ("impersonate", "", "serviceaccounts"),
-    ("delete", "admissionregistration.k8s.io", "validatingwebhookconfigurations"),
-    ("create", "admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
-    ("patch", "apiextensions.k8s.io", "customresourcedefinitions"),
-)
-"""What nobody of ours may do, whatever is granted later."""
 
 WEBHOOK_FORBIDDEN: tuple[Call, ...] = (
     ("patch", "batch", "jobs"),
