@@ -27,6 +27,8 @@ class Life:
     """Whether it waits for us."""
     ended: bool = False
     replicas: int = 1
+    surge: int = 0
+    """Replicas that a rolling update may run beside the others."""
     failures: int = 0
     """Pods of it that failed so far."""
     priority_class: str = ""
@@ -55,6 +57,7 @@ def life_of(body: Mapping[str, Any]) -> Life:
         held=suspended and ANNOTATION_HELD in _map(metadata.get("annotations")),
         ended=_ended(status),
         replicas=described.replicas if described else 1,
+        surge=described.surge if described else 0,
         failures=status["failed"] if isinstance(status.get("failed"), int) else 0,
         priority_class=str(pod_spec.get("priorityClassName") or ""),
         started_at=str(status.get("startTime") or "") if body.get("kind") == "Pod" else "",

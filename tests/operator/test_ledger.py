@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from energaizer_operator import ledger
 from energaizer_operator.resources.energybudget import EnergyBudget, Provisional, Window
 from energaizer_operator.resources.energyreservation import EnergyReservation
+from energaizer_operator.schema import EstimateSummary
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 ROME = ZoneInfo("Europe/Rome")
@@ -232,3 +233,19 @@ def test_pods_are_charged_for_the_time_they_ran() -> None:
     assert ledger.settle(settled, NOW + timedelta(days=1)) == settled
     measured = later.model_copy(update={"measured_joules": 66})
     assert ledger.settle(measured, NOW).settled_joules == 66
+
+
+def test_a_rolling_update_takes_its_surge_too() -> None:
+    two = EstimateSummary(
+        **{"profile": "p", "gpu_count": 4, "replicas": 2, "method": "Calibrated"},
+        **{"power_watts": 700, "power_low_watts": 601, "power_high_watts": 801},
+        **{"energy_joules": 7000, "energy_low_joules": 6001, "energy_high_joules": 8001},
+        duration_seconds=10,
+        estimate_time=NOW,
+    )
+    height = ledger.surged(two, 1)
+    assert (height.replicas, height.gpu_count) == (3, 6)
+    assert (height.power_watts, height.power_high_watts) == (1050, 1202)
+    assert height.energy_high_joules == 12002
+    assert ledger.surged(two, 0) is two
+    assert ledger.resized(two, 1).power_high_watts == 401

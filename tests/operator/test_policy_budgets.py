@@ -56,6 +56,8 @@ def test_a_budget_without_room_says_what_is_needed_what_remains_and_what_fits(
         (Balance("t/b", Action.DENY, 999, 109, high=False), Action.ALLOW),
         (Balance("t/b", Action.DENY, 999, 109, seconds=10), Action.DENY),
         (Balance("t/b", Action.DENY, 999, 110, seconds=10), Action.ALLOW),
+        (Balance("t/b", Action.DENY, 999, 219, seconds=10, surge=1), Action.DENY),
+        (Balance("t/b", Action.DENY, 999, 220, seconds=10, surge=1), Action.ALLOW),
         (Balance("t/b", Action.HOLD, 0, 10**9, broken="cannot be read"), Action.HOLD),
     ],
 )

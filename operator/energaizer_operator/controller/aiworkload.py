@@ -128,7 +128,7 @@ class AIWorkloads:
         page = self.reserved((namespace, described.uid))
         if page is None:
             holdable = self._holds and described.kind in decision.HOLDABLE
-            claim = decision.Claim(described.kind, holdable)
+            claim = decision.Claim(described.kind, holdable, surge=described.surge)
             return Booking(names, held=held), decision.balances(purses, claim, now)
         spec, taken = page.spec, page.status
         settled = taken.settled_time is not None

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from energaizer_operator import decision
+from energaizer_operator import decision, ledger
 from energaizer_operator.cluster import Object
 from energaizer_operator.controller import reserving
 from energaizer_operator.controller.book import Book
@@ -95,7 +95,8 @@ class Charges:
             return Result.PENDING
         workload = priced.labels[LABEL_WORKLOAD]
         now = datetime.now(UTC)
-        spec = reserving.of_estimate(priced.estimate, priced.reference, workload, names, now)
+        estimate = ledger.surged(priced.estimate, priced.described.surge)
+        spec = reserving.of_estimate(estimate, priced.reference, workload, names, now)
         await reserving.reserve(self._context, self._book, namespace, spec, self._token)
         if firm:
             await self._tell(priced, namespace, firm)

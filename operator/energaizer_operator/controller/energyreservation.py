@@ -216,7 +216,7 @@ class EnergyReservations:
         spec = page.reservation.spec
         if state.root is None or spec.workload_ref.kind not in ledger.ENDLESS:
             return
-        needed = max(state.root.life.replicas, state.live)
+        needed = max(state.root.life.replicas + state.root.life.surge, state.live)
         if needed >= spec.replicas or spec.replicas == 0:
             return
 

@@ -26,6 +26,7 @@ class _Found:
     workload: str
     """Name of its AIWorkload, where it is known."""
     replicas: int
+    """That it may run at once, the surge of a rolling update too."""
     held: bool
 
 
@@ -99,7 +100,12 @@ class Promises:
                 name=record.name,
                 uid=record.uid,
             )
-            return _Found(reference, record.workload, record.life.replicas, record.life.held)
+            return _Found(
+                reference,
+                record.workload,
+                record.life.replicas + record.life.surge,
+                record.life.held,
+            )
         if now < entry.expires_time or resource is None:
             return None
         body = await self.context.cluster.find(resource, entry.name, namespace)

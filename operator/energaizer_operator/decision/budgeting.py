@@ -77,6 +77,8 @@ class Claim:
     """Whether it can wait suspended for us."""
     held: Mapping[str, int] = field(default_factory=dict)
     """Budget -> joules that it holds for the workload already."""
+    surge: int = 0
+    """Pods that a rolling update may run beside its replicas."""
 
 
 def balances(purses: Iterable[Purse], claim: Claim, now: datetime) -> tuple[Balance, ...]:
@@ -118,5 +120,6 @@ def _balance(purse: Purse, claim: Claim, now: datetime) -> Balance:
         until=ledger.local(spec.window, window.end) if window.end else "",
         high=spec.reserve_for == "High",
         seconds=seconds if claim.kind in ledger.ENDLESS else None,
+        surge=claim.surge,
         note=note,
     )

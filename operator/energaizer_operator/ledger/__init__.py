@@ -20,7 +20,7 @@ from energaizer_operator.ledger.entries import (
     withdraw,
 )
 from energaizer_operator.ledger.following import PodRun, follow, predicted, settle
-from energaizer_operator.ledger.needs import Demand, need
+from energaizer_operator.ledger.needs import Demand, need, resized, surged
 from energaizer_operator.ledger.windows import Span, ZoneError, local, span
 
 __all__ = [
@@ -43,8 +43,10 @@ __all__ = [
     "predicted",
     "promised",
     "remaining",
+    "resized",
     "settle",
     "span",
+    "surged",
     "total",
     "used",
     "withdraw",

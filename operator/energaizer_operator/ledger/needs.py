@@ -7,6 +7,12 @@ from energaizer_operator.ledger.windows import span
 from energaizer_operator.resources.energybudget import EnergyBudgetSpec
 from energaizer_operator.schema import EstimateSummary
 
+_SUMS = (
+    *("energy_joules", "energy_low_joules", "energy_high_joules"),
+    *("power_watts", "power_low_watts", "power_high_watts"),
+)
+"""Fields of an estimate that grow with its replicas."""
+
 
 @dataclass(frozen=True)
 class Demand:
@@ -33,6 +39,27 @@ class Demand:
             endless,
             estimate.replicas,
         )
+
+
+def resized(estimate: EstimateSummary, replicas: int) -> EstimateSummary:
+    """Return the estimate of other replicas of the same: each takes what it took, rounded up."""
+    before = max(1, estimate.replicas)
+
+    def part(value: int) -> int:
+        return -(-value * replicas // before)
+
+    return estimate.model_copy(
+        update={
+            "replicas": replicas,
+            "gpu_count": part(estimate.gpu_count),
+            **{field: part(getattr(estimate, field)) for field in _SUMS},
+        }
+    )
+
+
+def surged(estimate: EstimateSummary, surge: int) -> EstimateSummary:
+    """Return the estimate at the height of a rolling update: with the pods that it may add."""
+    return resized(estimate, estimate.replicas + surge) if surge else estimate
 
 
 def need(demand: Demand, spec: EnergyBudgetSpec, now: datetime) -> int:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
+from energaizer_operator import ledger
 from energaizer_operator.resources.aiworkload.spec import LimitsSpec
 from energaizer_operator.resources.energypolicy import EnergyPolicy
 from energaizer_operator.schema import Objective, Option, PlacementMode
@@ -53,6 +54,8 @@ class Balance:
     """Whether the upper end of the interval is charged."""
     seconds: int | None = None
     """Of what never ends: time for which its power is charged."""
+    surge: int = 0
+    """Of what never ends: pods that a rolling update may run beside its replicas."""
     note: str = ""
     """What else to say of a refusal: that its kind cannot be held."""
     broken: str = ""
@@ -62,6 +65,7 @@ class Balance:
         """Return what an option is charged, J."""
         estimate = option.estimate
         if self.seconds is not None:
+            estimate = ledger.surged(estimate, self.surge)
             return self.seconds * (estimate.power_high_watts if self.high else estimate.power_watts)
         return estimate.energy_high_joules if self.high else estimate.energy_joules
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from energaizer_operator import ledger
 from energaizer_operator.policy import wording
 from energaizer_operator.policy.ceilings import Ceiling, ceilings_of
 from energaizer_operator.policy.charge import (
@@ -99,31 +100,8 @@ def _smaller(question: Question, balances: Sequence[Balance]) -> list[Option]:
     if not any(balance.seconds is not None for balance in balances):
         return []
     return [
-        _with_replicas(option, count)
+        replace(option, estimate=ledger.resized(option.estimate, count))
         for option in comparable(question.options)
         if option.plain and option.reachable
         for count in range(option.estimate.replicas - 1, 0, -1)
     ]
-
-
-def _with_replicas(option: Option, count: int) -> Option:
-    """Return an option with fewer replicas; each takes what it took."""
-    estimate = option.estimate
-
-    def part(value: int) -> int:
-        return -(-value * count // estimate.replicas)
-
-    smaller = estimate.model_copy(
-        update={
-            "replicas": count,
-            "gpu_count": part(estimate.gpu_count),
-            **{
-                field: part(getattr(estimate, field))
-                for field in (
-                    *("energy_joules", "energy_low_joules", "energy_high_joules"),
-                    *("power_watts", "power_low_watts", "power_high_watts"),
-                )
-            },
-        }
-    )
-    return replace(option, estimate=smaller)

@@ -59,7 +59,8 @@ def balance(left: Balance, option: Option, problems: Sequence[str]) -> str:
     needed, rest = human.pair(left.need(option), remaining, "J")
     why = basis(option, problems)
     if left.seconds is not None:
-        why = f"its power to the end of the window; {why}"
+        more = f", with {left.surge} more while it rolls over" if left.surge else ""
+        why = f"its power to the end of the window{more}; {why}"
     until = f" until {left.until}" if left.until else ""
     text = f"needs {needed} ({why}) but {rest} of {human.quantity(left.limit_joules, 'J')} remain"
     return f"{text}{until}.{f' {left.note}' if left.note else ''}"

@@ -50,7 +50,9 @@ class EnergyReservationSpec(Base):
     budget_names: Annotated[tuple[ObjectName, ...], AsSet(8)] = Field(
         default=(), description="Budgets that it counts against."
     )
-    replicas: Count = Field(default=1, description="Pods that run at once.")
+    replicas: Count = Field(
+        default=1, description="Pods that run at once, the surge of a rolling update with them."
+    )
     energy_joules: Count = Field(description="High end of the predicted energy.")
     expected_energy_joules: Count | None = unset("Mean predicted energy.")
     power_watts: Watts = Field(description="High end of the predicted power.")

@@ -31,16 +31,22 @@ class Debtor:
     kind: str
     name: str
     before: EstimateSummary | None = None
-    """Estimate of what it is already, where an update is judged."""
+    """Estimate of what it is already, where an update is judged; at the height of a roll-out."""
+    surge: int = 0
+    """Pods that a rolling update may run beside its replicas."""
 
     @classmethod
     def of(
-        cls, namespace: str, obj: Mapping[str, object], before: EstimateSummary | None = None
+        cls,
+        namespace: str,
+        obj: Mapping[str, object],
+        before: EstimateSummary | None = None,
+        surge: int = 0,
     ) -> "Debtor":
         """Return the object of a review."""
         metadata = metadata_of(obj)
         uid, name = str(metadata.get("uid") or ""), str(metadata.get("name") or "")
-        return cls(namespace, uid, str(obj.get("kind")), name, before)
+        return cls(namespace, uid, str(obj.get("kind")), name, before, surge)
 
 
 def held(judge: Judge, debtor: Debtor, purses: tuple[Purse, ...]) -> dict[str, int]:
@@ -73,6 +79,7 @@ async def charge(
             API server gives both before it asks us, so this is not let in.
     """
     booked = held(judge, debtor, purses)
+    estimate = ledger.surged(estimate, debtor.surge)
     promised: list[Purse] = []
     for purse in purses:
         if purse.budget is None:

@@ -11,12 +11,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from energaizer_operator import ledger
 from energaizer_operator.decision import Claim, Decision, Purse, balances, decide_soon
 from energaizer_operator.names import AuditKey
 from energaizer_operator.owners import controller_of, describe
 from energaizer_operator.policy import Action
 from energaizer_operator.resources.aiworkload import AIWorkload
-from energaizer_operator.schema import Option
+from energaizer_operator.schema import EstimateSummary, Option
 from energaizer_operator.webhook import charging, hold
 from energaizer_operator.webhook.accounts import BusyError
 from energaizer_operator.webhook.charging import Debtor
@@ -77,8 +78,10 @@ async def validate_pod(judge: Judge, request: Request) -> Answer:
 
 async def _judge(judge: Judge, request: Request, obj: dict[str, Any], part: Part) -> Answer:
     """Judge by limits and policies, then by budgets, which are charged for what is about to run."""
-    before = await _before(judge, request)
-    debtor = Debtor.of(request.namespace, part.root or obj, before.estimate if before else None)
+    before, height = await _before(judge, request)
+    described = part.subject.description
+    surge = described.surge if described else 0
+    debtor = Debtor.of(request.namespace, part.root or obj, height, surge)
     purses = judge.purses(part, request.namespace)
     queued = await judge.queued(request.namespace, obj)
     if not queued and (stopped := _hold_rules(judge, request, debtor, purses)) is not None:
@@ -88,7 +91,7 @@ async def _judge(judge: Judge, request: Request, obj: dict[str, Any], part: Part
     holdable = hold.holdable(obj, enabled=enabled) and not queued and not runs
     hard = charging.refusing(purses, holdable=holdable) if runs else ()
     soft = tuple(one for one in purses if one.acts(holdable=holdable) is not Action.DENY)
-    claim = Claim(debtor.kind, holdable, charging.held(judge, debtor, purses))
+    claim = Claim(debtor.kind, holdable, charging.held(judge, debtor, purses), surge)
     looked_at = (*hard, *soft) if request.dry_run else soft
     decided = await judge.decide(part, balances(looked_at, claim, datetime.now(UTC)))
     if decided.verdict.action is Action.DENY:
@@ -233,14 +236,17 @@ def _audit(decided: Decision) -> dict[str, str]:
     return found
 
 
-async def _before(judge: Judge, request: Request) -> Option | None:
-    """Return what an object under update is charged as it stands; None if it runs nothing yet."""
+async def _before(judge: Judge, request: Request) -> tuple[Option | None, EstimateSummary | None]:
+    """Return what an object under update is charged as it stands, and at the height of a roll-out.
+
+    None if it runs nothing yet.
+    """
     old: dict[str, Any] | None = request.old_object
-    if request.operation != "UPDATE" or old is None or describe(old) is None:
-        return None
-    if hold.suspended(old):
-        return None
-    return (await judge.decide(await judge.part(request, old))).verdict.charged
+    described = None if old is None else describe(old)
+    if request.operation != "UPDATE" or old is None or described is None or hold.suspended(old):
+        return None, None
+    charged = (await judge.decide(await judge.part(request, old))).verdict.charged
+    return charged, None if charged is None else ledger.surged(charged.estimate, described.surge)
 
 
 def _shrunk(judge: Judge, decided: Decision, before: Option | None) -> Answer | None:
