@@ -67,6 +67,7 @@ def everything() -> Metrics:
     page.compared(("x", "x"), "x", "x", "x", 0.0)
     page.running(lambda: {("x", "x"): 1})
     page.nodes({"x": "x"}, 0)
+    page.unwatted(0)
     page.queue("x", lambda: QueueState(0, 0.0))
     page.watch("x", lambda: WatchState(synced=True, last_event=0.0))
     page.leader(leads=True)

@@ -101,6 +101,8 @@ class WorkloadRecord:
     """GPUs that a pod asks for."""
     shared: bool = False
     """Whether it asks for slices of a GPU."""
+    uncounted: bool = False
+    """Whether a pod holds GPUs, but none of the watts that they draw."""
     life: Life = NEW_LIFE
     """Where it stands, for the ledger."""
 
@@ -153,6 +155,7 @@ def workload_record(body: Object) -> WorkloadRecord:
         phase=body.get("status", {}).get("phase", "") if pod else "",
         gpus=sum(gpus.values()),
         shared=any(_is_slice(name) for name in gpus),
+        uncounted=bool(gpus) and not owners.counts_watts(body["spec"]),
         life=life_of(body),
     )
 

@@ -216,6 +216,8 @@ class EventReason(StrEnum):
     BUDGET_DRIFTED = "BudgetDrifted"
     PLACEMENT_PREFERRED = "PlacementPreferred"
     UNPROFILED_GPU = "UnprofiledGPU"
+    CONFLICTING_GPU = "ConflictingGPU"
+    UNWATTED_POD = "UnwattedPod"
     INVALID_POWER_CAPACITY = "InvalidPowerCapacity"
     UNBUDGETED_POD = "UnbudgetedPod"
     POLICY_VIOLATED = "PolicyViolated"

@@ -113,6 +113,8 @@ class Settings(BaseModel):
     kueue: bool = False
     """Whether Kueue's AdmissionChecks that name us are answered, where Kueue is installed, and what
     waits for one is not held by budgets too."""
+    kueue_retry_s: PositiveInt = 60
+    """What a budget has no room for yet is asked about again by Kueue after this time, s."""
 
     workers: PositiveInt = 10
     """Objects that the leader reconciles at the same time."""

@@ -1,20 +1,25 @@
 """Following one reservation against an API server in memory: charged on time, and no oftener."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Collection
+from datetime import UTC, datetime
+from typing import Any, ClassVar
 
 import pytest
 
-from energaizer_operator import kinds
+from energaizer_operator import kinds, owners
+from energaizer_operator.controller.binding import Binding
 from energaizer_operator.controller.book import Book
 from energaizer_operator.controller.energyreservation import EnergyReservations
 from energaizer_operator.controller.loop import Context, Result
 from energaizer_operator.controller.population import Population
+from energaizer_operator.controller.pricing import Priced, Pricing
 from energaizer_operator.events import Events
 from energaizer_operator.informer import Informer
 from energaizer_operator.metrics import Metrics
 from energaizer_operator.names import LABEL_WORKLOAD
+from energaizer_operator.resources.energyreservation import ChargedObject
+from energaizer_operator.schema import EstimateSummary
 from fake_cluster import FakeCluster
 
 KEY = ("team-a", "uid-train")
@@ -161,3 +166,69 @@ async def test_what_ends_is_settled_to_what_was_measured_and_to_what_no_sensor_s
     found = cluster.objects["energyreservations", *KEY]["status"]
     assert found["settledJoules"] == settled
     assert found["consumedJoules"] == 6 * 60 * 400
+
+
+class Prices(Pricing):
+    """What a Job of two GPUs takes, by the GPU; counts how often it is asked."""
+
+    joules: ClassVar = {"l4-24gb": 300, "l40s-48gb": 700, "h100-sxm5-80gb": 1000}
+
+    def __init__(self) -> None:
+        self.asked: list[Collection[str]] = []
+
+    async def of(self, key: tuple[str, str, str], on: Collection[str] = ()) -> Priced:
+        self.asked.append(on)
+        profile = max(on, key=lambda name: self.joules[name])
+        joules = self.joules[profile]
+        template = {"spec": pod("x", "")["spec"] | {"containers": [GPU]}}
+        body = {"kind": key[0], "metadata": {"name": key[2], "uid": KEY[1]}}
+        described = owners.describe(body | {"spec": {"parallelism": 2, "template": template}})
+        assert described is not None
+        estimate = EstimateSummary(
+            **{"profile": profile, "gpu_count": 2, "replicas": 2, "method": "Calibrated"},
+            **{"power_watts": 1, "power_low_watts": 1, "power_high_watts": 1},
+            **{"energy_joules": joules, "energy_low_joules": 1, "energy_high_joules": joules},
+            duration_seconds=10,
+            estimate_time=datetime(2026, 1, 1, tzinfo=UTC),
+        )
+        reference = ChargedObject(api_version="batch/v1", kind="Job", name="train", uid=KEY[1])
+        return Priced(body, described, reference, {}, estimate)
+
+
+GPU = {"resources": {"limits": {"nvidia.com/gpu": "1"}}}
+NODES = {"a": "l4-24gb", "b": "l4-24gb", "c": "l40s-48gb"}
+
+
+async def test_what_has_landed_is_priced_by_the_gpus_of_its_nodes(
+    cluster: FakeCluster, context: Context
+) -> None:
+    prices = Prices()
+    book = Book(context.informer.energyreservations)
+    await book.load(context.cluster)
+    binding = Binding(prices, lambda: NODES)
+    reservations = EnergyReservations(context, book, Population(context.informer), 60.0, binding)
+    stored = cluster.objects["energyreservations", *KEY]
+    stored["spec"] |= {"replicas": 2, "profile": "h100-sxm5-80gb"}
+
+    async def reserved(*nodes: str) -> tuple[int, str]:
+        for index, node in enumerate(nodes):
+            body = pod(f"train-{index}", "Running" if node else "Pending")
+            body["spec"] = {"containers": [GPU], "nodeName": node}
+            cluster.put(kinds.PODS, body)
+        await settle()
+        await reservations.reconcile(KEY)
+        spec = cluster.objects["energyreservations", *KEY]["spec"]
+        return spec["energyJoules"], spec["profile"]
+
+    job = cluster.objects["jobs", "team-a", "train"]
+    job["spec"] |= {"parallelism": 2, "template": {"spec": {"containers": [GPU]}}}
+    cluster.put(kinds.JOBS, job)
+    await book.load(context.cluster)
+    assert await reserved("a") == (1000, "h100-sxm5-80gb")  # the other may land anywhere
+    assert await reserved("a", "") == (1000, "h100-sxm5-80gb")
+    assert not prices.asked
+    assert await reserved("a", "b") == (300, "l4-24gb")
+    assert await reserved("a", "b") == (300, "l4-24gb")
+    assert await reserved("a", "c") == (700, "l40s-48gb")  # the dearer of two
+    assert await reserved("a", "elsewhere") == (700, "l40s-48gb")
+    assert len(prices.asked) == 2

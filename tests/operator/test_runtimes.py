@@ -243,6 +243,11 @@ STATED = [
         container(VLLM, ["vllm", "serve", f"https://huggingface.co/{LLAMA}/tree/main"]),
         {"m": LLAMA, "rev": "main"},
     ),
+    (
+        container(VLLM, ["sh", "-c", f"vllm serve ${{M:-{LLAMA}}} -tp ${{TP:-2}}"]),
+        {"m": LLAMA, "tp": "2"},
+    ),
+    (container(VLLM, args=["serve", LLAMA]), {"m": LLAMA}),
     (container("michaelf34/infinity:0.0.70", args=["v2", "--model-id", "a/b"]), {"m": "a/b"}),
     (
         container(
@@ -287,7 +292,15 @@ MISSING = [
     (container(VLLM, ["sh", "-c", "vllm serve $(cat /model)"]), {"m"}),
     (container(VLLM, ["sh", "-c", "vllm serve '$MODEL'"], None, {"MODEL": LLAMA}), {"m"}),
     (container(VLLM, ["sh", "-c", "if a; then M=x; else M=y; fi; vllm serve $M"]), {"m"}),
-    (container(VLLM, ["sh", "-c", "vllm serve ${MODEL:-gpt2}"]), {"m"}),
+    (container(VLLM, ["sh", "-c", "vllm serve ${LWS_MODEL:-gpt2}"]), {"m"}),
+    (
+        container(
+            VLLM,
+            ["sh", "-c", "vllm serve ${OURS:-gpt2}"],
+            envFrom=[{"secretRef": {"name": "s"}}],
+        ),
+        {"m"},
+    ),
     (container(VLLM, ["sh", "-c", 'exec vllm serve "$@"', "--"], [LLAMA]), {"m"}),
     (container(VLLM, ["sh", "-c", "vllm serve a/b & vllm serve c/d"]), {"m"}),
     (container(VLLM, args=["--model", "models/finetuned"]), {"m"}),
@@ -354,6 +367,10 @@ def test_kserve_fetches_the_model_beforehand() -> None:
     for args in (["--model_name=x", "--model_dir=/mnt/models"], ["--model_name=x"]):
         found = read(container(KSERVE, args=args), initContainers=[init])
         assert found == ({"m": LLAMA, "rev": "main"}, set())
+    unheard = container("mine/server:1", args=["--port=80"])
+    assert read(unheard, initContainers=[init]) == ({"m": LLAMA, "rev": "main"}, set())
+    two = container("mine/server:1", gpus=2)
+    assert read(two, initContainers=[init]) == ({"m": LLAMA, "rev": "main"}, {"tp"})
     served = container("mine/vllm:1", args=["--model", "/mnt/models"])
     assert read(served, initContainers=[init])[0] == {"m": LLAMA, "rev": "main"}
 

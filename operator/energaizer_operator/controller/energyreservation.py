@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from energaizer_operator import budgetstatus, ledger
 from energaizer_operator.cluster import Missing
 from energaizer_operator.controller import reserving
+from energaizer_operator.controller.binding import Binding
 from energaizer_operator.controller.book import Book, Page
 from energaizer_operator.controller.loop import Context, Result
 from energaizer_operator.controller.population import Population
@@ -74,11 +75,16 @@ class EnergyReservations:
     """Follows one reservation."""
 
     def __init__(
-        self, context: Context, book: Book, population: Population, charge_s: float
+        self,
+        context: Context,
+        book: Book,
+        population: Population,
+        charge_s: float,
+        binding: Binding | None = None,
     ) -> None:
-        """Charge running workloads every `charge_s` seconds."""
+        """Charge running workloads every `charge_s` seconds, and price them by their nodes."""
         self._context, self._book, self._population = context, book, population
-        self._charge_s = charge_s
+        self._charge_s, self._binding = charge_s, binding
         self._ran: dict[Key, dict[str, PodRun]] = {}
         """Pods that were running at the last look: one that vanished is charged until now."""
         self._seen: dict[Key, _Sight] = {}
@@ -104,6 +110,7 @@ class EnergyReservations:
         if state.over:
             taken = ledger.settle(taken, now)
         await self._shrink(key, page, state)
+        await self._bind(key, state)
         result = await self._write(key, page, taken, state.running)
         written = self._book.get(key)
         if written is not None:
@@ -234,6 +241,15 @@ class EnergyReservations:
         )
         await reserving.rewrite(self._context, self._book, key[0], smaller)
 
+    async def _bind(self, key: Key, state: _State) -> None:
+        """Reserve what the GPUs take on which the pods landed."""
+        page = self._book.get(key)
+        if page is None or state.root is None or self._binding is None or state.over:
+            return
+        fresh = await self._binding.priced(key, page.reservation.spec, state.root, state.pods)
+        if fresh is not None:
+            await reserving.rewrite(self._context, self._book, key[0], fresh)
+
     async def _write(
         self, key: Key, page: Page, taken: EnergyReservationStatus, running: int
     ) -> Result:
@@ -275,6 +291,8 @@ class EnergyReservations:
 
     def _forget(self, key: Key) -> None:
         self._ran.pop(key, None)
+        if self._binding is not None:
+            self._binding.forget(key)
         self._seen.pop(key, None)
 
 

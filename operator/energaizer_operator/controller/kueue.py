@@ -56,10 +56,16 @@ class Kueue:
     """Follows AdmissionChecks that name us and the Workloads that wait for one."""
 
     def __init__(
-        self, context: Context, estimator: Estimator, world: Callable[[], World], *, enabled: bool
+        self,
+        context: Context,
+        estimator: Estimator,
+        world: Callable[[], World],
+        *,
+        enabled: bool,
+        retry_s: int,
     ) -> None:
-        """Judge by what `world` returns."""
-        self._context, self._enabled = context, enabled
+        """Judge by what `world` returns; what has to wait is asked about after `retry_s`."""
+        self._context, self._enabled, self.retry_s = context, enabled, retry_s
         self.checks = Store(ADMISSIONCHECKS, object_record, optional=True)
         self.flavors = Store(RESOURCEFLAVORS, object_record, optional=True)
         self.queued = Store(QUEUED_WORKLOADS, queued_record, optional=True)
@@ -190,7 +196,8 @@ class Queued:
                     None, decision.decide, narrowed, world, self._estimator, balances
                 )
             )
-        state = verdicts.state(body, check.name, decided, selector, datetime.now(UTC))
+        now, retry_s = datetime.now(UTC), self._kueue.retry_s
+        state = verdicts.state(body, check.name, decided, selector, now, retry_s)
         log.info(
             "%s: %s",
             check.name,

@@ -85,7 +85,14 @@ class Nodes:
             },
         )
         before, self.current = self.current, survey(identified, counts, advertising)
-        context.metrics.nodes(self.current.profiles, len(self.current.unprofiled))
+        torn = {name: found.conflict for name, found in identified.items() if found.conflict}
+        context.metrics.nodes(self.current.profiles, len(self.current.unprofiled), len(torn))
+        for name, profiles_named in sorted(torn.items()):
+            note = (
+                f"labels of this node name several GPUs ({', '.join(sorted(profiles_named))}); "
+                f"counted as {identified[name].profile}, which may draw most: mend the labels"
+            )
+            await self._tell(name, EventReason.CONFLICTING_GPU, note)
         labels = {record.name: record.labels for record in records}
         for name in self.current.unprofiled:
             await self._report(name, labels[name], devices.get(name, {}))
@@ -118,13 +125,16 @@ class Nodes:
         """Write an event about a node whose GPU has no profile."""
         spoken = sorted(f"{key}={value}" for key, value in labels.items() if "gpu" in key.lower())
         spoken += [f"device {product}" for product in sorted(devices)]
-        # The events of a node are found by its name: kubectl and the kubelet give it as uid too.
-        subject = Subject("v1", NODES.kind, name, "", name)
         note = (
             f"no GPUProfile matches this node ({', '.join(spoken[:4]) or 'no GPU label'}); "
             "add one, or add its label to a profile: kubectl get gpuprofiles"
         )
+        await self._tell(name, EventReason.UNPROFILED_GPU, note)
+
+    async def _tell(self, name: str, reason: EventReason, note: str) -> None:
+        # The events of a node are found by its name: kubectl and the kubelet give it as uid too.
+        subject = Subject("v1", NODES.kind, name, "", name)
         if await self._context.events.emit(
-            subject, EventReason.UNPROFILED_GPU, note, type_="Warning", action="Identify"
+            subject, reason, note, type_="Warning", action="Identify"
         ):
             log.warning("node %s: %s", name, note)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 
 from energaizer_operator import decision, owners
 from energaizer_operator.cluster import Object
@@ -42,8 +42,12 @@ class Pricing:
         """Estimate in the world of the moment."""
         self._context, self._estimator, self._world = context, estimator, world
 
-    async def of(self, key: WorkloadKey) -> Priced | None:
+    async def of(self, key: WorkloadKey, on: Collection[str] = ()) -> Priced | None:
         """Return what an object would be charged; None if it is gone or has no pods.
+
+        Args:
+            key: Of the object.
+            on: Profiles of the GPUs that it has got already; empty: any that is possible.
 
         Raises:
             ClusterError: The API server does not answer.
@@ -66,7 +70,8 @@ class Pricing:
             namespace_labels={} if place is None else place.labels,
             owner_annotations=await annotations_above(self._context.cluster, described),
         )
-        decided = await asyncio.to_thread(decision.decide, subject, self._world(), self._estimator)
+        world = _only(self._world(), on) if on else self._world()
+        decided = await asyncio.to_thread(decision.decide, subject, world, self._estimator)
         charged = None if decided.case.idle else decided.verdict.charged
         reference = ChargedObject(
             api_version=described.api_version, kind=kind, name=name, uid=described.uid
@@ -86,3 +91,9 @@ class Pricing:
         named = self._context.references.first(namespace, described.kind, described.name) or label
         found = store.get(named, namespace) if named else None
         return None if found is None else AIWorkload.model_validate(found.body)
+
+
+def _only(world: World, profiles: Collection[str]) -> World:
+    """Return a world that has no other GPUs."""
+    known = {name: one for name, one in world.profiles.items() if name in profiles}
+    return replace(world, profiles=known, in_cluster=frozenset(known))

@@ -112,6 +112,8 @@ async def resize(context: Context, book: Book, namespace: str, entry: Provisiona
                 "expected_energy_joules": entry.expected_joules,
                 "power_watts": watts,
                 "expected_power_watts": entry.expected_watts,
+                "profile": entry.profile or spec.profile,
+                "method": entry.method or spec.method,
                 "per_replica_energy_joules": -(-energy // replicas),
                 "per_replica_power_watts": -(-watts // replicas),
             }

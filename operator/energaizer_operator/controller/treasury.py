@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from energaizer_operator.cluster import ClusterError
+from energaizer_operator.controller.binding import Binding
 from energaizer_operator.controller.book import Book
 from energaizer_operator.controller.charges import Charges
 from energaizer_operator.controller.energybudget import EnergyBudgets
@@ -40,8 +41,12 @@ class Treasury:
         world: Callable[[], World],
         settings: Settings,
         token: int,
+        profiles: Callable[[], Mapping[str, str]],
     ) -> None:
-        """Build the loops and subscribe them to what they depend on."""
+        """Build the loops and subscribe them to what they depend on.
+
+        `profiles` returns the profile of each node.
+        """
         self._context, self._settings = context, settings
         informer, metrics = context.informer, context.metrics
         self.book = Book(informer.energyreservations)
@@ -52,7 +57,7 @@ class Treasury:
             "energybudget", self._budgets, metrics, self._budgets.known, 4
         )
         self._reservations = EnergyReservations(
-            context, self.book, self.population, settings.charge_s
+            context, self.book, self.population, settings.charge_s, Binding(pricing, profiles)
         )
         self.reservations: Loop[Key] = Loop(
             "energyreservation", self._reservations, metrics, self.book.keys, 4

@@ -17,7 +17,6 @@ from energaizer_operator.policy import Action
 
 Object = dict[str, Any]
 
-RETRY_S = 60
 _MESSAGE_MOST = 4096
 _UPDATES_MOST = 8  # podSetUpdates of one check
 _STATES = {Action.DENY: "Rejected", Action.HOLD: "Retry"}
@@ -113,6 +112,7 @@ def state(
     decided: Sequence[Decision],
     selector: Mapping[str, str],
     now: datetime,
+    retry_s: int = 60,
 ) -> Object:
     """Return the state of one check.
 
@@ -122,6 +122,7 @@ def state(
         decided: On each part of it; the strongest verdict wins.
         selector: Node labels that its flavor adds already.
         now: The present.
+        retry_s: When Kueue is to ask again about what has to wait, s.
     """
     worst = max(decided, key=lambda one: one.verdict.action.strength, default=None)
     action = Action.ALLOW if worst is None else worst.verdict.action
@@ -132,7 +133,7 @@ def state(
         "message": _message(worst)[:_MESSAGE_MOST],
     }
     if result["state"] == "Retry":
-        result["requeueAfterSeconds"] = RETRY_S
+        result["requeueAfterSeconds"] = retry_s
     if result["state"] == "Ready" and worst is not None:
         result["podSetUpdates"] = list(_updates(workload, worst, selector))[:_UPDATES_MOST]
     return result

@@ -20,6 +20,7 @@ from energaizer_operator.controller.nodes import Nodes
 from energaizer_operator.controller.running import running_gpus
 from energaizer_operator.controller.survey import Survey
 from energaizer_operator.controller.treasury import Treasury
+from energaizer_operator.controller.unwatted import Unwatted
 from energaizer_operator.controller.workloads import WorkloadKey, Workloads, audit, undescribed
 from energaizer_operator.estimation import Estimator
 from energaizer_operator.feedback.prometheus import Measurements
@@ -86,12 +87,26 @@ class Wiring:
         self.workloads: Loop[WorkloadKey] = Loop(
             "workload", Workloads(context, version), metrics, lambda: undescribed(informer), 2
         )
-        self.treasury = Treasury(context, self._estimator, self._estimates.world, settings, token)
+        self.treasury = Treasury(
+            context,
+            self._estimator,
+            self._estimates.world,
+            settings,
+            token,
+            lambda: self._nodes.current.profiles,
+        )
         self.workloads.yields = self.aiworkloads.yields = self.treasury.crowded
-        self._kueue = Kueue(context, self._estimator, self._estimates.world, enabled=settings.kueue)
+        self._kueue = Kueue(
+            context,
+            self._estimator,
+            self._estimates.world,
+            enabled=settings.kueue,
+            retry_s=settings.kueue_retry_s,
+        )
         self._estimates.reserved = self.treasury.reservation
         self.treasury.book.subscribe(self._reservation_changed)
         self._audit_now = asyncio.Event()
+        self._unwatted = Unwatted(context)
         self._generations: dict[tuple[str, str], object] = {}
         self._subscribe()
 
@@ -234,6 +249,8 @@ class Wiring:
                 async for key in audit(self._context.cluster, self._context.informer):
                     self.workloads.queue.add(key)
                     self.treasury.charges.queue.add(key)
+                if self._settings.power_resource:
+                    await self._unwatted.look()
             except ClusterError as error:
                 log.warning("audit: %s", error)
             try:

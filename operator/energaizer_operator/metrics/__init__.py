@@ -115,9 +115,14 @@ class Metrics:
         """Export how many GPUs of each AIWorkload run; `ask` counts them at scrape time."""
         self._workloads.running = ask
 
-    def nodes(self, profiles: Mapping[str, str], unprofiled: int) -> None:
-        """Set the profile of each matched GPU node and the number of unmatched ones."""
+    def nodes(self, profiles: Mapping[str, str], unprofiled: int, conflicting: int = 0) -> None:
+        """Set the profile of each matched GPU node, how many match none, how many several."""
         self._nodes.profiles, self._nodes.unprofiled = dict(profiles), unprofiled
+        self._nodes.conflicting = conflicting
+
+    def unwatted(self, pods: int) -> None:
+        """Set how many GPU pods request no watts, where power is a resource."""
+        self._nodes.unwatted = pods
 
     def queue(self, controller: str, ask: Callable[[], QueueState]) -> None:
         """Export the state of a work queue."""

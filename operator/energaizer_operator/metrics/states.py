@@ -34,6 +34,9 @@ class Nodes(Collector):
         """Begin without nodes."""
         self.profiles: dict[str, str] | None = None
         self.unprofiled = 0
+        self.conflicting = 0
+        self.unwatted: int | None = None
+        """Pods whose power no node counts; None where power is no resource."""
 
     def collect(self) -> Iterable[Metric]:
         """Yield the families of nodes, once a leader has matched them."""
@@ -48,6 +51,17 @@ class Nodes(Collector):
         yield GaugeMetricFamily(
             f"{_P}unprofiled_gpu_nodes", "GPU nodes that no GPUProfile matches.", self.unprofiled
         )
+        yield GaugeMetricFamily(
+            f"{_P}conflicting_gpu_nodes",
+            "GPU nodes whose labels name several GPUs.",
+            self.conflicting,
+        )
+        if self.unwatted is not None:
+            yield GaugeMetricFamily(
+                f"{_P}unwatted_pods",
+                "GPU pods that request no watts, where power is a resource.",
+                self.unwatted,
+            )
 
 
 class States(Collector):

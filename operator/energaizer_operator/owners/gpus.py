@@ -13,6 +13,7 @@ from energaizer_operator.names import (
     RESOURCE_NVIDIA_CLAIMED_PART,
     RESOURCE_NVIDIA_MIG_PREFIX,
     RESOURCE_NVIDIA_SHARED,
+    RESOURCE_WATTS,
 )
 from energaizer_operator.owners.shapes import Json, count, items, mapping, text
 
@@ -91,6 +92,15 @@ def gpus_of(container: Json) -> dict[str, int]:
             if is_gpu_resource(str(name)) and number:
                 found[str(name)] = number
     return found
+
+
+def counts_watts(pod_spec: Json) -> bool:
+    """Return whether a pod requests watts, so that its node and quota count them."""
+    containers = [*items(pod_spec.get("initContainers")), *items(pod_spec.get("containers"))]
+    return any(
+        RESOURCE_WATTS in mapping(mapping(one.get("resources")).get("requests"))
+        for one in containers
+    )
 
 
 def claims_of(pod_spec: Json) -> tuple[Claim, ...]:

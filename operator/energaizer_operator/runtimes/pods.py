@@ -8,7 +8,7 @@ from energaizer_operator import owners
 from energaizer_operator.owners.shapes import at
 from energaizer_operator.runtimes import downloads, kubelet, serveconfig, shell, trainers
 from energaizer_operator.runtimes.arguments import names_model, split, understand
-from energaizer_operator.runtimes.models import vendor_name
+from energaizer_operator.runtimes.models import model_name, vendor_name
 from energaizer_operator.runtimes.records import NO_LITERAL, Call, Input, Reading, Runtime, common
 from energaizer_operator.runtimes.tables import (
     LLAMA_CPP,
@@ -86,7 +86,22 @@ def _container(container: Json, pod_spec: Json, known: Mapping[str, str], world:
         else:
             told = replace(_mounted(call, places), world=world)
             found.append(trainers.trained(told, known))
+    if not found:
+        return _stored(container, places.get(downloads.MOUNTED), known)
     return common(found, "differs between the servers that one container starts")
+
+
+def _stored(container: Json, source: str | None, known: Mapping[str, str]) -> Reading:
+    """Return the model that KServe puts beside a server that we do not know."""
+    name, revision = model_name(source, known) if source else (None, None)
+    if name is None:
+        return Reading()
+    values: dict[str, str] = {Input.TASK: "Inference", Input.MODEL: name}
+    if revision is not None:
+        values[Input.REVISION] = revision
+    shared = sum(owners.gpus_of(container).values()) > 1
+    why = "is the choice of a server that is not known"
+    return Reading(values, {Input.TENSOR: why} if shared else {})
 
 
 def _calls(container: Json, pod_spec: Json) -> Iterator[Call]:
@@ -101,12 +116,14 @@ def _calls(container: Json, pod_spec: Json) -> Iterator[Call]:
     if container.get("envFrom"):
         # What a server reads from its environment may be there too, unseen.
         unseen = {name for one in RUNTIMES for name in one.variables}
-        variables = dict.fromkeys(unseen, NO_LITERAL) | variables
+        variables = {NO_LITERAL: "", **dict.fromkeys(unseen, NO_LITERAL)} | variables
     named = list(_started((*command, *arguments), variables, gpus))
     if named:
         yield from named
         return
     runtime = None if command else _runtime_of(container.get("image"))
+    if runtime is VLLM and arguments[:1] == ("serve",):
+        arguments = arguments[1:]
     first = arguments[0] if arguments else "-"
     if runtime is not None and (first.startswith(("-", NO_LITERAL)) or runtime.positional):
         yield Call(runtime, arguments, variables, gpus)

@@ -13,6 +13,14 @@ from energaizer_operator.runtimes.records import NO_LITERAL
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
 _BRACED = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(?:(:?-)([^{}$`\"'\\]*))?\}")
+_INJECTED = re.compile(
+    r"(LWS|RAY|KUBERAY|PET|NVIDIA|CUDA|KUBERNETES|POD|NODE|HOST|OMPI|SLURM|MASTER)"
+    r"|(LOCAL_)?(RANK|WORLD_SIZE)$|JOB_COMPLETION_INDEX|PATH$|HOME$|.*_SERVICE_"
+)
+"""Variables that controllers, runtimes and images set though no manifest says so.
+
+Of another that the manifest does not set, `${NAME:-fallback}` is the fallback.
+"""
 _BLANK, _ENDS = " \t\r", "\n;&|()"
 _BRANCHES = frozenset(
     {"if", "case", "for", "while", "until", "select", "function", "{", "set", "unset", "read"}
@@ -123,8 +131,8 @@ class _Reader:
             value = self.variables.get(braced.group(1))
             if value is None or (braced.group(2) == ":-" and value == ""):
                 absent = braced.group(3)
-                # An image may set what the manifest does not: a fallback is no literal.
-                return NO_LITERAL if value is None or absent is None else absent
+                injected = NO_LITERAL in self.variables or _INJECTED.match(braced.group(1))
+                return NO_LITERAL if absent is None or (value is None and injected) else absent
             return value
         if name := _NAME.match(self.text, self.at):
             self.at = name.end()
@@ -189,7 +197,10 @@ class _Reader:
 
 
 def commands(script: str, variables: Mapping[str, str]) -> list[Command]:
-    """Return the simple commands of a script, in order; none of a script that we do not read."""
+    """Return the simple commands of a script, in order; none of a script that we do not read.
+
+    NO_LITERAL among the names says that there are more variables than those.
+    """
     if any(mark in script for mark in _REFUSED):
         return []
     return _Reader(script, dict(variables)).read()
