@@ -248,6 +248,15 @@ STATED = [
         {"m": LLAMA, "tp": "2"},
     ),
     (container(VLLM, args=["serve", LLAMA]), {"m": LLAMA}),
+    (
+        container(VLLM, ["bash", "-c", f"vllm serve {LLAMA} -tp $(nvidia-smi -L | wc -l)"], gpus=4),
+        {"m": LLAMA, "tp": "4"},
+    ),
+    (
+        container(VLLM, ["sh", "-c", 'exec vllm serve "$@"', "--"], [LLAMA, "-tp", "2"]),
+        {"m": LLAMA, "tp": "2"},
+    ),
+    (container("nvcr.io/nim/meta/llama-3.1-8b-instruct-pb24h2:1.3"), {"m": INSTRUCT}),
     (container("michaelf34/infinity:0.0.70", args=["v2", "--model-id", "a/b"]), {"m": "a/b"}),
     (
         container(
@@ -301,7 +310,9 @@ MISSING = [
         ),
         {"m"},
     ),
-    (container(VLLM, ["sh", "-c", 'exec vllm serve "$@"', "--"], [LLAMA]), {"m"}),
+    (container(VLLM, ["sh", "-c", "exec vllm serve $1", "--"], [LLAMA]), {"m"}),
+    (container(VLLM, ["sh", "-c", 'exec vllm serve "$@"', "--"], ["$(M)"], [SECRET]), {"m"}),
+    (container(VLLM, args=["bench", "serve", "--model", LLAMA]), set()),
     (container(VLLM, ["sh", "-c", "vllm serve a/b & vllm serve c/d"]), {"m"}),
     (container(VLLM, args=["--model", "models/finetuned"]), {"m"}),
     (container(VLLM, args=["--model", "MODEL_NAME"]), {"m"}),
@@ -338,6 +349,10 @@ def test_what_is_not_literal_is_missing(main: dict[str, Any], unknown: set[str])
         (container(VLLM, args=["--model", LLAMA, "-tp=$(M)"], env=[SECRET]), "tp"),
         (container(NIM, gpus=2), "tp"),
         (container(LLAMA_CPP, args=["-hf", "a/Llama-3.1-8B-GGUF:Q4_K_M"]), "w"),
+        (
+            container(TGI, args=["--model-id", LLAMA], env={"CUDA_VISIBLE_DEVICES": "0"}, gpus=2),
+            "tp",
+        ),
         (container(TGI, args=["--model-id", LLAMA], env=[{**SECRET, "name": "NUM_SHARD"}]), "tp"),
     ],
 )

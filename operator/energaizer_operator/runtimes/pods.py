@@ -1,5 +1,7 @@
 """Pod -> the container that computes -> the server that it starts -> what that states."""
 
+import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -29,6 +31,8 @@ _WRAPPERS = frozenset(
 )
 """Programs that start the one that their arguments name."""
 _ASIDE = ("router", "proxy", "exporter", "metrics", "benchmark")
+_OTHER_COMMANDS = ("bench", "chat", "complete", "collect-env", "run-batch", "launch")
+"""Of vLLM: none of them serves."""
 _DEEPEST = 3
 _WRAPPED_MOST = 24
 _CONTAINERS_MOST = 16
@@ -124,6 +128,8 @@ def _calls(container: Json, pod_spec: Json) -> Iterator[Call]:
     runtime = None if command else _runtime_of(container.get("image"))
     if runtime is VLLM and arguments[:1] == ("serve",):
         arguments = arguments[1:]
+    if runtime is VLLM and arguments and arguments[0] in _OTHER_COMMANDS:
+        return
     first = arguments[0] if arguments else "-"
     if runtime is not None and (first.startswith(("-", NO_LITERAL)) or runtime.positional):
         yield Call(runtime, arguments, variables, gpus)
@@ -147,7 +153,7 @@ def _started(
         return
     if _base(words[0]) in _SHELLS:
         script = _script(words[1:])
-        for command in shell.commands(script, variables) if script else ():
+        for command in shell.commands(script, variables, gpus) if script else ():
             yield from _started(command.words, command.variables, gpus, depth + 1)
         return
     yield from _matching(words, variables, gpus)
@@ -198,11 +204,18 @@ def _script(words: tuple[str, ...]) -> str | None:
     rest = iter(words)
     for word in rest:
         if not word.startswith(("-", "+")):
-            return word if wanted else None
+            return _with_arguments(word, tuple(rest)[1:]) if wanted else None
         wanted = wanted or (not word.startswith("--") and "c" in word)
         if word.endswith("o") and not word.startswith("--"):
             next(rest, None)
     return None
+
+
+def _with_arguments(script: str, arguments: tuple[str, ...]) -> str:
+    """Return a script with the words that follow it, its name first, in place of `"$@"`."""
+    if '"$@"' not in script or any(NO_LITERAL in word for word in arguments):
+        return script
+    return script.replace('"$@"', shlex.join(arguments))
 
 
 def _runtime_of(image: Any) -> Runtime | None:
@@ -230,7 +243,7 @@ def _nim(container: Json, call: Call, known: Mapping[str, str]) -> Reading:
     """A NIM is named after its model, but for those that take any."""
     reading = understand(call, known)
     parts = _repository(container.get("image"))
-    name = "/".join(parts[-2:])
+    name = re.sub(r"-pb\d\dh\d$", "", "/".join(parts[-2:]))  # a production branch
     if Input.MODEL in {**reading.values, **reading.unknown} or "llm-nim" in name:
         return reading
     return replace(reading, values={**reading.values, Input.MODEL: vendor_name(name, known)})

@@ -27,6 +27,7 @@ _BRANCHES = frozenset(
     | {"source", ".", "eval", "shift"}
 )
 _LEADING = frozenset({"then", "do", "else", "{", "!", "if", "elif", "while", "until"})
+_COUNTS_GPUS = re.compile(r"nvidia-smi (?:-L|--list-gpus) *\| *wc -l")
 _REFUSED = ("function ", "() {", "(){")
 _HERE = re.compile(r"<-?[ \t]*(['\"]?)([A-Za-z_][A-Za-z0-9_]*)\1")
 
@@ -45,6 +46,8 @@ class _Reader:
 
     text: str
     variables: dict[str, str]
+    gpus: int = 0
+    """That the script sees; 0: unknown."""
     at: int = 0
     commands: list[Command] = field(default_factory=list)
     words: list[str] = field(default_factory=list)
@@ -147,8 +150,8 @@ class _Reader:
         return "$"
 
     def substituted(self, closing: str) -> None:
-        """Skip a substitution, whose result nobody knows."""
-        depth, opening = 0, {")": "(", "}": "{"}.get(closing)
+        """Skip a substitution, whose result nobody knows, unless it counts the GPUs."""
+        begin, depth, opening = self.at, 0, {")": "(", "}": "{"}.get(closing)
         while self.at < len(self.text):
             char = self.text[self.at]
             self.at += 1
@@ -157,7 +160,8 @@ class _Reader:
                 depth -= 1
                 if depth <= 0:
                     break
-        self.add(NO_LITERAL)
+        counts = self.gpus and _COUNTS_GPUS.fullmatch(self.text[begin : self.at - 1].strip("( "))
+        self.add(str(self.gpus) if counts else NO_LITERAL)
 
     def spread(self, value: str) -> None:
         """Add the value of an unquoted variable, which splits at blanks."""
@@ -196,11 +200,11 @@ class _Reader:
             self.commands.append(Command(tuple(words), {**self.variables, **own}))
 
 
-def commands(script: str, variables: Mapping[str, str]) -> list[Command]:
+def commands(script: str, variables: Mapping[str, str], gpus: int = 0) -> list[Command]:
     """Return the simple commands of a script, in order; none of a script that we do not read.
 
     NO_LITERAL among the names says that there are more variables than those.
     """
     if any(mark in script for mark in _REFUSED):
         return []
-    return _Reader(script, dict(variables)).read()
+    return _Reader(script, dict(variables), gpus).read()

@@ -41,6 +41,9 @@ def _tgi_shards(call: Call, values: dict[str, str], unknown: dict[str, str]) -> 
     """TGI uses all GPUs that it sees, unless it is told how many or not to."""
     if Input.TENSOR in values or Input.TENSOR in unknown:
         return
+    if {"CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"} & call.environment.keys():
+        unknown[Input.TENSOR] = "follows which of the GPUs it may see"
+        return
     joined = " ".join(call.words).replace("=", " ")
     if "--sharded" in joined or "SHARDED" in call.environment:
         if "--sharded false" not in joined and call.environment.get("SHARDED") != "false":
