@@ -7,6 +7,7 @@ with an older number and a kind that lacks a field.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import threading
@@ -20,16 +21,13 @@ import pytest
 import yaml
 
 from energaizer_operator.settings import Settings
-from localcluster import Cluster
 from localcluster.build import build
 from localcluster.helm import helm, without_helm
 from localcluster.operator import ROOT
-from released import CHART, FULL, NAMESPACE, ON_THE_LOCAL_NODE, RELEASE, World, fresh_world
-from rights import FORBIDDEN, allows
+from released import CHART, FULL, NAMESPACE, ON_THE_LOCAL_NODE, RELEASE, World, fresh_world, reserve
 
 ALL_FEATURES = ["powerResource.enabled=true"]
 """Switches of values that bring a role of their own."""
-UID = "6f1de2ab-0000-4000-8000-000000000001"
 OLD_LACKS = ("spec", "whatIf")
 AIWORKLOAD = {
     "apiVersion": "energaizer.io/v1alpha1",
@@ -45,9 +43,11 @@ AIWORKLOAD = {
 }
 
 
-def template(*options: str) -> list[dict[str, Any]]:
+def template(
+    *options: str, release: str = RELEASE, namespace: str = NAMESPACE
+) -> list[dict[str, Any]]:
     """Return the objects that the chart renders."""
-    said = helm(None, "template", RELEASE, str(CHART), "-n", NAMESPACE, *options).stdout
+    said = helm(None, "template", release, str(CHART), "-n", namespace, *options).stdout
     return [document for document in yaml.safe_load_all(said) if document]
 
 
@@ -83,6 +83,7 @@ def test_values_become_settings_that_the_processes_know() -> None:
         "feedback.prometheusURL": "http://prometheus:9090",
         "feedback.source": "DCGM",
         "powerResource.enabled": "true",
+        "hold.enabled": "false",
         "metrics.perWorkload.limit": "100",
         "settings.audit_s": "120",
         "webhook.trustedControllers": "{system:serviceaccount:jobset:jobset}",
@@ -97,6 +98,7 @@ def test_values_become_settings_that_the_processes_know() -> None:
     for settings in found.values():
         assert settings.feedback_prometheus_url == chosen["feedback.prometheusURL"]
         assert settings.power_resource
+        assert not settings.hold
         assert (settings.audit_s, settings.metrics_workload_limit) == (120, 100)
     assert found["webhook"].trusted_controllers == ("system:serviceaccount:jobset:jobset",)
     assert found["webhook"].controller_account == f"{FULL}-controller"
@@ -118,6 +120,74 @@ def test_every_optional_part_renders_and_carries_the_names_of_the_release() -> N
         assert labels["app.kubernetes.io/instance"] == RELEASE, one["metadata"]
     rules = next(one for one in objects if one["kind"] == "PrometheusRule")["spec"]["groups"]
     assert any("alert" in rule for group in rules for rule in group["rules"])
+
+
+@pytest.mark.parametrize(
+    ("release", "namespace", "full"),
+    [
+        ("energaizer", "energaizer-system", "energaizer"),
+        ("e", "kube-tools", "e-energaizer"),
+        ("r" * 53, "n" * 63, "r" * 40),
+    ],
+)
+def test_any_release_name_and_namespace_fit_together(
+    release: str, namespace: str, full: str
+) -> None:
+    objects = template("--set", "networkPolicy.enabled=true", release=release, namespace=namespace)
+    named = {(one["kind"], one["metadata"]["name"]) for one in objects}
+    for kind, name in named:
+        most = 253 if kind == "CustomResourceDefinition" else 63
+        assert len(name) <= most, f"{kind} {name}"
+        assert kind == "CustomResourceDefinition" or name.startswith(full), f"{kind} {name}"
+    for one in objects:
+        assert one["metadata"].get("namespace") in (None, namespace), one["metadata"]
+        if "roleRef" in one:
+            assert (one["roleRef"]["kind"], one["roleRef"]["name"]) in named, one["metadata"]
+            for subject in one["subjects"]:
+                assert ("ServiceAccount", subject["name"]) in named, one["metadata"]
+                assert subject["namespace"] == namespace
+        for hook in one.get("webhooks", ()):
+            service = hook["clientConfig"]["service"]
+            assert ("Service", service["name"]) in named
+            assert service["namespace"] == namespace
+
+
+def test_the_host_network_is_the_webhook_s_alone_and_a_node_has_each_port_once() -> None:
+    found = {
+        one["spec"]["template"]["spec"]["containers"][0]["name"]: one["spec"]
+        for one in template("--set", "webhook.hostNetwork=true")
+        if one["kind"] == "Deployment"
+    }
+    webhook, controller = found["webhook"], found["controller"]
+    assert webhook["template"]["spec"]["hostNetwork"]
+    assert webhook["template"]["spec"]["dnsPolicy"] == "ClusterFirstWithHostNet"
+    assert webhook["strategy"]["rollingUpdate"] == {"maxUnavailable": 1, "maxSurge": 0}
+    assert "hostNetwork" not in controller["template"]["spec"]
+    assert controller["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+
+
+def test_without_holds_the_controller_may_patch_no_job() -> None:
+    def patched(*options: str) -> set[str]:
+        return {
+            resource
+            for one in template(*options)
+            if one["kind"] == "ClusterRole" and one["metadata"]["name"] == f"{FULL}-controller"
+            for rule in one["rules"]
+            if "patch" in rule["verbs"]
+            for resource in rule["resources"]
+        }
+
+    assert patched() - patched("--set", "hold.enabled=false") == {"jobs", "jobsets"}
+
+
+def test_kinds_are_kept_or_not_as_it_is_said() -> None:
+    for keep in ("true", "false"):
+        kinds = [
+            one["metadata"].get("annotations", {}).get("helm.sh/resource-policy")
+            for one in template("--set", f"crds.keep={keep}")
+            if one["kind"] == "CustomResourceDefinition"
+        ]
+        assert set(kinds) == ({"keep"} if keep == "true" else {None})
 
 
 def test_roles_are_those_of_the_kustomize_base() -> None:
@@ -142,33 +212,6 @@ def test_roles_are_those_of_the_kustomize_base() -> None:
         (one["kind"], one["metadata"]["name"]) for one in template("--set", *ALL_FEATURES)
     }
     assert set(written) <= everything, "a role is lost"
-
-
-def test_no_account_may_do_what_nobody_may_whatever_is_switched_on() -> None:
-    """Those of processes, hooks and tests, with every feature; the API server judges the first."""
-    switched = "powerResource.enabled=true,kueue.enabled=true,modelConfigs.namespaces={team-a}"
-    objects = template("--set", switched)
-    roles = {
-        (one["kind"], one["metadata"]["name"]): one["rules"]
-        for one in objects
-        if one["kind"] in ("ClusterRole", "Role")
-    }
-    rules: dict[str, list[dict[str, Any]]] = {}
-    for one in objects:
-        if one["kind"] in ("ClusterRoleBinding", "RoleBinding"):
-            for subject in one["subjects"]:
-                bound = rules.setdefault(subject["name"], [])
-                bound += roles[one["roleRef"]["kind"], one["roleRef"]["name"]]
-    known = {one["metadata"]["name"] for one in objects if one["kind"] == "ServiceAccount"}
-    assert set(rules) == known
-    assert {"controller", "webhook", "retire", "profiles"} <= {
-        name.removeprefix(f"{FULL}-") for name in known
-    }
-    installs = {(verb, "energaizer.io", "gpuprofiles") for verb in ("create", "patch")}
-    for name, granted in rules.items():
-        wrong = {call for call in FORBIDDEN if allows(granted, call)}
-        assert wrong - (installs if name.endswith("profiles") else set()) == set(), name
-        assert not [one for one in granted if "*" in str(one)], f"{name} has a wildcard"
 
 
 def test_kustomize_runs_what_the_chart_runs() -> None:
@@ -272,6 +315,9 @@ def test_from_installation_to_removal(world: World, previous: Path) -> None:
     told_of = decisions(world)
     assert len(told_of) >= admissions.made, "one line a decision"
     assert len({line["uid"] for line in told_of}) == len(told_of)
+    private = re.compile(r"PRIVATE KEY|eyJ[\w-]{20,}\.")
+    for path in cluster.directory.glob("pod-*.log"):
+        assert not private.search(path.read_text()), f"{path.name} has a key or a token"
     definition = world.get("crd", "aiworkloads.energaizer.io")
     assert OLD_LACKS[1] in schema_of(definition)[OLD_LACKS[0]]["properties"]
     wait_images(world, {"energaizer:0.1.0"})
@@ -284,7 +330,7 @@ def test_from_installation_to_removal(world: World, previous: Path) -> None:
 
     stored = {**AIWORKLOAD["spec"], "whatIf": {"clocksMegahertz": [1410]}}  # type: ignore[dict-item]
     cluster.kubectl("apply", "-f", "-", input=json.dumps({**AIWORKLOAD, "spec": stored}))
-    reserve(cluster)
+    reserve(cluster, "team-a")
     world.helm("uninstall", RELEASE)
     wait_gone(world)
     kept = world.get("aiworkload", "chat", "-n", "team-a")
@@ -296,32 +342,32 @@ def test_from_installation_to_removal(world: World, previous: Path) -> None:
     cluster.kubectl("delete", "namespace", NAMESPACE, "--timeout=30s")
 
 
+def test_another_release_on_the_host_network_leaves_not_even_kinds(world: World) -> None:
+    """It takes over the kinds that the one before it kept, under a name longer than usual."""
+    cluster, release, place = world.cluster, "energy-of-all-gpus-of-this-company", "elsewhere"
+    for name in (place, "team-b"):
+        cluster.kubectl("create", "namespace", name)
+    cluster.kubectl("label", "namespace", "team-b", "energaizer.io/admission=strict")
+    small = "crds.keep=false,webhook.hostNetwork=true,webhook.replicas=1,controller.replicas=1"
+    small += ",settings.drain_s=0"
+    options = ("--wait", "--take-ownership", *ON_THE_LOCAL_NODE, "--set", small)
+    world.helm("install", release, str(CHART), *options, namespace=place)
+    world.helm("test", release, namespace=place)
+    chat = {**AIWORKLOAD, "metadata": {"name": "chat", "namespace": "team-b"}}
+    cluster.kubectl("apply", "-f", "-", input=json.dumps(chat))
+    reserve(cluster, "team-b")
+    world.helm("uninstall", release, namespace=place)
+    wait_gone(world, release, place, kept=False)
+    kinds = cluster.kubectl("api-resources", "--api-group=energaizer.io", "-o", "name").stdout
+    assert kinds == "", "with the kinds go their objects"
+    cluster.kubectl("delete", "namespace", place, "team-b", "--timeout=30s")
+
+
 def decisions(world: World) -> list[dict[str, Any]]:
     """Return the lines that webhook pods, gone ones too, wrote about validated pods."""
     logs = world.cluster.directory.glob(f"pod-{FULL}-webhook-*.log")
     lines = [json.loads(line) for path in logs for line in path.read_text().splitlines()]
     return [one for one in lines if one["message"] == "decided" and one["webhook"] == "pod"]
-
-
-def reserve(cluster: Cluster) -> None:
-    """Leave a reservation as a controller leaves it that is gone: with its finalizer."""
-    chosen = {"apiVersion": "batch/v1", "kind": "Job", "name": "train", "uid": UID}
-    body = {
-        "apiVersion": "energaizer.io/v1alpha1",
-        "kind": "EnergyReservation",
-        "metadata": {
-            "name": UID,
-            "namespace": "team-a",
-            "finalizers": ["energaizer.io/reservation-release"],
-        },
-        "spec": {
-            "workloadRef": chosen,
-            "energyJoules": 1000,
-            "powerWatts": 10,
-            "reservedTime": "2026-11-24T12:00:00Z",
-        },
-    }
-    cluster.kubectl("apply", "--validate=false", "-f", "-", input=json.dumps(body))
 
 
 def wait_images(world: World, wanted: set[str]) -> None:
@@ -336,19 +382,22 @@ def wait_images(world: World, wanted: set[str]) -> None:
         time.sleep(0.5)
 
 
-def wait_gone(world: World) -> None:
-    """Fail unless everything of the release goes, but for the kinds, which are kept."""
-    select = ["-l", f"app.kubernetes.io/instance={RELEASE}", "-A", "-o", "name"]
+def wait_gone(
+    world: World, release: str = RELEASE, namespace: str = NAMESPACE, *, kept: bool = True
+) -> None:
+    """Fail unless everything of the release goes, but for the kinds if they are kept."""
+    select = ["-l", f"app.kubernetes.io/instance={release}", "-A", "-o", "name"]
     kinds = world.cluster.kubectl("api-resources", "--verbs=list", "-o", "name").stdout.split()
     deadline = time.monotonic() + 30
     while True:
         left = world.cluster.kubectl(
             "get", ",".join(kinds), *select, "--ignore-not-found", check=False
         ).stdout.split()
-        left = [one for one in left if not one.startswith("customresourcedefinition")]
+        if kept:
+            left = [one for one in left if not one.startswith("customresourcedefinition")]
         if not left:
             break
         assert time.monotonic() < deadline, left
         time.sleep(0.5)
-    release = world.cluster.kubectl("get", "secrets", "-n", NAMESPACE, "-o", "name").stdout
-    assert release == ""
+    secrets = world.cluster.kubectl("get", "secrets", "-n", namespace, "-o", "name").stdout
+    assert secrets == ""

@@ -43,6 +43,7 @@ POD = {
 }
 """A pod that is judged: it asks for a GPU in a namespace that is `strict`."""
 
+UID = "6f1de2ab-0000-4000-8000-000000000001"
 _EXPIRY = 'energaizer_certificate_expiry_timestamp_seconds{cert="leaf"} '
 
 
@@ -53,9 +54,9 @@ class World:
     cluster: Cluster
     node: LocalNode
 
-    def helm(self, *arguments: str) -> str:
+    def helm(self, *arguments: str, namespace: str = NAMESPACE) -> str:
         """Run helm in the release's namespace and return what it printed."""
-        done = helm(self.cluster, *arguments, "-n", NAMESPACE)
+        done = helm(self.cluster, *arguments, "-n", namespace)
         return done.stdout + done.stderr
 
     def get(self, *arguments: str) -> dict[str, Any]:
@@ -103,3 +104,24 @@ def fresh_world() -> Iterator[World]:
         cluster.kubectl("label", "namespace", NAMESPACE, restricted)
         cluster.kubectl("label", "namespace", "team-a", "energaizer.io/admission=strict")
         yield World(cluster, node)
+
+
+def reserve(cluster: Cluster, namespace: str) -> None:
+    """Leave a reservation as a controller leaves it that is gone: with its finalizer."""
+    chosen = {"apiVersion": "batch/v1", "kind": "Job", "name": "train", "uid": UID}
+    body = {
+        "apiVersion": "energaizer.io/v1alpha1",
+        "kind": "EnergyReservation",
+        "metadata": {
+            "name": UID,
+            "namespace": namespace,
+            "finalizers": ["energaizer.io/reservation-release"],
+        },
+        "spec": {
+            "workloadRef": chosen,
+            "energyJoules": 1000,
+            "powerWatts": 10,
+            "reservedTime": "2026-11-24T12:00:00Z",
+        },
+    }
+    cluster.kubectl("apply", "--validate=false", "-f", "-", input=json.dumps(body))
