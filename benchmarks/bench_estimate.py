@@ -3,7 +3,8 @@
 Two references. Warm figures stand beside a bare numpy tile choice (20 products x 48 plans, the
 method's closed form), which no estimate can beat. Cold figures stand beside an interpreter that
 imports numpy and pydantic and does nothing; both run from byte code, as an installed package does,
-and take turns, so that a busy machine slows them alike. Targets are those of docs/performance.md.
+and take turns, so that a busy machine slows them alike. The fastest turn says most where others
+use the machine too: ratios are those of the fastest. Targets are those of docs/performance.md.
 """
 
 import itertools
@@ -17,6 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from energaizer import catalog, lowering, pipeline, simulation, whatif
 from energaizer.coefficients import Coefficients
@@ -27,10 +29,18 @@ from energaizer.recipe import Training
 from energaizer.steady.estimate import serve
 from energaizer.steady.traffic import Lengths, Traffic
 from energaizer.workload import Workload
+from energaizer_operator import estimation
+from energaizer_operator.decision import Subject, World, decide
+from energaizer_operator.estimation import Estimator
+from energaizer_operator.resources.aiworkload import AIWorkload
 
 _ROUNDS = 400
 _COLD_ROUNDS = 15
 _BOARDS = ("h100-sxm", "a100-80gb", "l40s", "h200")
+_CLUSTER = (
+    "a100-sxm4-40gb", "a100-sxm4-80gb", "h100-sxm5-80gb", "h200-sxm-141gb", "b200-sxm-180gb",
+    "l40s-48gb", "l4-24gb", "t4-16gb",
+)  # fmt: skip
 _REFERENCE = "import numpy, pydantic"
 _LIBRARIES = "import click, numpy; from pydantic import BaseModel, model_validator"
 _SCRIPT = ("-c", "from energaizer.cli import main; main()")  # as the installed command does
@@ -49,20 +59,27 @@ class Row(NamedTuple):
     """One line of the table; times in milliseconds."""
 
     figure: str
+    fastest: float
     median: float
     p99: float
     target: str
     reference: float
 
 
-def timed(call: Callable[[int], object], rounds: int = _ROUNDS) -> tuple[float, float]:
-    """Return median and 99th percentile of a call, ms."""
+def timed(call: Callable[[int], object], rounds: int = _ROUNDS) -> tuple[float, float, float]:
+    """Return the fastest, median and 99th percentile of a call, ms."""
     taken = np.empty(rounds)
     for index in range(rounds):
         start = time.perf_counter()
         call(index)
         taken[index] = time.perf_counter() - start
-    return float(np.median(taken) * 1e3), float(np.percentile(taken, 99) * 1e3)
+    return spread(taken)
+
+
+def spread(taken_s: npt.ArrayLike) -> tuple[float, float, float]:
+    """Return the fastest, median and 99th percentile, ms."""
+    fastest, median, slow = 1e3 * np.percentile(taken_s, [0, 50, 99])
+    return float(fastest), float(median), float(slow)
 
 
 def reference() -> Callable[[int], object]:
@@ -97,11 +114,34 @@ def trained(gpu: Gpu) -> Callable[[int], object]:
     return lambda index: pipeline.estimate(runs[index], gpu)
 
 
+def stated() -> Callable[[int], object]:
+    """Return the decisions behind statuses, each of a new serving workload: 56 candidates."""
+    seen, estimator = World.of(estimation.catalogue(), [], _CLUSTER), Estimator()
+
+    def call(index: int) -> object:
+        spec = {
+            "task": "Inference",
+            "model": {"name": "meta-llama/Llama-3.1-8B", "precision": "FP16"},
+            "inference": {
+                "batchSize": 1 + index % 50, "inputTokens": 100 + index, "outputTokens": 128,
+            },
+            "accelerator": {"countPerReplica": 1, "replicas": 1},
+        }  # fmt: skip
+        body = {"metadata": {"name": f"w-{index}", "namespace": "team"}, "spec": spec}
+        asked = Subject(None, AIWorkload.model_validate(body))
+        return decide(asked, seen, estimator, wide=True)
+
+    call(_ROUNDS)
+    return call
+
+
 def warm() -> list[Row]:
     """Return the figures of a process that has its profiles."""
     gpu, model = catalog.gpu("h100-sxm"), catalog.model("llama-3.1-8b")
     base = Workload(model=model, batch=16, input_tokens=512, output_tokens=256, clock_hz=1.2e9)
     forward = base.model_copy(update={"output_tokens": 0})
+    images = Workload(model=catalog.model("vit-large-patch16-224"), input_tokens=1, clock_hz=1.2e9)
+    batches = [images.model_copy(update={"batch": 1 + index}) for index in range(_ROUNDS)]
     boost = base.model_copy(update={"clock_hz": None, "batch": 64})
 
     def anew(workload: Workload) -> Callable[[int], object]:
@@ -115,7 +155,7 @@ def warm() -> list[Row]:
     mixture = base.model_copy(update={"model": catalog.model("qwen3-235b"), "parallelism": split})
     traffic = Traffic(batch=16, prompts=Lengths(mean=512), outputs=Lengths(mean=256, spread=1.0))
     arriving = traffic.model_copy(update={"batch": None, "requests_per_second": 2.0})
-    for workload in (base, forward, boost, mixture):
+    for workload in (base, forward, boost, mixture, images.model_copy(update={"batch": 999})):
         pipeline.estimate(workload, gpu)
     forget()
     calls = (
@@ -128,7 +168,9 @@ def warm() -> list[Row]:
         ("the same served at a rate", lambda _: serve(mixture, arriving, gpu), ""),
         ("training on 4,096 GPUs, new batch each time", trained(gpu), "10 ms"),
         ("forward estimate, new shape each time", anew(forward), "0.5 ms"),
+        ("the same, ViT-L", lambda index: pipeline.estimate(batches[index], gpu), "0.5 ms"),
         ("forward estimate, known shape", lambda _: pipeline.estimate(forward, gpu), "0.5 ms"),
+        ("a status: 8 kinds of GPU x clocks x caps", stated(), "10 ms"),
         ("lower a workload, cached", lambda _: lowering.lower(base), ""),
     )
     bare = timed(reference())
@@ -161,12 +203,10 @@ def cold() -> list[Row]:
             seconds = run(arguments, environment)
             if index:  # the first run writes the byte code
                 taken[name].append(seconds)
-    bare = float(np.median(next(iter(taken.values()))) * 1e3)
+    bare = 1e3 * min(next(iter(taken.values())))
     return [
-        Row(name, float(np.median(each) * 1e3), float(np.percentile(each, 99) * 1e3),
-            _COLD_TARGETS.get(name, ""), bare)
-        for name, each in taken.items()
-    ]  # fmt: skip
+        Row(name, *spread(each), _COLD_TARGETS.get(name, ""), bare) for name, each in taken.items()
+    ]
 
 
 def run(arguments: Sequence[str], environment: dict[str, str]) -> float:
@@ -195,12 +235,13 @@ def peak_mib(arguments: Sequence[str]) -> float:
 def main() -> None:
     """Print the table."""
     say = sys.stdout.write
-    say(f"{'figure':46s} {'median':>11s} {'p99':>11s} {'target':>8s} {'reference':>12s}  ratio\n")
+    say(f"{'figure':46s} {'fastest':>11s} {'median':>11s} {'p99':>11s} {'target':>8s}")
+    say(f" {'reference':>12s}  ratio\n")
     for part in (warm, cold):
         for row in part():
             say(
-                f"{row.figure:46s} {row.median:8.3f} ms {row.p99:8.3f} ms {row.target:>8s}"
-                f" {row.reference:9.3f} ms {row.median / row.reference:6.2f}\n"
+                f"{row.figure:46s} {row.fastest:8.3f} ms {row.median:8.3f} ms {row.p99:8.3f} ms"
+                f" {row.target:>8s} {row.reference:9.3f} ms {row.fastest / row.reference:6.2f}\n"
             )
     count, seconds = sweeps()
     say(f"\nsweep of clock x limit x batch x GPU: {count / seconds:,.0f} settings/s, target 20,000")
