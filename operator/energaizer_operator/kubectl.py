@@ -125,7 +125,7 @@ def review(
         world = offline.world(contents, gpus)
     except EstimateError as error:
         fail(str(error), error.exit_code)
-    if not world.policies and not contents.budgets:
+    if not (world.policies or contents.budgets or contents.quotas):
         complain("note: the files hold no EnergyPolicy or EnergyBudget; add one by --policy FILE")
     estimator = Estimator()
     verdicts = list(reviewing.review(items, contents, world, estimator, datetime.now(UTC)))

@@ -17,6 +17,7 @@ from energaizer_operator import claims, estimation, names, owners, queueing
 from energaizer_operator.decision import HOLDABLE, Subject, World, decide, prepare
 from energaizer_operator.manifests import Manifest, ManifestError
 from energaizer_operator.owners import Description
+from energaizer_operator.quotas import Quota, quota_of
 from energaizer_operator.resources.aiworkload import AIWorkload
 from energaizer_operator.resources.energybudget import EnergyBudget
 from energaizer_operator.resources.energypolicy import EnergyPolicy
@@ -58,6 +59,8 @@ class Contents:
     policies: list[EnergyPolicy] = field(default_factory=list)
     budgets: list[dict[str, Any]] = field(default_factory=list)
     """As they stand in the files, with their status if they have one."""
+    quotas: list[Quota] = field(default_factory=list)
+    """Of watts."""
     configs: dict[tuple[str, str], str] = field(default_factory=dict)
     namespaces: dict[str, Mapping[str, str]] = field(default_factory=dict)
     queues: dict[tuple[str, str, str], Mapping[str, Any]] = field(default_factory=dict)
@@ -226,6 +229,12 @@ def _sort(manifest: Manifest, found: Contents) -> None:
         _model(EnergyBudget, manifest)
         metadata = {**body["metadata"], "namespace": manifest.namespace}
         found.budgets.append({**body, "metadata": metadata})
+    elif kind == "ResourceQuota":
+        quota = quota_of(body, manifest.namespace)
+        if quota is None:
+            found.ignored.append(manifest.place)
+        else:
+            found.quotas.append(quota)
     elif kind == "ConfigMap":
         text = (body.get("data") or {}).get(CONFIG_KEY)
         if isinstance(text, str):
