@@ -130,6 +130,8 @@ def lengths_of(counts: FloatArray, first: float, last: float) -> FloatArray:
 def decode_step(workload: Workload, mix: Mix) -> Program:
     """Return one decode step at the mean batch and context.
 
+    Behind each other stages hold a part of the sequences each, so that all of them work.
+
     Args:
         workload: Model, formats and split; its batch and tokens are replaced.
         mix: What runs in a step.
@@ -138,20 +140,20 @@ def decode_step(workload: Workload, mix: Mix) -> Program:
         update={"batch": max(1, round(mix.batch)), "input_tokens": mix.context - 1,
                 "output_tokens": 2}
     )  # fmt: skip
-    return _sampled(_only(transformer.lower(whole), "decode"), workload, mix)
+    return _sampled(_only(transformer.lower(whole), "decode"), workload)
 
 
-def _sampled(program: Program, workload: Workload, mix: Mix) -> Program:
+def _sampled(program: Program, workload: Workload) -> Program:
     """Return a decode step with the sort of a sampler that keeps the likeliest tokens.
 
-    Every rank samples from all logits, whatever the split.
+    Every rank of the last stage samples from all logits, whatever the split.
     """
-    logits = max(1, round(mix.batch)) * float(workload.transformer.vocabulary_size)
+    logits = float(program.sequences[0]) * float(workload.transformer.vocabulary_size)
     sort = kernels.copy(logits, _SORT_BYTES / 2.0, _SORT_BYTES / 2.0)
     return replace(
         program,
         rows=np.vstack([program.rows, kernels.table([sort])]),
-        counts=np.hstack([program.counts, np.ones((len(program.counts), 1))]),
+        counts=np.hstack([program.counts, np.full((1, 1), 1.0 / program.stages)]),
     )
 
 
@@ -159,14 +161,17 @@ def prompt_step(workload: Workload, mix: Mix) -> tuple[Program, int]:
     """Return prompts that share one pass over the weights, and how many they are.
 
     An engine computes prompts beside decode steps, whose weights are read anyway: a prompt costs
-    its share of a pass that is wide enough to be bound by arithmetic.
+    its share of a pass that is wide enough to be bound by arithmetic. Stages behind each other work
+    on different prompts at once: none waits for the first or the last of them.
     """
     alone = workload.model_copy(
         update={"batch": 1, "input_tokens": max(1, round(mix.prompt_tokens)), "output_tokens": 1}
     )
     together = max(1, math.ceil(_PROMPT_TOKENS / alone.prompt_tokens))
     whole = alone.model_copy(update={"batch": together})
-    return _only(transformer.lower(whole), "prefill"), together
+    found = _only(transformer.lower(whole), "prefill")
+    pace = transformer.slowest(workload.transformer.layers, found.stages)
+    return replace(found, slots=found.runs * pace), together
 
 
 def without_gaps(host: Host) -> Host:
@@ -190,23 +195,35 @@ def mixed_wait(host: Host, layers: FloatArray, coefficients: Coefficients, gpu: 
     return Step(seconds, seconds * idle_w)
 
 
+def waits(prompts_per_step: FloatArray | float, stages: FloatArray | float = 1.0) -> FloatArray:
+    """Return how often a board waits in a step: `p (1 - exp(-lambda/p))`.
+
+    Of p stages behind each other each runs p parts of the sequences in turn, and waits where a part
+    holds prompts.
+    """
+    found: FloatArray = -stages * np.expm1(-np.asarray(prompts_per_step) / stages)
+    return found
+
+
 def mean_step(
-    decode: Step, prompt: Step, prompts_per_step: FloatArray, wait: Step | None = None
-) -> Step:
-    """Return the mean step: `T = T_dec + lambda t_p + (1 - exp(-lambda)) t_wait`, energy alike.
+    decode: Step, prompt: Step, prompts_per_step: FloatArray, wait: Step | None = None,
+    stages: FloatArray | float = 1.0,
+) -> Step:  # fmt: skip
+    """Return the mean step: `T = T_dec + lambda t_p + p (1 - exp(-lambda/p)) t_wait`, energy alike.
 
     Args:
         decode: A decode step.
         prompt: One prompt's share of a pass.
         prompts_per_step: Mean number of prompts in a step [lambda].
         wait: What a step that holds prompts waits besides; None: nothing.
+        stages: Groups of layers behind each other [p].
     """
     seconds = decode.duration_s + prompts_per_step * prompt.duration_s
     joules = decode.energy_j + prompts_per_step * prompt.energy_j
     if wait is None:
         return Step(seconds, joules)
-    chance = -np.expm1(-prompts_per_step)
-    return Step(seconds + chance * wait.duration_s, joules + chance * wait.energy_j)
+    often = waits(prompts_per_step, stages)
+    return Step(seconds + often * wait.duration_s, joules + often * wait.energy_j)
 
 
 def median_gap(decode: Step, mean: Step, prompts_per_step: FloatArray) -> FloatArray:

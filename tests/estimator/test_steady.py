@@ -128,6 +128,38 @@ def test_a_mixture_over_experts_of_replicas():
     assert np.isfinite(one.power.value)
 
 
+def test_stages_work_on_parts_of_the_sequences_at_once():
+    # A stage runs half of the layers for half of the sequences, twice a step: all boards work, and
+    # the host waits once for each part.
+    one = ask("llama-3.1-8b", batch=32)
+    two = ask("llama-3.1-8b", split=Parallelism(pipeline=2), batch=64)
+    assert two.gpu_count == 2
+    assert two.output_tokens_per_second.value == pytest.approx(
+        2.0 * one.output_tokens_per_second.value, rel=0.2
+    )
+    assert two.energy_per_output_token.value == pytest.approx(
+        one.energy_per_output_token.value, rel=0.2
+    )
+    alone = ask("llama-3.1-8b", split=Parallelism(pipeline=2), batch=1)
+    assert any("leave stages of 2 idle" in note for note in alone.notes)
+    assert alone.decode_power.value < 2.0 * ask("llama-3.1-8b", batch=1).decode_power.value
+
+
+def test_a_network_between_its_boards_slows_a_server():
+    def served(**given):
+        work = Workload(
+            model=catalog.model("llama-3.1-70b"), input_tokens=512, output_tokens=256,
+            parallelism=Parallelism(tensor=8), **given,
+        )  # fmt: skip
+        traffic = Traffic(batch=32, prompts=Lengths(mean=512), outputs=Lengths(mean=256))
+        return serve(work, traffic, H100)
+
+    inside, across = served(), served(gpus_per_node=4, network_bandwidth=12.5e9)
+    assert across.time_per_output_token.value > 1.2 * inside.time_per_output_token.value
+    assert across.power.value < inside.power.value
+    assert any("no node given" in note for note in across.notes)
+
+
 def test_the_cache_is_read_once_for_all_drafts():
     work = Workload(model=catalog.model("llama-3.1-8b"), input_tokens=4096, output_tokens=256)
     traffic = Traffic(

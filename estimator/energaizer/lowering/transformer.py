@@ -119,7 +119,7 @@ def _lower(
         attend(listing, model, step.shard, formats)
         table.add(listing, slice(index, index + 1))
     # A round trip takes every stage once; the longest stage sets the pace of those that follow.
-    pace = math.ceil(model.layers / stages) * stages / model.layers
+    pace = slowest(model.layers, stages)
     slots = [
         stages + (micro - 1.0) * pace if step.phase == "prefill" else max(stages, micro * pace)
         for step in steps
@@ -138,6 +138,11 @@ def _lower(
         runs=each * micro,
         stages=stages,
     )
+
+
+def slowest(layers: int, stages: int) -> float:
+    """Return the layers of the longest stage over the mean: stages may differ by a layer."""
+    return math.ceil(layers / stages) * stages / layers
 
 
 def _calls(model: Model) -> float:

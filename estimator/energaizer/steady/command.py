@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _PRECISIONS = click.Choice(
     ["fp32", "tf32", "fp16", "bf16", "fp8", "int8", "int4", "nvfp4", "mxfp4"], case_sensitive=False
 )
-_DEGREES = ("tensor", "data", "expert")
+_DEGREES = ("tensor", "pipeline", "data", "expert")
 
 
 def _whole(option: str, described: str, **more: Any) -> Callable[..., Any]:
@@ -48,8 +48,15 @@ def _real(option: str, name: str, described: str, **more: Any) -> Callable[..., 
 @click.option("--weight-precision", type=_PRECISIONS, metavar="FORMAT", help="Of weights.")
 @click.option("--cache-precision", type=_PRECISIONS, metavar="FORMAT", help="Of the KV cache.")
 @_whole("--tensor-parallel", "GPUs that share every layer.", default=1)
+@_whole("--pipeline-parallel", "Groups of layers in a row; each holds a part of the sequences.",
+        default=1)  # fmt: skip
+@click.option("--uneven", is_flag=True, default=None,
+              help="Pipeline stages may differ by a layer.")  # fmt: skip
 @_whole("--data-parallel", "Replicas of the model.", default=1)
 @_whole("--expert-parallel", "GPUs that the experts lie on.", default=1)
+@click.option("--node", metavar="NAME", help="Server: dgx-h100, ...; the GPU's usual one.")
+@_whole("--gpus-per-node", "GPUs of a server; the node's by default.")
+@click.option("--network", metavar="RATE", help="Of a GPU between nodes, one way: 400Gb/s.")
 @click.option("--clock", metavar="CLOCK", help="Locked SM clock, e.g. 1410MHz; boost by default.")
 @click.option("--power-cap", metavar="WATTS", help="Limit per board; the GPU's own by default.")
 @click.option("-o", "--output", type=click.Choice(["table", "json", "csv", "markdown"]),

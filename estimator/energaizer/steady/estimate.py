@@ -11,6 +11,7 @@ from energaizer.pipeline import Judge
 from energaizer.result import Quantity
 from energaizer.serving import Step as Arrays
 from energaizer.serving import median_gap
+from energaizer.serving import waits as often
 from energaizer.steady.answer import ServingEstimate
 from energaizer.steady.server import Server, server
 from energaizer.steady.traffic import Traffic
@@ -70,7 +71,7 @@ def _answer(one: Server, load: _Load) -> ServingEstimate:
     prompt_j = one.boards * one.prompt.energy_j
     waits = 0.0
     if step.prompts:
-        waits = -float(np.expm1(-step.prompts)) / step.prompts
+        waits = float(often(step.prompts, one.stages)) / step.prompts
         prompt_j += one.boards * waits * one.wait.energy_j
     apart = traffic.prefill_replicas * one.boards
     idle_w = boards * one.idle_w * (1.0 - load.busy)
@@ -87,7 +88,7 @@ def _answer(one: Server, load: _Load) -> ServingEstimate:
     peak_w = decode_w + prompt_w if apart else max(decode_w, prompt_w)
     first_s = _first_token(one, load, step.decode.duration_s, step.duration_s)
     host = one.host.decode
-    waiting_s = host.gap_step_s + load.batch * host.gap_sequence_s
+    waiting_s = one.stages * host.gap_step_s + load.batch * host.gap_sequence_s
     waiting_s += one.workload.transformer.layers * host.gap_layer_s
     held, of = one.memory(load.batch), _Said(one, load)
     limit = one.setting.limit_w * (boards + apart)
@@ -154,27 +155,33 @@ class _Said:
 def _first_token(one: Server, load: _Load, decode_s: float, step_s: float) -> float:
     """Return the mean time to a first token, s: a step's rest, those before, one's own chunks."""
     prompt, tokens = one.prompt.duration_s, one.traffic.prompts
+    through, waits = one.stages * prompt, one.stages * one.wait.duration_s
     chunks = float(np.ceil(tokens.mean / one.traffic.chunk_tokens))
     uneven = tokens.mean_square / tokens.mean**2
     if one.traffic.prefill_replicas:
         work = load.requests * prompt / one.traffic.prefill_replicas
         queue = work * prompt * uneven / (2.0 * max(1e-9, 1.0 - work))
-        return queue + prompt + one.transfer_s() + decode_s
+        return queue + through + one.transfer_s() + decode_s
     work = load.requests / one.replicas * prompt
     before = work * prompt * uneven / (2.0 * max(1e-9, 1.0 - work))
-    return load.busy * step_s / 2.0 + before + prompt + chunks * decode_s + one.wait.duration_s
+    return load.busy * step_s / 2.0 + before + through + chunks * decode_s + waits
 
 
 def _longest(one: Server, decode_s: float) -> float:
     """Return a step that computes as many prompt tokens as a chunk holds, s."""
     if one.traffic.prefill_replicas:
         return decode_s
-    each = one.prompt.duration_s / one.traffic.prompts.mean
-    return decode_s + one.traffic.chunk_tokens * each + one.wait.duration_s
+    each = one.stages * one.prompt.duration_s / one.traffic.prompts.mean
+    return decode_s + one.traffic.chunk_tokens * each + one.stages * one.wait.duration_s
 
 
 def _notes(one: Server, load: _Load, hull: tuple[str, ...]) -> tuple[str, ...]:
-    found = list(one.setting.notes)
+    found = [*one.setting.notes, *one.place.notes]
+    if load.batch < one.stages:
+        found.append(
+            f"{load.batch:.3g} sequences leave stages of {one.stages} idle; run "
+            f"{one.stages} or more"
+        )
     if one.traffic.speculation is not None and one.traffic.speculation.draft is None:
         found.append("drafting costs nothing here (look-up of n-grams); name a draft model if not")
     largest = one.memory(load.batch).largest_batch

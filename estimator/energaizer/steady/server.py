@@ -11,7 +11,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from energaizer import catalog, job, lowering, machine, memory, pipeline, power, serving, simulation
+from energaizer import (
+    catalog,
+    job,
+    lowering,
+    machine,
+    memory,
+    pipeline,
+    place,
+    power,
+    serving,
+    simulation,
+)
 from energaizer.coefficients import Coefficients
 from energaizer.errors import InputError, TooSlowError
 from energaizer.gpu import Gpu
@@ -28,7 +39,10 @@ _PER_SEQUENCE = [FAMILY[name] for name in ("attention-decode", "state-space")]
 
 
 class Cost(NamedTuple):
-    """Seconds and joules of one board, and its mean clock, Hz."""
+    """Seconds and joules of one board, and its mean clock, Hz.
+
+    Of a prompt they are those of one stage: the next stage computes it meanwhile.
+    """
 
     duration_s: float
     energy_j: float
@@ -77,6 +91,12 @@ class Server:
         self.board = machine.of(self.gpu, self.coefficients)
         self.setting: Setting = pipeline.setting_of(self.workload, self.gpu)
         self.totals: dict[str, Total] = {}
+        self.place = place.of(self.workload, self.board)
+
+    @property
+    def stages(self) -> int:
+        """Groups of layers behind each other."""
+        return self.workload.parallelism.pipeline
 
     @property
     def replicas(self) -> int:
@@ -97,7 +117,7 @@ class Server:
 
     def _cost(self, program: Program, host: Host, weight: float = 0.0) -> Cost:
         """Return one run of a program; with a weight its kernels count in intervals."""
-        loaded = simulation.load(program, self.board, host)
+        loaded = simulation.load(program, self.board, host, self.place.fabric)
         settled = simulation.settle(loaded, self.setting.clock_hz, self.setting.limit_w)
         if weight:
             job.add(self.totals, loaded, settled, weight)
@@ -123,8 +143,8 @@ class Server:
 
     @cached_property
     def wait(self) -> Cost:
-        """What a step that holds prompts waits besides."""
-        layers = np.array(float(self.workload.transformer.layers))
+        """What a stage that computes prompts waits besides."""
+        layers = np.array(self.workload.transformer.layers / self.stages)
         found = serving.mixed_wait(self.host, layers, self.coefficients, self.gpu)
         clock = self.setting.clock_hz
         return Cost(float(found.duration_s), float(found.energy_j), clock)
@@ -168,7 +188,7 @@ class Server:
         if self.traffic.prefill_replicas:
             return Step(decode, decode.duration_s, 0.0)
         prompts = batch * self.traffic.kept / self.traffic.outputs.mean
-        waits = -np.expm1(-prompts) * self.wait.duration_s
+        waits = serving.waits(prompts, self.stages) * self.wait.duration_s
         seconds = decode.duration_s + prompts * self.prompt.duration_s + waits
         return Step(decode, float(seconds), prompts)
 
@@ -205,8 +225,11 @@ class Server:
         """Return how long the cache of one prompt travels between pools, s."""
         work = self.workload.model_copy(update={"batch": 1, "output_tokens": 1})
         held = memory.need(work, self.gpu).kv_cache_bytes
-        link = self.workload.network_bandwidth
-        return held / (link or self.gpu.link.bandwidth * self.coefficients.link.efficiency)
+        pools = self.workload.parallelism.gpus + self.traffic.prefill_replicas * self.boards
+        node = self.place.node
+        if pools > node.link_boards:
+            return held / (node.network.bandwidth * node.network.efficiency)
+        return held / self.board.link.bandwidth
 
 
 def server(
@@ -221,10 +244,6 @@ def server(
     if not workload.transformer.causal or not workload.transformer.language_head:
         raise InputError(
             f"{workload.model.name} writes no tokens; `energaizer estimate` answers for it"
-        )
-    if workload.parallelism.pipeline > 1:
-        raise InputError(
-            "pipelined steady serving has no method: set pipeline to 1, or use estimate"
         )
     known = coefficients or catalog.coefficients(gpu)
     lowering.lower(workload)  # checks the split

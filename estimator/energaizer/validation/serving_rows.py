@@ -133,7 +133,8 @@ def _board(
     layers = np.array([float(step.layers[0]) for step in decode])
     wait = serving.mixed_wait(host, layers, coefficients, gpu)
     each = Step(first.duration_s / shared, first.energy_j / shared)
-    mean = serving.mean_step(alone, each, rate, wait)
+    stages = np.array([float(work.parallelism.pipeline) for work, _ in found.values()])
+    mean = serving.mean_step(alone, each, rate, wait, stages)
     answers.roofline_s[usable] = said.roofline_s + rate * first.roofline_s / shared
     parts.prompts[usable] = rate
     parts.mean_s[usable] = mean.duration_s
@@ -158,16 +159,15 @@ def _workload(table: Table, row: int) -> Workload:
     family = cell("family")
     if family in _DIFFUSION:
         raise NoEstimateError("diffusion: no method for serving it yet")
-    if number("pipeline") > 1:
-        raise NoEstimateError("pipelined steady serving has no method yet")
     stored = cell("weight_precision")
     if stored not in _FORMATS:
         raise InputError(f"weight_precision {stored}: unknown format")
     precision = _FORMATS[stored]
     narrow = precision in {Precision.FP8}
+    stages = number("pipeline") or 1
     split = Parallelism(
-        tensor=number("attn_tp") or number("num_gpus") or 1, data=number("attn_dp") or 1,
-        expert=number("expert_ep") or 1,
+        tensor=number("attn_tp") or max(1, number("num_gpus") // stages),
+        data=number("attn_dp") or 1, expert=number("expert_ep") or 1, pipeline=stages,
     )  # fmt: skip
     model = names.model(cell("model"), "")
     pictures = names.Names.shipped().pictures.get(cell("task"), {})
