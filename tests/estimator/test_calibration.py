@@ -12,11 +12,13 @@ from energaizer.calibration import (
     fit,
     forward,
     heldout,
+    kernel_fit,
     misses,
     plan,
     problem,
     residuals,
     scoring,
+    single_kernels,
 )
 from energaizer.errors import InputError
 from energaizer.host import LaunchCost
@@ -244,6 +246,15 @@ def test_reasons_for_a_miss_name_who_carries_it(a100):
     assert "opt bf16" not in text
     assert "| time |" not in text
     assert misses.passes([("x", scored, (6.0, 50.0, 50.0))], own) == ""
+
+
+def test_a_table_that_nobody_fitted_takes_the_usual_warm_share(a100):
+    gpu, begin = a100
+    rows = {"op": ["gemm", "attn_ctx"], "dtype": "bfloat16", "kv_dtype": "", "obs_weight_g": 0.5}
+    table = single_kernels.Table(gpu, pd.DataFrame(rows), None)
+    power = kernel_fit.PowerFit(begin, 100.0, {"gemm:bfloat16:": 1.0}, 0.25)
+    # The second before: the kernel's own 500 W, or a quarter of the way from the floor to it.
+    assert power.recorded(table, np.array([500.0, 500.0])) == pytest.approx([500.0, 350.0])
 
 
 def test_profiles_keep_five_digits(a100):
