@@ -331,6 +331,23 @@ def _widest(model: Model) -> int:
     return max(found, model.recurrent.projected if model.recurrent else 0)
 
 
+def _element(precision: Precision) -> float:
+    """Return bytes of what is not stored small."""
+    return 4.0 if precision in {Precision.FP32, Precision.TF32} else 2.0
+
+
+@lru_cache(maxsize=1024)
+def _weights(
+    model: Model, precision: Precision, stored: Precision | None, split: Parallelism
+) -> float:
+    """Return bytes of weights on one GPU: the same for all lengths and batches."""
+    weight = (stored or model.weight_precision or precision).bytes_per_element
+    routed = model.routed_parameters / max(split.tensor, split.expert)
+    small = (model.quantised_parameters - model.routed_parameters) / split.tensor + routed
+    wide = parameters_on(model, split) - small
+    return (small * weight + wide * max(_element(precision), weight)) / split.pipeline
+
+
 @lru_cache(maxsize=4096)
 def _parts(
     model: Model, formats: tuple[Precision, Precision | None, Precision | None],
@@ -338,12 +355,8 @@ def _parts(
 ) -> tuple[float, float, float, float]:  # fmt: skip
     """Return bytes of weights, of cache per sequence, per prompt token, of scores per sequence."""
     (precision, stored, cached), (tensor, stages) = formats, (split.tensor, split.pipeline)
-    element = 4.0 if precision in {Precision.FP32, Precision.TF32} else 2.0
-    weight = (stored or model.weight_precision or precision).bytes_per_element
-    routed = model.routed_parameters / max(tensor, split.expert)
-    small = (model.quantised_parameters - model.routed_parameters) / tensor + routed
-    wide = parameters_on(model, split) - small
-    weights = (small * weight + wide * max(element, weight)) / stages
+    element = _element(precision)
+    weights = _weights(model, precision, stored, split)
     prompt, output = tokens
     default = Precision.FP32 if element > Precision.BF16.bytes_per_element else Precision.BF16
     per_sequence = 0.0
