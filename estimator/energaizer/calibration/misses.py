@@ -48,7 +48,7 @@ def passes(named: Sequence[tuple[str, Scored, Goals]], own: Mapping[str, Fitted]
             bounds.append(
                 (title, quantity, f"{mean:.1f}", f"{goal:g}", f"{mean - goal:.1f}",
                  f"{errors(with_rows, measured).mean:.1f}",
-                 f"{errors(_levelled(predicted, measured, _kinds(scored)), measured).mean:.1f}",
+                 f"{errors(levelled(predicted, measured, _kinds(scored)), measured).mean:.1f}",
                  "-" if timed is None else f"{errors(timed, measured).mean:.1f}")
             )  # fmt: skip
             carriers += [
@@ -151,9 +151,7 @@ def _of_chip(chip: Chip) -> Iterable[tuple[str, ...]]:
             target = measured[own]
             found = errors(left_out[own], target).median
             if found > goal:
-                levelled = [
-                    _levelled(left_out[own], target, each[own]) for each in (kind_of, shape)
-                ]
+                levelled = [levelled(left_out[own], target, each[own]) for each in (kind_of, shape)]
                 medians = [errors(each, target).median for each in (inside[own], *levelled)]
                 yield (
                     chip.table.gpu.name, kind, quantity, str(len(target)), f"{found:.1f}",
@@ -190,7 +188,7 @@ def _kinds(scored: Scored) -> TextArray:
     return np.char.add(np.char.add(_column(scored, "model"), " "), _column(scored, "precision"))
 
 
-def _levelled(predicted: FloatArray, measured: FloatArray, groups: TextArray) -> FloatArray:
+def levelled(predicted: FloatArray, measured: FloatArray, groups: TextArray) -> FloatArray:
     """Return predictions with one free factor for each group: the median of its ratios."""
     found = predicted.copy()
     for name in np.unique(groups):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from energaizer.calibration import serving_fit, serving_ship
+from energaizer.calibration import serving_fit, serving_misses, serving_ship, serving_unseen
 from energaizer.calibration.residuals import Errors, coverage, errors, spread
 from energaizer.calibration.serving_fit import Rows, Said
 from energaizer.coefficients import Coefficients
@@ -45,7 +45,12 @@ def markdown(data: Path, start: Mapping[str, Coefficients]) -> str:
     seen = _told(served.seen, served.seen_out)
     rows += _lines(seen, "images, video", np.ones(len(seen.group), dtype=np.bool_))
     right, pairs = compared(data, served)
-    return _TEXT + "\n".join(rows) + "\n" + _END.format(right=100 * right, pairs=pairs)
+    why = serving_misses.markdown(
+        serving_fit.table(data), served.measured, served.held_out, served.fitted
+    )
+    alone = serving_unseen.markdown(served.measured, start, serving_ship.PRIOR)
+    end = _END.format(right=100 * right, pairs=pairs)
+    return "\n".join((_TEXT + "\n".join(rows), end + alone + why))
 
 
 def _lines(told: Told, where: str, own: npt.NDArray[np.bool_]) -> list[str]:

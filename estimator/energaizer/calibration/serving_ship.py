@@ -20,7 +20,7 @@ from energaizer.result import Provenance
 PROMPT_TOKENS = {"gpqa": 250.0, "lm-arena-chat": 100.0, "image-chat": 100.0, "video-chat": 100.0}
 """Effective: for chat the least time error of four tried; the others are priors, never fitted."""
 HOLD_OUT = "whole shape group of models left out"
-_PRIOR = Host(
+PRIOR = Host(
     name="serving",
     prefill=LaunchCost(launch_s=5.0e-6, step_s=6.0e-5, gap_step_s=1.0e-3),
     decode=LaunchCost(launch_s=1.5e-6, step_s=6.0e-5, gap_step_s=1.0e-3, gap_sequence_s=4.0e-5),
@@ -55,9 +55,9 @@ def serve(data: Path, start: Mapping[str, Coefficients]) -> Served:
     """Return the fit of the serving table from coefficients that kernels told."""
     measured = serving_fit.rows(serving_fit.table(data), PROMPT_TOKENS)
     every = {name: np.ones(len(own.step_s), dtype=np.bool_) for name, own in measured.items()}
-    fitted = serving_fit.fit(measured, start, _PRIOR, every)
+    fitted = serving_fit.fit(measured, start, PRIOR, every)
     seen = serving_fit.rows(serving_fit.table(data, seen=True), PROMPT_TOKENS)
-    held_out, seen_out = serving_fit.leave_out(measured, start, _PRIOR, seen)
+    held_out, seen_out = serving_fit.leave_out(measured, start, PRIOR, seen)
     return Served(measured, seen, fitted, held_out, seen_out)
 
 
