@@ -179,6 +179,13 @@ class Judge:
         widths = uncertainty.combined(spread, weights, self.provenance)
         self.factors = [math.exp(min(width, 20.0)) for width in widths]
 
+    def widen(self, unmodelled: float) -> None:
+        """Say that a share of the work has no formula: it may take as long as it is large."""
+        if unmodelled:
+            self.factors = [factor / (1.0 - unmodelled) for factor in self.factors]
+            self.provenance = Provenance.weakest(self.provenance, Provenance.ANALYTICAL)
+            self.coverage *= 1.0 - unmodelled
+
     def hold(self, *, steady: bool) -> None:
         """Take the duration as given; what runs steadily errs in energy as it does in power."""
         self.factors[_DURATION] = 1.0
@@ -205,7 +212,13 @@ def _result(
     boards = workload.parallelism.gpus
     most = setting.limit_w * boards
     hull_notes = uncertainty.outside_hull(board, _inputs(workload, setting))
-    judges = [Judge(board, total.shares, hull_notes) for total in totals]
+
+    def judge_of(shares: FloatArray) -> Judge:
+        found = Judge(board, shares, hull_notes)
+        found.widen(workload.model.unmodelled if isinstance(workload.model, Network) else 0.0)
+        return found
+
+    judges = [judge_of(total.shares) for total in totals]
     phases = tuple(
         _phase(total, own, boards, most) for total, own in zip(totals, judges, strict=True)
     )
@@ -216,8 +229,7 @@ def _result(
             components[name] += part.value
     energy = sum(phase.energy.value for phase in phases)
     alone = len(phases) == 1  # and errs as the whole does
-    judge = judges[0] if alone else Judge(
-        board, np.sum([total.shares for total in totals], axis=0), hull_notes)  # fmt: skip
+    judge = judges[0] if alone else judge_of(np.sum([total.shares for total in totals], axis=0))
     if workload.duration_s is not None and duration <= workload.duration_s * (1 + _ROUNDING):
         judge.hold(steady=job.steady(workload))
         alone = False

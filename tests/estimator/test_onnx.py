@@ -15,6 +15,7 @@ from energaizer import arguments, catalog, families, lowering, pipeline
 from energaizer.cli import main
 from energaizer.errors import InputError, NoEstimateError
 from energaizer.families.operators import Attention, Convolution, Linear, Tape
+from energaizer.result import Provenance
 from energaizer.workload import Workload
 
 onnx = pytest.importorskip("onnx")
@@ -173,6 +174,18 @@ def test_little_without_a_method_is_noted_much_is_refused(tmp_path: Path) -> Non
     inputs: dict[str, Dims] = {"x": [1, 8, 64, 64], "small": [1, 2, 2]}
     found = load(saved(tmp_path / "f.onnx", few, inputs, [weight("w", 8, 8, 1, 1)]), {})
     assert "Det (1): no method" in found.notes[0]
+    # what has no formula may take as long as it is large: the interval says so
+    assert 0.0 < found.unmodelled < 0.1
+    gpu = catalog.gpu("h100-sxm5-80gb")
+    said, whole = (
+        pipeline.estimate(Workload(model=model, batch=1), gpu)
+        for model in (found, found.model_copy(update={"unmodelled": 0.0}))
+    )
+    for name in ("duration", "power", "energy"):
+        wide, narrow = getattr(said, name), getattr(whole, name)
+        assert wide.value == pytest.approx(narrow.value)
+        assert narrow.low / wide.low == pytest.approx(1.0 / (1.0 - found.unmodelled))
+    assert said.duration.provenance != Provenance.CALIBRATED
     many = saved(tmp_path / "m.onnx", [node("Det", "x", "y")], {"x": [1, 64, 64]}, [])
     with pytest.raises(NoEstimateError, match=r"Det \(1\): no method"):
         load(many, {})

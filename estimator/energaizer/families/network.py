@@ -38,6 +38,9 @@ class Network(BaseModel):
     image_size: int = Field(default=224, ge=8, le=16384, description="pixels along an edge")
     notes: tuple[str, ...] = Field(default=(), description="what this description leaves out")
     source: str = Field(default="", description="where the architecture was published")
+    unmodelled: float = Field(
+        default=0.0, ge=0, lt=1, description="share of its elements that no operator stands for"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

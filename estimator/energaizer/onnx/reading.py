@@ -60,7 +60,7 @@ def load(path: Path, given: Mapping[str, Shape], batch: int = 1) -> Graph:
             "with a free first dimension"
         )
     found = _operators(list(model.graph.node), shapes)
-    _cover(found, path.name)
+    unmodelled = _cover(found, path.name)
     notes = [f"{kind} ({count}): {why}" for (kind, why), count in found.missed.items()]
     if notes:
         notes = [f"not modelled, below a tenth of the bytes: {'; '.join(notes[:_SHOWN])}"]
@@ -74,6 +74,7 @@ def load(path: Path, given: Mapping[str, Shape], batch: int = 1) -> Graph:
     return Graph(
         name=shorten(path.stem, 200), operators=tuple(found.counts.items()), weights=weights,
         nodes=found.nodes, notes=tuple(notes), source=f"ONNX graph {path.name}",
+        unmodelled=unmodelled,
     )  # fmt: skip
 
 
@@ -104,8 +105,8 @@ def _count(read: _Read, operator: Operator) -> None:
     read.nodes += 1
 
 
-def _cover(found: _Read, name: str) -> None:
-    """Refuse a graph of which too much has no method."""
+def _cover(found: _Read, name: str) -> float:
+    """Return the share of elements that no method covers; refuse a graph of which it is large."""
     known = sum(count * operator.elements for operator, count in found.counts.items())
     total = known + found.missed_elements
     if found.missed and not _small(found, total):
@@ -116,6 +117,7 @@ def _cover(found: _Read, name: str) -> None:
             f"{name}: more than a tenth of the work has no method: {listed}; replace these nodes "
             "or export without them"
         )
+    return found.missed_elements / total if total > 0 else 0.0
 
 
 def _small(found: _Read, total: float) -> bool:
