@@ -21,8 +21,7 @@ import aiohttp
 import numpy as np
 
 import reviewing
-from energaizer_operator import certificates, estimation, kinds
-from energaizer_operator.aside import Aside
+from energaizer_operator import certificates, kinds
 from energaizer_operator.webhook import mutate, review, validate
 from energaizer_operator.webhook.app import Route, Server
 from energaizer_operator.webhook.process import SWITCH_INTERVAL_S
@@ -32,16 +31,15 @@ CONNECTIONS = 200
 NEW_EACH = 5
 
 
-def serve(told: Connection, *, apart: bool) -> None:
-    """Serve until the process is ended; `apart`: estimate in another one, as the webhook does."""
-    asyncio.run(_serve(told, Aside().compute if apart else estimation.compute))
+def serve(told: Connection) -> None:
+    """Serve until the process is ended."""
+    asyncio.run(_serve(told))
 
 
-async def _serve(told: Connection, computing: estimation.Compute) -> None:
+async def _serve(told: Connection) -> None:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     material = certificates.make(("localhost",), datetime.now(UTC))
-    job = (kinds.JOBS, reviewing.job())
-    async with reviewing.judging(job, computing=computing) as (judge, _):
+    async with reviewing.judging((kinds.JOBS, reviewing.job())) as (judge, _):
         judge.estimator.deadline_s = 0.25
         judge.estimator.warm()
         gc.collect()
@@ -98,8 +96,7 @@ async def main() -> None:
     """Print the table."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    apart = "--in-thread" not in sys.argv
-    process = context.Process(target=serve, args=(theirs,), kwargs={"apart": apart}, daemon=True)
+    process = context.Process(target=serve, args=(theirs,), daemon=True)
     process.start()
     port, trusted = ours.recv()
     count = PER_SECOND * SECONDS

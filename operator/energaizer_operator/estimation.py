@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from energaizer_operator import runtimes, translate
 from energaizer_operator.inputs import ResolvedInputs, inputs_digest
@@ -29,7 +29,6 @@ __all__ = [
     "CalibrationError",
     "EstimateError",
     "Estimator",
-    "Job",
     "Measurement",
     "Question",
     "Recalibration",
@@ -38,12 +37,10 @@ __all__ = [
     "canonical",
     "catalogue",
     "check_calibration",
-    "compute",
     "digest_of",
     "model_parts",
     "recalibrate",
     "report",
-    "warm",
 ]
 
 PLAIN = (Setting(),)
@@ -57,7 +54,6 @@ published_precision = translate.published_precision
 check_calibration = translate.calibrations.check
 recalibrate = translate.calibrations.recalibrate
 VERSION = translate.VERSION
-warm = translate.warm
 
 Observe = Callable[[str, str, str, float], None]
 """Method, result, task and seconds of one estimate that was computed."""
@@ -96,27 +92,6 @@ class Question:
         return inputs_digest(self.inputs, profile, VERSION)
 
 
-class Job(NamedTuple):
-    """Settings of a question that nobody has answered yet."""
-
-    question: Question
-    settings: tuple[Setting, ...]
-    at: datetime
-
-
-Compute = Callable[[Sequence[Job]], list[tuple[Answer, ...]]]
-
-
-def compute(jobs: Sequence[Job]) -> list[tuple[Answer, ...]]:
-    """Return one answer per setting of each job."""
-    return [
-        translate.answers(
-            asked.inputs, asked.profile, settings, asked.config, at, asked.calibration
-        )
-        for asked, settings, at in jobs
-    ]
-
-
 def digest_of(profile: GPUProfile, calibration: str | None = None) -> str:
     """Return the digest of what a profile and its calibration say, but for its status."""
     text = f"{profile.metadata.name} {profile.spec.model_dump_json()} {calibration or ''}"
@@ -142,7 +117,6 @@ class Estimator:
         deadline_s: float = 0.25,
         threads: int = 1,
         now: Callable[[], datetime] = now_utc,
-        computing: Compute = compute,
     ) -> None:
         """Start with an empty cache.
 
@@ -151,9 +125,7 @@ class Estimator:
             deadline_s: Longest wait for an estimate, s.
             threads: Estimates that are computed at the same time.
             now: Returns the time, aware.
-            computing: Answers; from a thread of ours, so that it may take its time.
         """
-        self._computing = computing
         self.deadline_s = deadline_s
         self.observe: Observe | None = None
         self.look: Look | None = None
@@ -166,8 +138,7 @@ class Estimator:
 
     def warm(self) -> None:
         """Load what the first estimate would have to wait for."""
-        warm()
-        self._pool.submit(self._computing, ()).result()
+        translate.warm()
 
     def close(self) -> None:
         """Let the running estimate end and drop those that wait."""
@@ -178,8 +149,7 @@ class Estimator:
         known = self._known(question.digest, question.settings)
         missing = tuple(setting for setting in question.settings if setting not in known)
         if missing:
-            key = (question.digest, missing)
-            known |= self._compute({key: question})[key]
+            known |= self._compute(question, question.digest, missing)
         return tuple(known[setting] for setting in question.settings)
 
     def bounds(self, question: Question, reason: Reason, message: str) -> tuple[Answer, ...]:
@@ -217,7 +187,7 @@ class Estimator:
             elif (len(self._pending) + len(begun)) * self._pace_s < self.deadline_s:
                 begun[key] = question
         if begun:
-            task = self._pool.submit(self._compute, begun)
+            task = self._pool.submit(self._compute_all, begun)
             self._pending |= dict.fromkeys(begun, task)
             task.add_done_callback(lambda _: self._ended(begun))
             awaited[task] = None
@@ -247,24 +217,31 @@ class Estimator:
             self._cache.move_to_end(digest)
             return {setting: found[setting] for setting in settings if setting in found}
 
-    def _compute(self, wanted: Mapping[_Key, Question]) -> dict[_Key, dict[Setting, Answer]]:
-        started, at = time.perf_counter(), self._now()
-        jobs = [Job(question, settings, at) for (_, settings), question in wanted.items()]
-        computed = self._computing(jobs)
-        seconds = (time.perf_counter() - started) / len(jobs)
-        fresh: dict[_Key, dict[Setting, Answer]] = {}
-        for (key, question), answers in zip(wanted.items(), computed, strict=True):
-            fresh[key] = {answer.setting: answer for answer in answers}
-            self._keep(key[0], fresh[key])
-            self._pace_s += WEIGHT * (seconds - self._pace_s)
-            if self.observe is not None:
-                task, first = question.inputs.task or "Unknown", answers[0]
-                self.observe(first.summary.method, str(first.reason), task, seconds)
-        return fresh
+    def _compute_all(self, wanted: Mapping[_Key, Question]) -> None:
+        for (digest, settings), question in wanted.items():
+            self._compute(question, digest, settings)
 
-    def _keep(self, digest: str, answers: Mapping[Setting, Answer]) -> None:
+    def _compute(
+        self, question: Question, digest: str, settings: tuple[Setting, ...]
+    ) -> dict[Setting, Answer]:
+        started = time.perf_counter()
+        computed = translate.answers(
+            question.inputs,
+            question.profile,
+            settings,
+            question.config,
+            self._now(),
+            question.calibration,
+        )
+        fresh = {answer.setting: answer for answer in computed}
         with self._lock:
-            self._cache.setdefault(digest, {}).update(answers)
+            self._cache.setdefault(digest, {}).update(fresh)
             self._cache.move_to_end(digest)
             while len(self._cache) > self._capacity:
                 self._cache.popitem(last=False)
+        seconds = time.perf_counter() - started
+        self._pace_s += WEIGHT * (seconds - self._pace_s)
+        if self.observe is not None:
+            task, first = question.inputs.task or "Unknown", computed[0]
+            self.observe(first.summary.method, str(first.reason), task, seconds)
+        return fresh

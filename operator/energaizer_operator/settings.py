@@ -165,9 +165,6 @@ class Settings(BaseModel):
     """Time for one mutating review, s; the API server waits 2."""
     estimate_deadline_s: PositiveFloat = 0.25
     """Time for one estimate at admission, s; a late one fills the cache."""
-    estimate_aside: bool = True
-    """Whether the webhook estimates in a process of its own; it takes some 85 MiB of memory, and no
-    review waits for another's estimate."""
     estimate_cache_size: PositiveInt = 4096
     """Estimates kept, by digest of their inputs."""
     trusted_controllers: Names = (

@@ -125,10 +125,7 @@ def body(document: Object) -> bytes:
 
 @asynccontextmanager
 async def judging(
-    *objects: tuple[kinds.ApiResource, Object],
-    admission: str = "enabled",
-    computing: estimation.Compute = estimation.compute,
-    **settings: Any,
+    *objects: tuple[kinds.ApiResource, Object], admission: str = "enabled", **settings: Any
 ) -> AsyncIterator[tuple[Judge, FakeCluster]]:
     """Run a judge over an API server that holds some objects and the nodes of `NODES`."""
     cluster = FakeCluster()
@@ -145,7 +142,7 @@ async def judging(
         cluster.put(resource, obj)
     informer = Informer.for_webhook()
     view = View(informer)
-    estimator = Estimator(deadline_s=5.0, now=lambda: NOW, computing=computing)
+    estimator = Estimator(deadline_s=5.0, now=lambda: NOW)
     watching = asyncio.create_task(informer.run(cluster))  # type: ignore[arg-type]
     await informer.wait()
     try:

@@ -9,8 +9,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from energaizer_operator import certificates, estimation
-from energaizer_operator.aside import Aside
+from energaizer_operator import certificates
 from energaizer_operator.certificates import Material
 from energaizer_operator.cluster import Cluster, ClusterError
 from energaizer_operator.estimation import VERSION, Estimator
@@ -73,12 +72,8 @@ class Process:
         self._informer = Informer.for_webhook()
         self._metrics = Metrics(VERSION)
         self._heart, self._probes = Heart(), Probes(self._metrics)
-        self._aside = Aside()
         self._estimator = Estimator(
-            settings.estimate_cache_size,
-            settings.estimate_deadline_s,
-            threads=1,
-            computing=self._aside.compute if settings.estimate_aside else estimation.compute,
+            settings.estimate_cache_size, settings.estimate_deadline_s, threads=1
         )
         self._estimator.observe = self._metrics.estimate
         self._estimator.look = lambda hit: self._metrics.estimate_cache(hit=hit)
@@ -129,7 +124,6 @@ class Process:
         if self._server is not None:
             await self._server.stop()
         self._estimator.close()
-        self._aside.close()
         await self._probes.close()
         await self._cluster.close()
 
