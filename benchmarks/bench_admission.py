@@ -6,7 +6,6 @@ median, 99th percentile and the worst in milliseconds, over time since each revi
 """
 
 import asyncio
-import gc
 import json
 import multiprocessing
 import ssl
@@ -24,7 +23,7 @@ import reviewing
 from energaizer_operator import certificates, kinds
 from energaizer_operator.webhook import mutate, review, validate
 from energaizer_operator.webhook.app import Route, Server
-from energaizer_operator.webhook.process import SWITCH_INTERVAL_S
+from energaizer_operator.webhook.process import SWITCH_INTERVAL_S, keep_what_is_loaded
 
 PER_SECOND, SECONDS = 200, 10
 CONNECTIONS = 200
@@ -42,8 +41,7 @@ async def _serve(told: Connection) -> None:
     async with reviewing.judging((kinds.JOBS, reviewing.job())) as (judge, _):
         judge.estimator.deadline_s = 0.25
         judge.estimator.warm()
-        gc.collect()
-        gc.freeze()  # as the webhook does
+        keep_what_is_loaded()
 
         async def nothing(_: review.Request) -> review.Answer:
             return review.allow()

@@ -133,8 +133,6 @@ class Process:
         await asyncio.to_thread(self._estimator.warm)
         keep_what_is_loaded()
         self._warm = True
-        gc.collect()
-        gc.freeze()  # what is loaded stays, and no review waits while it is looked through
         while self._material is None:
             await self._rotate()
             if self._material is None:
