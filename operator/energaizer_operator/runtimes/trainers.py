@@ -21,6 +21,10 @@ _TRAINS = frozenset(
     {"--per-device-train-batch-size", "--num-train-epochs", "--max-steps", "--learning-rate"}
     | {"--gradient-accumulation-steps", "--do-train"}
 )
+_TOGETHER = frozenset(
+    {"--nnodes", "--num-machines", "--num-processes", "--hostfile", "--rdzv-endpoint"}
+)
+"""Flags of launchers that join several pods into one training."""
 _FORMATS = {"--bf16": "BF16", "--fp16": "FP16"}
 _MIXED = {"bf16": "BF16", "fp16": "FP16", "fp8": "FP8"}
 _RECIPE = re.compile(r"((?:llama|qwen|mistral|gemma|phi)[\d_]*)/(\d+(?:\.\d+)?B)_\w+", re.ASCII)
@@ -67,6 +71,8 @@ def _idle(call: Call, said: Mapping[str, str]) -> str | None:
         number = said.get(flag, "")
         if number.isdigit() and gpus and int(number) != gpus:
             return f"does not follow: {flag} is {number}, but the pods ask for {gpus} GPUs"
+    if call.gpus and call.world != call.gpus and not _TOGETHER & said.keys():
+        return "does not follow: whether its pods train together is not stated"
     return None
 
 
