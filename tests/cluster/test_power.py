@@ -17,6 +17,7 @@ import yaml
 
 from annotated import BATCH
 from localcluster import Cluster, build, operator
+from localcluster.crds import workload_crds
 from localcluster.operator import ROOT, OperatorProcess
 from localcluster.places import DEFAULT_POOLS
 from localcluster.pools import load_pools
@@ -35,7 +36,10 @@ def powered() -> Iterator[Cluster]:
     with Cluster(pools=pools) as cluster:
         operator.install(cluster)
         cluster.kubectl("apply", "--server-side", "-k", str(ROOT / "charts/kustomize/power"))
-        start(cluster, power_resource=True)
+        files = [part for path in workload_crds() for part in ("-f", str(path))]
+        cluster.kubectl("apply", "--server-side", *files)
+        cluster.wait_for_kinds("jobsets.jobset.x-k8s.io")
+        start(cluster, power_resource=True, audit_s=2)
         wait(lambda: set(advertised(cluster).values()) == {"5600"})
         wait(lambda: power_nodes(cluster) == 3)
         yield cluster
@@ -121,6 +125,70 @@ def test_a_pod_requests_what_it_is_predicted_to_draw(powered: Cluster) -> None:
     assert request == limit == requested(forged)[1] == requested(forged)[0]
     mean = int(plain["metadata"]["annotations"]["energaizer.io/predicted-power-watts"])
     assert mean <= int(limit or 0) <= 700
+
+
+def test_templates_of_job_sets_and_runs_of_cron_jobs_carry_the_watts_of_their_pods(
+    powered: Cluster,
+) -> None:
+    namespaces(powered, "kinds")
+    each = int(requested(read(powered, "pod", "plain", "-n", "predicted"))[1] or 0)
+    template = {"spec": {"template": {"spec": pod("x")["spec"]}}}
+    jobs = [{"name": "worker", "replicas": 2, "template": template}]
+    metadata = {"name": "pair", "annotations": INPUTS}
+    create(
+        powered,
+        "kinds",
+        {
+            "apiVersion": "jobset.x-k8s.io/v1alpha2",
+            "kind": "JobSet",
+            "metadata": metadata,
+            "spec": {"replicatedJobs": jobs},
+        },
+        {
+            "apiVersion": "batch/v1",
+            "kind": "CronJob",
+            "metadata": {"name": "nightly", "annotations": INPUTS},
+            "spec": {"schedule": "0 0 1 1 *", "jobTemplate": template},
+        },
+    )
+    made = read(powered, "jobset", "pair", "-n", "kinds")["spec"]["replicatedJobs"][0]
+    inside = made["template"]["spec"]["template"]
+    assert int(requested(inside)[0] or 0) == pytest.approx(each, rel=0.05)
+    powered.kubectl("create", "job", "run", "--from=cronjob/nightly", "-n", "kinds")
+    run = read(powered, "job", "run", "-n", "kinds")["spec"]["template"]
+    assert int(requested(run)[1] or 0) == pytest.approx(each, rel=0.05)
+
+    def of_the_run() -> list[dict[str, Any]]:
+        labels = ("-l", "batch.kubernetes.io/job-name=run")
+        found: list[dict[str, Any]] = read(powered, "pods", "-n", "kinds", *labels)["items"]
+        return found
+
+    wait(of_the_run)
+    assert requested(of_the_run()[0]) == requested(run)
+    powered.kubectl("delete", "jobset,cronjob,job", "--all", "-n", "kinds", "--wait=false")
+
+
+def test_the_audit_finds_pods_whose_watts_nobody_counts(powered: Cluster) -> None:
+    controller = RUNNING[powered.name][0]
+
+    def uncounted() -> float:
+        return controller.series("energaizer_unwatted_pods").get("", -1.0)
+
+    wait(lambda: uncounted() == 0)
+    create(
+        powered,
+        "default",
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "unseen"}},
+    )
+    wait(lambda: read(powered, "serviceaccounts", "-n", "unseen")["items"])
+    create(powered, "unseen", pod("early"))
+    wait(lambda: uncounted() == 1)
+    told = ("events", "-n", "unseen", "--field-selector", "reason=UnwattedPod")
+    assert not read(powered, *told)["items"]  # a namespace that did not opt in is left alone
+    powered.kubectl("label", "namespace", "unseen", "energaizer.io/admission=enabled")
+    wait(lambda: read(powered, *told)["items"])
+    powered.kubectl("delete", "pod", "early", "-n", "unseen", "--force", "--grace-period=0")
+    wait(lambda: uncounted() == 0)
 
 
 def test_a_quota_of_watts_admits_exactly_what_fits(powered: Cluster) -> None:
