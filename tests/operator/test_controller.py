@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,11 +11,16 @@ import pytest
 from energaizer_operator import kinds
 from energaizer_operator.cluster import Refused, Unreachable
 from energaizer_operator.controller import report, writing
+from energaizer_operator.controller.book import Book
 from energaizer_operator.controller.describing import describing
+from energaizer_operator.controller.energybudget import EnergyBudgets
 from energaizer_operator.controller.loop import Context, Loop, Result
+from energaizer_operator.controller.pricing import Pricing
 from energaizer_operator.controller.sources import gather
 from energaizer_operator.controller.survey import counted, gpu_capacity, survey
 from energaizer_operator.controller.workloads import Workloads, audit, needs_one, undescribed
+from energaizer_operator.decision import World
+from energaizer_operator.estimation import Estimator
 from energaizer_operator.events import Events
 from energaizer_operator.identity import Identification
 from energaizer_operator.informer import Informer, object_record
@@ -23,6 +29,7 @@ from energaizer_operator.names import Reason
 from energaizer_operator.owners import describe
 from energaizer_operator.resources.aiworkload import AIWorkload
 from energaizer_operator.resources.aiworkload.status import AIWorkloadStatus
+from energaizer_operator.settings import Settings
 from fake_cluster import FakeCluster
 
 LABEL = "energaizer.io/workload"
@@ -343,6 +350,30 @@ async def test_a_workload_has_ended_once_all_that_nobody_controls_has(
     cluster.put(kinds.PODS, {**pod, "metadata": alone, "status": evicted})
     await settle()
     assert context.carriers.ended("team-a", "w") == datetime(2026, 1, 1, 3, tzinfo=UTC).timestamp()
+
+
+async def test_series_of_a_budget_go_with_it(cluster: FakeCluster, context: Context) -> None:
+    spec = {"limitJoules": 1000, "window": {"period": "Month"}, "action": "Warn"}
+    for name in ("daily", "monthly"):
+        metadata = {"name": name, "namespace": "team-a"}
+        cluster.put(kinds.ENERGYBUDGETS, {"metadata": metadata, "spec": spec})
+    await settle()
+    book = Book(context.informer.energyreservations)
+    await book.load(context.cluster)
+    estimator = Estimator(1)
+    pricing = Pricing(context, estimator, lambda: World.of(()))
+    budgets = EnergyBudgets(context, book, pricing, Settings(kubeconfig=Path("x")), 1)
+    records = context.metrics.budgets.records
+    await budgets.reconcile("team-a")
+    assert set(records) == {("team-a", "daily"), ("team-a", "monthly")}
+    for left in ({("team-a", "monthly")}, set()):
+        name = "monthly" if not left else "daily"
+        cluster.remove(kinds.ENERGYBUDGETS, name, "team-a")
+        await settle()
+        await budgets.reconcile("team-a")
+        assert set(records) == left
+    assert not context.metrics.budgets.held_oldest
+    estimator.close()
 
 
 # --- The loop ------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -95,8 +95,9 @@ class EnergyBudgets:
     async def reconcile(self, namespace: str) -> Result:
         """Bring all budgets of a namespace up to date."""
         look = self._begin(namespace)
+        self._forget(namespace, look.purses)
         if not look.purses and not any(one.life.held for one in self.population.roots(namespace)):
-            self._forget(namespace)
+            self._context.metrics.budgets.held_oldest.pop(namespace, None)
             self._unbooked.pop(namespace, None)
             return Result.GONE
         lost = await self._promises.book_all(namespace, look.purses, self._granted, look.now)
@@ -317,11 +318,11 @@ class EnergyBudgets:
                     Subject.of(stored), reason, condition.message, type_="Warning", action="Count"
                 )
 
-    def _forget(self, namespace: str) -> None:
-        metrics = self._context.metrics.budgets
-        metrics.held_oldest.pop(namespace, None)
-        for key in [key for key in metrics.records if key[0] == namespace]:
-            del metrics.records[key]
+    def _forget(self, namespace: str, present: Container[str]) -> None:
+        """Drop the series of budgets that are gone."""
+        records = self._context.metrics.budgets.records
+        for key in [one for one in records if one[0] == namespace and one[1] not in present]:
+            del records[key]
             self._drift.forget(key)
 
 
