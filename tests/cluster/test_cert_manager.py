@@ -14,7 +14,7 @@ from localcluster import processes
 from localcluster.build import build
 from released import CHART, FULL, NAMESPACE, ON_THE_LOCAL_NODE, RELEASE, World, fresh_world
 
-RELOAD_S = 60.0
+CHECK_S, RELOAD_S = 5, 60.0
 READY = "--for=condition=Ready"
 
 
@@ -33,7 +33,8 @@ def world() -> Iterator[World]:
             made.cluster.directory,
             leashed=True,
         )
-        mode = ["--set", "certificates.mode=certManager,controller.replicas=1"]
+        mode = ["--set", f"certificates.mode=certManager,settings.certificate_check_s={CHECK_S}"]
+        mode += ["--set", "controller.replicas=1"]
         made.helm("install", RELEASE, str(CHART), "--wait", *ON_THE_LOCAL_NODE, *mode)
         yield made
         child.terminate()

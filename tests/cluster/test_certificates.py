@@ -27,8 +27,8 @@ from released import CHART, FULL, NAMESPACE, ON_THE_LOCAL_NODE, POD, RELEASE, Wo
 REQUESTS, BATCH, THREADS = 2000, 200, 4
 HOST = f"{FULL}-webhook.{NAMESPACE}.svc"
 SECRET = f"{FULL}-webhook-certificate"
-SHORT = "settings.certificate_check_s=2,settings.authority_settling_s=10,controller.replicas=1"
-OPTIONS = [*ON_THE_LOCAL_NODE, "--set", SHORT]
+SHORT = "settings.certificate_check_s=2,settings.authority_settling_s=10,settings.drain_s=1"
+OPTIONS = [*ON_THE_LOCAL_NODE, "--set", f"{SHORT},controller.replicas=1"]
 RECOVERY_S = 60.0
 EXPIRED = (500, "admission: certificate expired\n")
 """What a replica says of itself then; connections that are open go on."""

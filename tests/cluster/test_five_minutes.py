@@ -19,6 +19,7 @@ from localcluster.monitoring import PrometheusProcess, start_prometheus
 from localcluster.operator import ROOT
 from localcluster.places import DEFAULT_POOLS
 from localcluster.pools import load_pools
+from released import UID, reserve
 
 PAGE = (ROOT / "docs/five-minutes.md").read_text()
 BLOCKS = re.findall(r"^```sh\n(.*?)^```\n(?:```text\n(.*?)^```)?", PAGE, re.MULTILINE | re.DOTALL)
@@ -108,5 +109,12 @@ def test_every_command_of_the_page_runs(cluster: Cluster) -> None:
         assert part in refused
         assert part in shown
     assert 'release "energaizer" uninstalled' in removal
+    (patch,) = re.findall(r"`(kubectl patch [^`]+)`", PAGE)
+    reserve(cluster, "team-a")
+    delete = f"kubectl delete energyreservation {UID} -n team-a"
+    assert shell(cluster, f"{delete} --timeout=1s", "").returncode != 0, "a finalizer is on it"
+    command = patch.replace("NAMESPACE", "team-a").replace("NAME", UID)
+    assert shell(cluster, command, "").returncode == 0
+    assert "NotFound" in shell(cluster, delete, "").stderr
     if prometheus:
         prometheus.stop()

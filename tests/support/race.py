@@ -161,9 +161,11 @@ class Race:
         connection = self.connections[-1]
         for key in list(self._jobs().keys()):
             self._jobs().offer("DELETED", {"metadata": {"namespace": key[0], "name": key[1]}})
-        await connection.delete(kinds.ENERGYBUDGETS, BUDGET, NAMESPACE)
         left = [body["metadata"]["name"] for body in await self._reservations()]
         await asyncio.gather(*(self._drop(uid) for uid in left))
+        while self.book.of(NAMESPACE):  # what is still in the leader's book counts for the new one
+            await asyncio.sleep(0.01)
+        await connection.delete(kinds.ENERGYBUDGETS, BUDGET, NAMESPACE)
         body = energybudget(limit, "Deny", BUDGET)
         body["metadata"]["namespace"] = NAMESPACE
         made = await connection.create(kinds.ENERGYBUDGETS, body)
@@ -171,7 +173,7 @@ class Race:
             await self.leader.reconcile(NAMESPACE)
             seen = self.informer.energybudgets.get(BUDGET, NAMESPACE)
             known = seen is not None and seen.uid == made["metadata"]["uid"]
-            if known and seen.body.get("status") and not self.book.of(NAMESPACE):
+            if known and seen.body.get("status"):
                 return
             await asyncio.sleep(0.05)
 
