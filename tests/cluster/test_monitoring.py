@@ -181,6 +181,7 @@ def _wait_error(cluster: Cluster, batches: Sequence[int], good: Callable[[float]
         time.sleep(0.5)
 
 
+@pytest.mark.proof  # it waits for errors of eight servers to settle: a minute, more under load
 @pytest.mark.usefixtures("prometheus")
 def test_a_recalibration_serves_workloads_that_it_did_not_see(installed: Cluster) -> None:
     """History to a reviewed ConfigMap to smaller errors, nothing applied by itself."""
