@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Self
 from urllib.parse import urlencode
+from urllib.request import getproxies
 
 import aiohttp
 from kubernetes.aio import config
@@ -106,7 +107,8 @@ class Cluster:
         Raises:
             ClusterError: There is no usable kubeconfig, or no API server behind it.
         """
-        configuration = Configuration()
+        # Without a proxy the environment is not asked: aiohttp would look for a netrc at each call.
+        configuration = Configuration(client_session_kwargs={"trust_env": bool(getproxies())})
         try:
             if settings.kubeconfig is None:
                 config.load_incluster_config(  # type: ignore[no-untyped-call]
@@ -158,8 +160,7 @@ class Cluster:
 
     async def server_version(self) -> str:
         """Return the server's version, such as `v1.37.2`."""
-        answer = await self._call("GET", "/version")
-        return str(answer["gitVersion"])
+        return str((await self._call("GET", "/version"))["gitVersion"])
 
     async def get(self, resource: ApiResource, name: str, namespace: str | None = None) -> Object:
         """Return one object.
@@ -334,11 +335,10 @@ class Cluster:
         timeout = aiohttp.ClientTimeout(total=self._settings.request_timeout_s)
         response = await self._open(method, path, query, headers, body, timeout)
         try:
-            answer = await response.read()
+            answer: Object = json.loads(await response.read())
         except (aiohttp.ClientError, TimeoutError) as error:
             raise Unreachable(f"{method} {path}: {_text(error)}") from error
-        result: Object = json.loads(answer)
-        return result
+        return answer
 
     async def _open(
         self,

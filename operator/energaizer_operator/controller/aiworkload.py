@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from energaizer_operator import decision, status
 from energaizer_operator.booking import NO_BOOKING, Booking
 from energaizer_operator.controller.claims import Claims
+from energaizer_operator.controller.echoes import Echoes
 from energaizer_operator.controller.loop import Context, Result
 from energaizer_operator.controller.report import failure, series, summary
 from energaizer_operator.controller.sources import Sources, gather
@@ -60,6 +61,7 @@ class AIWorkloads:
             settings.estimator_threads, thread_name_prefix="estimate"
         )
         self._claims = Claims(context.cluster)
+        self.echoes = Echoes()
         self._world: World | None = None
         self.reserved: Callable[[Key], EnergyReservation | None] = lambda _key: None
         """Looks up the reservation of an object by namespace and UID."""
@@ -74,16 +76,19 @@ class AIWorkloads:
         record = self._context.informer.aiworkloads.get(name, namespace)
         if record is None:
             self._context.metrics.workload(namespace, name, None)
+            self.echoes.forget(key)
             return Result.GONE
-        workload = AIWorkload.model_validate(record.body)
+        body = record.body
+        workload = AIWorkload.model_validate(body)
         sources = await gather(self._context, workload, record)
         wanted = await self._status(workload, record, sources)
-        result = await write_status(self._context.cluster, AIWORKLOADS, record, wanted)
+        with self.echoes.write(key) as wrote:
+            result = await write_status(self._context.cluster, AIWORKLOADS, record, wanted, wrote)
         ended = self._context.carriers.ended(namespace, name)
         shown = series(wanted, candidates=self._candidates, ended=ended)
         self._context.metrics.workload(namespace, name, shown)
         if result is Result.CHANGED:
-            await self._tell(record, wanted)
+            await self._tell(EventSubject.of(body), wanted)
         return result if sources.problem is None else Result.PENDING
 
     async def _status(
@@ -155,17 +160,17 @@ class AIWorkloads:
         )
         return self._world
 
-    async def _tell(self, record: ObjectRecord, wanted: AIWorkloadStatus) -> None:
+    async def _tell(self, subject: EventSubject, wanted: AIWorkloadStatus) -> None:
         """Log what was written, and write an event where people look for one."""
         failed = failure(wanted)
         note = failed.message if failed is not None else summary(wanted)
         log.info(
             "estimated" if failed is None else "not estimated: %s",
             *(() if failed is None else (failed.reason,)),
-            extra={"namespace": record.namespace, "aiworkload": record.name, "what": note},
+            extra={"namespace": subject.namespace, "aiworkload": subject.name, "what": note},
         )
         await self._context.events.emit(
-            EventSubject.of(record.body),
+            subject,
             EventReason.ESTIMATE_READY if failed is None else EventReason.ESTIMATE_FAILED,
             note,
             type_="Normal" if failed is None else "Warning",

@@ -36,7 +36,8 @@ _DRAIN_S = 10.0
 _KOPF_END_S = 5.0
 _KOPF_QUIET = "kopf._core.reactor.running"  # warns that it gets no signals: we meant it so
 
-Enqueue = Callable[[Key], object]
+Enqueue = Callable[[Key, str], object]
+"""Takes the key of a changed object and its new resource version."""
 
 
 def kopf_settings() -> kopf.OperatorSettings:
@@ -66,7 +67,7 @@ def kopf_registry(
 
     Args:
         connection: Gives the parameters of the connection; called again when they expire.
-        enqueue: What to call with the key of an object of each kind, from any thread.
+        enqueue: What to call with key and version of an object of each kind, from any thread.
     """
     registry = kopf.OperatorRegistry()
 
@@ -88,8 +89,10 @@ def kopf_registry(
         @kopf.on.event(
             resource.group, resource.version, resource.plural, registry=registry, id=resource.plural
         )
-        async def changed(namespace: str | None, name: str, add: Enqueue = add, **_: Any) -> None:
-            add((namespace or "", name))
+        async def changed(
+            namespace: str | None, name: str, meta: kopf.Meta, add: Enqueue = add, **_: Any
+        ) -> None:
+            add((namespace or "", name), str(meta.get("resourceVersion", "")))
 
     return registry
 
@@ -230,9 +233,9 @@ def _observe(informer: Informer, heart: Heart, probes: Probes, metrics: Metrics)
     probes.ready["caches"] = lambda: None if informer.synced else "not synced yet"
 
 
-def _from_thread(loop: asyncio.AbstractEventLoop, add: Enqueue, key: Key) -> None:
+def _from_thread(loop: asyncio.AbstractEventLoop, add: Enqueue, key: Key, version: str) -> None:
     """Enqueue a key from another thread."""
-    loop.call_soon_threadsafe(add, key)
+    loop.call_soon_threadsafe(add, key, version)
 
 
 def _heard(store: Store[Any]) -> float:

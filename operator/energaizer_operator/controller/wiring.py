@@ -24,7 +24,7 @@ from energaizer_operator.controller.unwatted import Unwatted
 from energaizer_operator.controller.workloads import WorkloadKey, Workloads, audit, undescribed
 from energaizer_operator.estimation import Estimator
 from energaizer_operator.feedback.prometheus import Measurements
-from energaizer_operator.informer import Key, ObjectRecord, WorkloadRecord
+from energaizer_operator.informer import Key, ObjectRecord, Store, WorkloadRecord
 from energaizer_operator.kinds import (
     AIWORKLOADS,
     ENERGYBUDGETS,
@@ -108,16 +108,21 @@ class Wiring:
         self._audit_now = asyncio.Event()
         self._unwatted = Unwatted(context)
         self._generations: dict[tuple[str, str], object] = {}
+        self._in_cluster: frozenset[str] = frozenset()
+        self._estimates.echoes.news = self.aiworkloads.queue.add
         self._subscribe()
 
-    def own_kinds(self) -> Mapping[ApiResource, Callable[[Key], None]]:
-        """Return what to call with the key of an object of each of our kinds."""
+    def own_kinds(self) -> Mapping[ApiResource, Callable[[Key, str], None]]:
+        """Return what to call with key and version of a changed object of each of our kinds."""
+        informer = self._context.informer
         return {
-            AIWORKLOADS: self.aiworkloads.queue.add,
-            GPUPROFILES: self.gpuprofiles.queue.add,
-            ENERGYPOLICIES: self.energypolicies.queue.add,
-            ENERGYBUDGETS: self.treasury.look_at_budgets,
-            ENERGYRESERVATIONS: self.treasury.look_at_reservation,
+            AIWORKLOADS: _unless_known(informer.aiworkloads, self.aiworkloads.queue.add),
+            GPUPROFILES: _unless_known(informer.gpuprofiles, self.gpuprofiles.queue.add),
+            ENERGYPOLICIES: _unless_known(informer.energypolicies, self.energypolicies.queue.add),
+            ENERGYBUDGETS: _unless_known(informer.energybudgets, self.treasury.look_at_budgets),
+            ENERGYRESERVATIONS: _unless_known(
+                informer.energyreservations, self.treasury.look_at_reservation
+            ),
         }
 
     async def run(self) -> None:
@@ -173,6 +178,9 @@ class Wiring:
 
     def _aiworkload_changed(self, key: Key, record: ObjectRecord) -> None:
         """Look at an AIWorkload, and at those that refer to the same workload: who is first?"""
+        present = self._context.informer.aiworkloads.get(key[1], key[0])
+        if present is not None and not self._estimates.echoes.is_news(key, record.version):
+            return
         self.aiworkloads.queue.add(key)
         stated = (record.body.get("spec") or {}).get("workloadRef")
         if stated:
@@ -195,8 +203,11 @@ class Wiring:
         self.nodes.queue.add_after(_ALL_NODES, _SETTLE_S)
 
     def _survey_changed(self) -> None:
+        """Write down what nodes have; estimates see only which GPUs there are, not how many."""
         self.gpuprofiles.add_all()
-        self._reestimate()
+        before, self._in_cluster = self._in_cluster, self._nodes.current.in_cluster
+        if before != self._in_cluster:
+            self._reestimate()
 
     def _namespace_changed(self) -> None:
         for key in self.energypolicies.known():
@@ -259,6 +270,19 @@ class Wiring:
                 await asyncio.sleep(_SETTLE_S)
             except TimeoutError:
                 continue
+
+
+def _unless_known(
+    store: Store[ObjectRecord], add: Callable[[Key], object]
+) -> Callable[[Key, str], None]:
+    """Return what enqueues a key, unless our own watch brought that version: it told us already."""
+
+    def heard(key: Key, version: str) -> None:
+        record = store.get(key[1], key[0])
+        if record is None or record.version != version:
+            add(key)
+
+    return heard
 
 
 def _measuring(

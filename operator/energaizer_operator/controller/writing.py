@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from energaizer_operator.cluster import Cluster, Missing, Object
@@ -14,32 +15,33 @@ _TIMES = ("estimateTime", "lastTransitionTime", "lastSampleTime")
 
 
 async def write_status(
-    cluster: Cluster, resource: ApiResource, record: ObjectRecord, wanted: Base
+    cluster: Cluster,
+    resource: ApiResource,
+    record: ObjectRecord,
+    wanted: Base,
+    wrote: Callable[[Object], object] = lambda _answer: None,
 ) -> Result:
     """Apply `wanted` as the status of an object, unless it differs from the present in time only.
 
     The present one is what our own watch last saw. If that is stale we write once too often, which
-    the API server recognises as no change.
+    the API server recognises as no change. What it answers to a write is handed to `wrote`.
     """
     body = wanted.to_dict()
     if same(record.body.get("status") or {}, body):
         return Result.UNCHANGED
     try:
-        await cluster.apply_status(resource, record.name, record.namespace or None, body)
+        wrote(await cluster.apply_status(resource, record.name, record.namespace or None, body))
     except Missing:
         return Result.GONE
     return Result.CHANGED
 
 
-def same(present: Object, wanted: Object) -> bool:
+def same(present: Any, wanted: Any) -> bool:
     """Say whether two statuses agree in all but times; empty and absent are alike."""
-    return bool(_timeless(present) == _timeless(wanted))
-
-
-def _timeless(value: Any) -> Any:
-    if isinstance(value, dict):
-        kept = {key: _timeless(part) for key, part in value.items() if key not in _TIMES}
-        return {key: part for key, part in kept.items() if part not in (None, [], {}, "")}
-    if isinstance(value, list | tuple):
-        return [_timeless(part) for part in value]
-    return value
+    left, right = ({} if value in (None, "", []) else value for value in (present, wanted))
+    if isinstance(left, dict) and isinstance(right, dict):
+        names = (left.keys() | right.keys()).difference(_TIMES)
+        return all(same(left.get(name), right.get(name)) for name in names)
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(map(same, left, right))
+    return bool(left == right)
