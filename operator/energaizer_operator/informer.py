@@ -253,8 +253,7 @@ class Store(Generic[Record]):
 
     async def run(self, cluster: Cluster) -> None:
         """List and watch for ever; every failure is logged and tried again."""
-        pause = _RETRY_LEAST_S
-        version = ""
+        pause, version = _RETRY_LEAST_S, ""
         while True:
             try:
                 if not version:
@@ -276,8 +275,7 @@ class Store(Generic[Record]):
 
     async def _list(self, cluster: Cluster) -> str:
         """Read all objects, forget those that are gone, return the version to watch from."""
-        seen: set[Key] = set()
-        version = ""
+        seen, version = set[Key](), ""
         pages = cluster.pages(self.resource, labels=self.labels, metadata_only=self.metadata_only)
         async for page in pages:
             for body in page.items:
@@ -292,8 +290,7 @@ class Store(Generic[Record]):
         """Forget what a complete list did not have."""
         for key in set(self._records) - seen:
             self._forget(key)
-        self.last_event = time.time()
-        self.synced = True
+        self.last_event, self.synced = time.time(), True
         self._first.set()
 
     async def _follow(self, cluster: Cluster, version: str) -> str:
