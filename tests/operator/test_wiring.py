@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -10,19 +11,28 @@ from energaizer_operator.controller.loop import Context, Result
 from energaizer_operator.controller.survey import Survey
 from energaizer_operator.controller.wiring import Wiring
 from energaizer_operator.events import Events
-from energaizer_operator.informer import Informer, packed_record
+from energaizer_operator.informer import Informer, object_record, packed_record
 from energaizer_operator.metrics import Metrics
 from energaizer_operator.settings import Settings
 from fake_cluster import FakeCluster
 
 KEY = ("team-a", "mine")
-MINE = {"metadata": {"name": "mine", "namespace": "team-a", "generation": 1}, "spec": {}}
+MINE: dict[str, Any] = {
+    "metadata": {"name": "mine", "namespace": "team-a", "generation": 1},
+    "spec": {},
+}
+
+PROFILE: dict[str, Any] = {
+    "metadata": {"name": "h100", "uid": "uid-h100", "generation": 1},
+    "spec": {"vendor": "NVIDIA", "productNames": ["H100"], "thermalDesignPowerWatts": 700},
+}
 
 
 @pytest.fixture
 async def wiring() -> AsyncIterator[Wiring]:
     cluster, informer = FakeCluster(), Informer()
     cluster.put(kinds.AIWORKLOADS, MINE)
+    cluster.put(kinds.GPUPROFILES, PROFILE)
     watching = asyncio.create_task(informer.run(cluster))  # type: ignore[arg-type]
     await asyncio.wait_for(informer.wait(), 10)
     events = Events(cluster, component="c", instance="i", interval_s=60)  # type: ignore[arg-type]
@@ -68,6 +78,16 @@ async def test_kopf_tells_nothing_that_our_own_watch_brought(wiring: Wiring) -> 
     assert len(wiring.aiworkloads.queue) == 0
     add(KEY, "2")
     assert len(wiring.aiworkloads.queue) == 1
+
+
+async def test_status_of_a_profile_leads_to_no_new_estimates(wiring: Wiring) -> None:
+    planned = wiring.aiworkloads.queue._timers
+    record = object_record({**PROFILE, "status": {"nodes": 1}})
+    wiring._profile_changed(("", "h100"), record)
+    assert list(planned) == []
+    changed = {**PROFILE, "metadata": {**PROFILE["metadata"], "generation": 2}}
+    wiring._profile_changed(("", "h100"), object_record(changed))
+    assert list(planned) == [KEY]
 
 
 async def test_more_nodes_of_known_gpus_lead_to_no_new_estimates(wiring: Wiring) -> None:

@@ -110,6 +110,9 @@ class Wiring:
         self._generations: dict[tuple[str, str], object] = {}
         self._in_cluster: frozenset[str] = frozenset()
         self._estimates.echoes.news = self.aiworkloads.queue.add
+        for store in (informer.gpuprofiles, informer.energypolicies):
+            for record in store:  # else the first status that we write would be news of each
+                self._is_new(("", record.name), record, store)
         self._subscribe()
 
     def own_kinds(self) -> Mapping[ApiResource, Callable[[Key, str], None]]:
@@ -190,13 +193,13 @@ class Wiring:
 
     def _profile_changed(self, key: Key, record: ObjectRecord) -> None:
         self.gpuprofiles.queue.add(key)
-        if self._is_new(key, record, "GPUProfile"):
+        if self._is_new(key, record, self._context.informer.gpuprofiles):
             self._nodes_changed()
             self._reestimate()
 
     def _policy_changed(self, key: Key, record: ObjectRecord) -> None:
         self.energypolicies.queue.add(key)
-        if self._is_new(key, record, "EnergyPolicy"):
+        if self._is_new(key, record, self._context.informer.energypolicies):
             self._reestimate()
 
     def _nodes_changed(self) -> None:
@@ -237,19 +240,13 @@ class Wiring:
         for key in self.aiworkloads.known():
             self.aiworkloads.queue.add_after(key, _SETTLE_S)
 
-    def _is_new(self, key: Key, record: ObjectRecord, kind: str) -> bool:
+    def _is_new(self, key: Key, record: ObjectRecord, store: Store[ObjectRecord]) -> bool:
         """Say whether an object's specification changed; a status of ours is no news."""
-        store = self._context.informer
-        present = (
-            store.gpuprofiles.get(key[1])
-            if kind == "GPUProfile"
-            else store.energypolicies.get(key[1])
-        )
-        generation = (
-            None if present is None else (record.uid, record.body["metadata"].get("generation"))
-        )
-        known = self._generations.get((kind, key[1]))
-        self._generations[kind, key[1]] = generation
+        gone = store.get(key[1]) is None
+        generation = None if gone else (record.uid, record.body["metadata"].get("generation"))
+        place = (store.resource.kind, key[1])
+        known = self._generations.get(place)
+        self._generations[place] = generation
         return generation != known
 
     async def _audit(self) -> None:
