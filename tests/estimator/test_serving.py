@@ -1,9 +1,12 @@
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from energaizer import catalog, serving
+from energaizer.calibration.serving_fit import Said
+from energaizer.calibration.serving_unseen import Unseen
 from energaizer.errors import InputError
 from energaizer.serving import Mix, Step
 from energaizer.workload import Workload
@@ -91,3 +94,23 @@ class TestSteps:
         moved = step.column("read_bytes")[-1] + step.column("write_bytes")[-1]
         assert moved == pytest.approx(16 * 128256 * 400)
         assert step.counts[0, -1] == 1.0
+
+
+def test_a_stage_waits_for_each_part_that_holds_prompts():
+    # few prompts: each makes one wait; many: every part of the sequences has one
+    assert serving.waits(0.01, 4.0) == pytest.approx(0.01, rel=2e-3)
+    assert serving.waits(1e3, 4.0) == pytest.approx(4.0)
+    assert serving.waits(0.7) == pytest.approx(1.0 - np.exp(-0.7))
+
+
+def test_half_of_what_one_row_tells_is_taken_over():
+    rows = SimpleNamespace(
+        gpu=catalog.gpu("h100-sxm5-80gb"), step_s=np.array([0.04, 0.02]),
+        power_w=np.array([500.0, 300.0]), boards=np.array([2.0, 1.0]), batch=np.array([8.0, 4.0]),
+    )  # fmt: skip
+    said = Said(*(np.array(pair) for pair in ((0.01, 0.01), (0.01, 0.01), (200.0, 650.0), (1, 1))))
+    found = Unseen(rows, said, 100.0).anchored(0)
+    # four times slower and four times the watts above idle: twice of both, within the limit
+    assert found.step_s == pytest.approx([0.02, 0.02])
+    assert found.power_w == pytest.approx([300.0, 700.0])
+    assert found.token_j == pytest.approx([2.0 * 300.0 * 0.02 / 8.0, 700.0 * 0.02 / 4.0])
