@@ -184,8 +184,8 @@ _END = """
   power 10.2, hybrid J/token 14.5; but kernels of the H200 at the limit go from 31 to 42 % in time,
   those below it from 14 to 18 %. Fitted together with 972 kernel rows of both boards the share
   gains nothing: power 12.6 in sample instead of 10.1. None of these is shipped.
-- **Shape of the error.** Power is predicted too high at few sequences and too low at many: in chat on
-  H100 the 8B Qwen goes from +14 % at 8 sequences to -18 % at 256, the 32B one from +19 to -7.
+- **Shape of the error.** Power is predicted too high at few sequences and too low at many: in chat
+  on H100 the 8B Qwen goes from +14 % at 8 sequences to -18 % at 256, the 32B one from +19 to -7.
 - **Not joint.** Kernel rows enter as priors of the scales, not row by row.
 - **Misses.** A goal is missed where its row above says so. Two mixtures hold most MoE rows: without
   the 235B one, products of experts are told by a 20B mxfp4 and a 17B bf16 model, whose kernels
