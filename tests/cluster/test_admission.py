@@ -282,6 +282,17 @@ def test_other_namespaces_and_pods_without_gpus_are_left_alone(
     assert names.LABEL_WORKLOAD not in namespace.get("job", "unseen")["metadata"].get("labels", {})
 
 
+def scheduled(namespace: Namespace, job: str) -> list[dict[str, Any]]:
+    """Return the pods of a Job once all of them have a node."""
+    deadline = time.monotonic() + 40
+    while True:
+        found: list[dict[str, Any]] = namespace.items("pods", f"batch.kubernetes.io/job-name={job}")
+        if len(found) >= PODS and all(pod["spec"].get("nodeName") for pod in found):
+            return found
+        assert time.monotonic() < deadline, f"{job} is not scheduled: {found}"
+        time.sleep(0.2)
+
+
 def test_a_dead_webhook_stops_nobody_but_our_own_kind_and_keeps_its_certificate(
     serving: OperatorProcess, namespace: Namespace
 ) -> None:
@@ -292,6 +303,9 @@ def test_a_dead_webhook_stops_nobody_but_our_own_kind_and_keeps_its_certificate(
     assert serving.terminate() == 0
     try:
         assert "created" in namespace.apply(job("unjudged"))
+        for pod in scheduled(namespace, "unjudged"):  # by the scheduler alone
+            assert not preferred(pod)
+            assert names.ANNOTATION_ENERGY not in pod["metadata"].get("annotations", {})
         cluster.kubectl(*enroll, "energaizer.io/admission=strict", "--overwrite")
         time.sleep(0.5)  # for the API server's own watch
         assert "failed calling webhook" in namespace.refuse(job("strict"))

@@ -53,7 +53,24 @@ def condition(body: Object, type_: str) -> Object:
     return next((one for one in conditions if one["type"] == type_), {})
 
 
-def failing(namespace: Any, name: str, reason: str, words: str, *, bound: bool = True) -> Object:
+@pytest.fixture
+def failing(namespace: Any, controller_process: OperatorProcess) -> Callable[..., Object]:
+    """Wait for an input that fails, and check that condition, event, metric and bound say so."""
+
+    def check(name: str, reason: str, words: str, *, bound: bool = True) -> Object:
+        body = _failing(namespace, name, reason, words, bound=bound)
+        labels = f'condition="Ready",namespace="{namespace.name}",workload="{name}"'
+
+        def told() -> bool:
+            return controller_process.series("energaizer_workload_condition").get(labels) == 0
+
+        until(told, f"no series {labels}")
+        return body
+
+    return check
+
+
+def _failing(namespace: Any, name: str, reason: str, words: str, *, bound: bool = True) -> Object:
     """Return an AIWorkload once InputsResolved fails for a reason, and check that all say so.
 
     `bound`: whether what is wrong leaves nothing but a bound to estimate with.
@@ -75,9 +92,7 @@ def failing(namespace: Any, name: str, reason: str, words: str, *, bound: bool =
     return body
 
 
-def test_two_aiworkloads_for_one_workload(
-    namespace: Any, controller_process: OperatorProcess
-) -> None:
+def test_two_aiworkloads_for_one_workload(namespace: Any, failing: Callable[..., Object]) -> None:
     reference = {"apiVersion": "batch/v1", "kind": "Job", "name": "shared"}
     namespace.apply(job("shared"))
     namespace.apply(aiworkload("first", {**LLAMA, "workloadRef": reference}))
@@ -85,11 +100,9 @@ def test_two_aiworkloads_for_one_workload(
     time.sleep(1.1)  # age is in whole seconds
     said = namespace.apply(aiworkload("second", {**LLAMA, "workloadRef": reference}))
     assert "described by AIWorkload first already" in said
-    failing(namespace, "second", "DuplicateWorkload", "delete one of them", bound=False)
+    failing("second", "DuplicateWorkload", "delete one of them", bound=False)
     first = namespace.get("aiworkload", "first")
     assert condition(first, "InputsResolved")["status"] == "True"
-    labels = f'condition="Ready",namespace="{namespace.name}",workload="second"'
-    assert controller_process.series("energaizer_workload_condition")[labels] == 0
     namespace.cluster.kubectl("delete", "aiworkload", "first", "-n", namespace.name)
     namespace.wait(  # at once, not after a back-off
         "aiworkload",
@@ -109,7 +122,7 @@ def test_two_aiworkloads_for_one_workload(
     ],
 )
 def test_a_config_map_that_is_no_configuration(
-    namespace: Any, data: dict[str, str] | None, words: str
+    namespace: Any, failing: Callable[..., Object], data: dict[str, str] | None, words: str
 ) -> None:
     grant = (
         *("create", "rolebinding", "energaizer-model-configs", "-n", namespace.name),
@@ -128,21 +141,33 @@ def test_a_config_map_that_is_no_configuration(
         "configMapRef": {"name": "m"},
     }
     namespace.apply(aiworkload("configured", {**LLAMA, "model": model}))
-    failing(namespace, "configured", "InvalidConfigMap", words)
+    failing("configured", "InvalidConfigMap", words)
 
 
-def test_no_gpu_is_no_workload(namespace: Any) -> None:
+def test_an_annotation_that_is_no_number(namespace: Any, failing: Callable[..., Object]) -> None:
+    typo = job("typo")
+    typo["metadata"]["annotations"] = {
+        "energaizer.io/task": "Inference",
+        "energaizer.io/model": "meta-llama/Llama-3.1-8B",
+        "energaizer.io/batch-size": "8k",
+    }
+    namespace.apply(typo)
+    failing("job-typo", "InvalidAnnotation", 'batch-size is "8k"; it must be a whole number')
+
+
+def test_a_reference_to_nothing(namespace: Any, failing: Callable[..., Object]) -> None:
+    reference = {"apiVersion": "batch/v1", "kind": "Job", "name": "nowhere"}
+    namespace.apply(aiworkload("lost", {**LLAMA, "workloadRef": reference}))
+    failing("lost", "WorkloadNotFound", "Job nowhere does not exist", bound=False)
+
+
+def test_no_gpu_is_no_workload(namespace: Any, failing: Callable[..., Object]) -> None:
     namespace.apply(job("none", gpus=0))
     reference = {"apiVersion": "batch/v1", "kind": "Job", "name": "none"}
     spec = {key: part for key, part in LLAMA.items() if key != "accelerator"}
     namespace.apply(aiworkload("nothing", {**spec, "workloadRef": reference}))
-    body = namespace.wait(
-        "aiworkload", "nothing", lambda body: condition(body, "InputsResolved").get("reason")
-    )
-    said = condition(body, "InputsResolved")
-    assert (said["status"], said["reason"]) == ("False", "MissingInputs")
-    assert "accelerator.countPerReplica is missing" in said["message"]
-    assert "a GPU limit on a container" in said["message"]
+    body = failing("nothing", "MissingInputs", "accelerator.countPerReplica is missing")
+    assert "a GPU limit on a container" in condition(body, "InputsResolved")["message"]
     assert not namespace.get("aiworkload", "job-none")
 
 
@@ -176,7 +201,9 @@ def until(check: Callable[[], object], what: str) -> None:
 
 
 def test_labels_that_contradict_each_other(
-    node: Callable[[str, dict[str, str]], str], installed: Cluster
+    node: Callable[[str, dict[str, str]], str],
+    installed: Cluster,
+    controller_process: OperatorProcess,
 ) -> None:
     labels = {
         "nvidia.com/gpu.product": "NVIDIA-L40S",
@@ -192,6 +219,11 @@ def test_labels_that_contradict_each_other(
     until(lambda: matched("l40s-48gb").get("reason") == "Conflict", "no conflict")
     for one in ("l40s-48gb", "h100-sxm5-80gb"):
         assert name in matched(one)["message"]
+    conflicting = "energaizer_conflicting_gpu_nodes"
+    until(lambda: controller_process.series(conflicting)[""] >= 1, "not counted")
+    described = installed.kubectl("describe", "node", name).stdout
+    assert "ConflictingGPU" in described
+    assert "mend the labels" in described
     # counted as the GPU of the higher TDP
     assert profile(installed, "h100-sxm5-80gb")["status"]["gpus"] == before + 4
 
@@ -209,7 +241,9 @@ def test_a_gpu_node_without_labels(
     assert "no GPU label" in described
 
 
-def test_a_profile_that_is_deleted_while_in_use(namespace: Any, installed: Cluster) -> None:
+def test_a_profile_that_is_deleted_while_in_use(
+    namespace: Any, installed: Cluster, controller_process: OperatorProcess
+) -> None:
     paper = {
         "apiVersion": "energaizer.io/v1alpha1",
         "kind": "GPUProfile",
@@ -230,14 +264,28 @@ def test_a_profile_that_is_deleted_while_in_use(namespace: Any, installed: Clust
     chosen = {**LLAMA["accelerator"], "allowedProfiles": ["paper-gpu"]}  # type: ignore[dict-item]
     namespace.apply(aiworkload("on-paper", {**LLAMA, "accelerator": chosen}))
     try:
-        body = namespace.wait("aiworkload", "on-paper", lambda body: condition(body, "Ready"))
-        namespace.wait(
+        body = namespace.wait(
             "aiworkload",
             "on-paper",
             lambda body: body["status"].get("estimate", {}).get("profile") == "paper-gpu",
         )
+        honest = body["status"]["estimate"]
     finally:
         installed.kubectl("delete", "gpuprofile", "paper-gpu")
+    body = namespace.wait(
+        "aiworkload", "on-paper", lambda body: condition(body, "Estimated")["reason"] == "NoProfile"
+    )
+    said = condition(body, "Estimated")
+    assert said["status"] == condition(body, "Ready")["status"] == "False"
+    assert "no GPUProfile matches" in said["message"]
+    bound = body["status"]["estimate"]
+    assert bound["method"] == "TDPBound"
+    assert bound["powerWatts"] >= honest["powerWatts"]
+    labels = f'condition="Ready",namespace="{namespace.name}",workload="on-paper"'
+    series = controller_process.series
+    until(lambda: series("energaizer_workload_condition").get(labels) == 0, "no series")
+    described = installed.kubectl("describe", "aiworkload", "on-paper", "-n", namespace.name)
+    assert "EstimateFailed" in described.stdout
     body = namespace.wait(
         "aiworkload",
         "on-paper",
