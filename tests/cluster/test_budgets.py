@@ -251,6 +251,35 @@ def test_a_deployment_pays_for_the_rest_of_the_window_and_for_what_it_grows_by(
     assert 3 * grown["powerWatts"] == pytest.approx(4 * two["powerWatts"], rel=0.01)
 
 
+def test_what_is_bound_is_charged_by_the_gpu_that_it_got(
+    namespace: Namespace, budget: Callable[..., Any], need: int
+) -> None:
+    """Admission charges the dearest GPU that is possible; here that is none of the H100."""
+    budget(3 * need)
+    h100 = {"key": "nvidia.com/gpu.product", "operator": "In", "values": ["NVIDIA-H100-80GB-HBM3"]}
+    liked = [{"weight": 100, "preference": {"matchExpressions": [h100]}}]
+    runs = job("runs")
+    template = runs["spec"]["template"]
+    template["metadata"] = {"annotations": {"pod-complete.stage.kwok.x-k8s.io/delay": "10m"}}
+    del template["spec"]["schedulerName"]
+    kind = "preferredDuringSchedulingIgnoredDuringExecution"
+    template["spec"]["affinity"] = {"nodeAffinity": {kind: liked}}
+    namespace.apply(runs)
+    uid = namespace.get("job", "runs")["metadata"]["uid"]
+
+    def landed() -> str:
+        pods = namespace.items("pods")
+        return str(pods[0]["spec"].get("nodeName", "")) if pods else ""
+
+    def by_its_node(body: dict[str, Any]) -> bool:
+        node, profile = landed(), body["spec"]["profile"]
+        return bool(node) and profile.split("-")[0] == node.split("-")[0]
+
+    spec = namespace.wait("energyreservation", uid, by_its_node)["spec"]
+    if landed().startswith("h100"):
+        assert spec["energyJoules"] < need
+
+
 def test_what_ends_is_settled_and_its_surplus_comes_back(
     namespace: Namespace, budget: Callable[..., Any], need: int
 ) -> None:
