@@ -20,6 +20,7 @@ VERSION = f"{GROUP}/v1beta2"
 WATTS = "energaizer.io/watts"
 PRODUCTS = {"h100": "NVIDIA-H100-80GB-HBM3", "l40s": "NVIDIA-L40S"}
 PLENTY = {"nvidia.com/gpu": 4, WATTS: 100_000}  # a queue must cover what its Jobs request
+RETRY_S = 3
 INPUTS = BATCH | {"energaizer.io/requests": "100000"}
 
 
@@ -32,7 +33,8 @@ def queueing() -> Iterator[Cluster]:
         operator.install(cluster)
         for extra in ("power", "kueue"):
             cluster.kubectl("apply", "--server-side", "-k", str(ROOT / "charts/kustomize" / extra))
-        controller = operator.start_controller(cluster, power_resource=True, kueue=True)
+        settings = {"power_resource": True, "kueue": True, "kueue_retry_s": RETRY_S}
+        controller = operator.start_controller(cluster, **settings)
         webhook = operator.start_webhook(cluster, power_resource=True, kueue=True)
         queues = kueue.start(cluster)
         webhook.wait_ready()
@@ -240,7 +242,9 @@ def test_what_a_policy_forbids_is_rejected_and_never_starts(queueing: Cluster) -
     assert running(queueing, "rejects") == set()
 
 
-def test_what_a_budget_holds_is_tried_again(queueing: Cluster) -> None:
+def test_what_a_budget_holds_is_tried_again_and_admitted_once_there_is_room(
+    queueing: Cluster,
+) -> None:
     queue(queueing, "retries", PLENTY, "h100", **check(queueing, "energy"))
     limit(queueing, "retries", 1000)
     made = job("retries", "waits")
@@ -249,10 +253,21 @@ def test_what_a_budget_holds_is_tried_again(queueing: Cluster) -> None:
     assert not marked(queueing, "retries", "waits"), "it waits in Kueue, which asks us"
 
     answered = verdict(queueing, "retries", "waits")
-    assert (answered["state"], answered["requeueAfterSeconds"]) == ("Retry", 60)
+    assert (answered["state"], answered["requeueAfterSeconds"]) == ("Retry", RETRY_S)
     assert "energy budget retries/month" in answered["message"]
     time.sleep(1)
     assert running(queueing, "retries") == set()
+
+    limit(queueing, "retries", 10**12)
+    wait(lambda: running(queueing, "retries") == {"waits"}, 60.0)
+    assert verdict(queueing, "retries", "waits")["state"] == "Ready"
+    uid = read(queueing, "job", "waits", "-n", "retries")["metadata"]["uid"]
+
+    def reserved() -> bool:
+        found = read(queueing, "energyreservations", "-n", "retries")["items"]
+        return [one["metadata"]["name"] for one in found] == [uid]
+
+    wait(reserved)  # what Kueue let go is charged
 
 
 def test_a_label_of_kueue_lifts_no_hold_where_its_queue_does_not_ask_us(queueing: Cluster) -> None:
