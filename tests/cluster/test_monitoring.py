@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from energaizer_operator import names
 from localcluster import Cluster, monitoring, operator
 from localcluster.operator import OperatorProcess
 from observability.querying import Prometheus, ask, panels, values
@@ -20,6 +24,7 @@ EXAMPLES = ("namespaces", "serving", "unannotated-vllm", "watt-quota")
 DRAWN = 0.8
 """What the exporter's GPUs draw of what was predicted."""
 WINDOW_S = 4
+GPU, CALIBRATED = "h100-sxm5-80gb", "calibrated"
 BOARDS = sorted((FILES / "dashboards").glob("*.json"))
 
 
@@ -124,6 +129,102 @@ def test_every_query_is_understood(prometheus: Prometheus, path: Path) -> None:
     known = values(board, prometheus, {"namespace": "team-a", "workload": "llama-8b-chat"})
     for panel in panels(board):
         ask(panel, prometheus, known, minutes=0.2)  # an error of PromQL raises
+
+
+def _servers(cluster: Cluster, batches: Iterable[int]) -> None:
+    """Let servers run on H100s at a clock that keeps them off their power limit."""
+    items = []
+    for batch in batches:
+        annotations = {
+            names.ANNOTATION_TASK: "Inference",
+            names.ANNOTATION_MODEL: "meta-llama/Llama-3.1-8B",
+            names.ANNOTATION_PRECISION: "BF16",
+            names.ANNOTATION_BATCH_SIZE: str(batch),
+            names.ANNOTATION_INPUT_TOKENS: "1024",
+            names.ANNOTATION_OUTPUT_TOKENS: "256",
+            names.ANNOTATION_EXPECTED_DURATION: "86400",
+            names.ANNOTATION_GPU_CLOCK: "1200",
+        }
+        limits = {"nvidia.com/gpu": 1}
+        container = {"name": "c", "image": "example.com/s:1", "resources": {"limits": limits}}
+        product = {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}
+        spec = {"nodeSelector": product, "containers": [container]}
+        metadata = {"name": f"batch-{batch}", "namespace": CALIBRATED, "annotations": annotations}
+        items.append({"kind": "Pod", "apiVersion": "v1", "metadata": metadata, "spec": spec})
+    text = json.dumps({"kind": "List", "apiVersion": "v1", "items": items})
+    apply = ("apply", "-f", "-")
+    _wait(lambda: cluster.kubectl(*apply, input=text, check=False).returncode == 0, "servers")
+
+
+def _wait_error(cluster: Cluster, batches: Sequence[int], good: Callable[[float], bool]) -> None:
+    """Wait until servers are well covered and their mean absolute error, percent, is good."""
+    deadline = time.monotonic() + 90
+    while True:
+        items = json.loads(cluster.kubectl("get", "aiw", "-n", CALIBRATED, "-o", "json").stdout)
+        measured = {
+            one["metadata"]["name"]: one.get("status", {}).get("measured", {})
+            for one in items["items"]
+        }
+        seen = [measured.get(f"pod-batch-{batch}", {}) for batch in batches]
+        errors = [abs(one["errorPercent"]) for one in seen if "errorPercent" in one]
+        covered = all(one.get("coveragePercent", 0) >= 90 for one in seen)
+        if len(errors) == len(batches) and covered and good(sum(errors) / len(errors)):
+            return
+        if time.monotonic() > deadline:
+            pods = cluster.kubectl("get", "pods", "-n", CALIBRATED, "-o", "wide").stdout
+            raise AssertionError(f"{seen}\n{items}\n{pods}")
+        time.sleep(0.5)
+
+
+@pytest.mark.proof  # it waits for errors of eight servers to settle: a minute, more under load
+@pytest.mark.usefixtures("prometheus")
+def test_a_recalibration_serves_workloads_that_it_did_not_see(installed: Cluster) -> None:
+    """History to a reviewed ConfigMap to smaller errors, nothing applied by itself."""
+    fitted, held_out = (8, 16, 24, 48, 64, 96), (12, 32)
+    usual = pytest.approx(100 * (1 / DRAWN - 1), abs=8)
+    installed.kubectl("create", "namespace", CALIBRATED)
+    # Strict: a pod that a loaded machine lets in unseen would have no prediction to compare.
+    installed.kubectl("label", "namespace", CALIBRATED, "energaizer.io/admission=strict")
+    plugin = str(Path(sys.executable).parent / "kubectl-energaizer")
+    ask = [plugin, "recalibrate", GPU, f"--kubeconfig={installed.kubeconfig}"]
+    try:
+        few = subprocess.run(ask, capture_output=True, text=True, check=False)
+        assert (few.returncode, few.stdout) == (3, ""), few.stderr
+        _servers(installed, fitted)
+        _wait_error(installed, fitted, lambda mean: mean == usual)
+        done = subprocess.run(ask, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        means = re.search(r"mean, absolute +(\S+)% +(\S+)%", done.stderr)
+        digest = re.search(r"digest: (sha256:\w+)", done.stderr)
+        assert means is not None
+        assert digest is not None
+        before, left_out = float(means[1]), float(means[2])
+        assert before == usual
+        assert left_out < before / 2, done.stderr
+        profile = json.loads(installed.kubectl("get", "gpuprofile", GPU, "-o", "json").stdout)
+        assert "calibration" not in profile["spec"], "applied by itself"
+        installed.kubectl("apply", "-f", "-", input=done.stdout)
+        reference = {"name": f"{GPU}-coefficients", "namespace": operator.NAMESPACE}
+        _calibrate(installed, {"configMapRef": reference, "digest": digest[1]})
+        _servers(installed, held_out)
+        _wait_error(installed, held_out, lambda mean: mean < before / 2)
+    finally:
+        _calibrate(installed, None)
+        installed.kubectl("delete", "namespace", CALIBRATED, "--wait=false")
+
+
+def _calibrate(cluster: Cluster, calibration: dict[str, Any] | None) -> None:
+    """Refer a profile to coefficients, and wait until its condition tells of them."""
+    patch = json.dumps({"spec": {"calibration": calibration}})
+    cluster.kubectl("patch", "gpuprofile", GPU, "--type=merge", "-p", patch)
+    wanted = "NoCalibration" if calibration is None else "CalibrationLoaded"
+
+    def told() -> bool:
+        body = json.loads(cluster.kubectl("get", "gpuprofile", GPU, "-o", "json").stdout)
+        conditions = body.get("status", {}).get("conditions", [])
+        return any(one["reason"] == wanted for one in conditions)
+
+    _wait(told, wanted)
 
 
 def _sum(prometheus: Prometheus, promql: str) -> float:
