@@ -267,7 +267,7 @@ def test_a_profile_that_is_deleted_while_in_use(
         body = namespace.wait(
             "aiworkload",
             "on-paper",
-            lambda body: body["status"].get("estimate", {}).get("profile") == "paper-gpu",
+            lambda body: body.get("status", {}).get("estimate", {}).get("profile") == "paper-gpu",
         )
         honest = body["status"]["estimate"]
     finally:
