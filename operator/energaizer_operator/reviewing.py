@@ -103,7 +103,7 @@ def review(
         namespace = described.namespace or "default"
         mine = [purse for purse in purses if purse.namespace == namespace]
         ours = decision.matching(mine, item.subject.labels)
-        claim = Claim(described.kind, item.holdable)
+        claim = Claim(described.kind, item.holdable, surge=described.surge)
         balances = decision.balances(ours, claim, now) if item.starts else ()
         decided = decision.decide(item.subject, world, estimator, balances)
         refused = decided.verdict.action is Action.DENY

@@ -360,13 +360,14 @@ def test_what_cannot_be_held_is_refused_and_offered_fewer_replicas(write: Write)
     window = {"type": "Rolling", "seconds": 3600}
     four = run("review", "-f", serving, "--gpu", "h100", "-o", "json")
     watts = json.loads(four.stdout)[0]["charged"]["powerHighWatts"]
-    rules = purse(watts * 3600 * 3 // 4, "Hold")
+    rules = purse(watts * 3600 * 3 // 4, "Hold")  # three pods, one of them for roll-outs
     rules["spec"]["window"] = window
     done = run("review", "-f", serving, "--policies", write(rules), "--gpu", "h100")
     assert done.exit_code == 4
     assert "a Deployment cannot be held" in done.stdout or "this Deployment cannot" in done.stdout
-    assert "(3 of 4 replicas)" in done.stdout
-    assert "run 3 replicas" in done.stdout
+    assert "with 1 more while it rolls over" in done.stdout
+    assert "(2 of 4 replicas)" in done.stdout
+    assert "run 2 replicas" in done.stdout
 
 
 def test_a_command_that_needs_a_cluster_says_so(tmp_path: Path) -> None:
