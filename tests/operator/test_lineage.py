@@ -51,7 +51,7 @@ def lineage(cluster: Counting, **more: Any) -> Lineage:
 
 async def test_a_crowd_of_pods_asks_once(cluster: Counting) -> None:
     cluster.delay_s = 0.01
-    known = lineage(cluster)
+    known = lineage(cluster, deadline_s=10.0)
     pod = reviewing.pod(reviewing.job())
     found = await asyncio.gather(*(known.of(pod, NAMESPACE) for _ in range(100)))
     assert cluster.reads == 1
