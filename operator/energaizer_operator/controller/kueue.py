@@ -226,7 +226,8 @@ class Queued:
             subject.labels,
         )
         kind = "Workload" if subject.description is None else subject.description.kind
-        return decision.balances(purses, decision.Claim(kind, holdable=True), now)
+        claim = decision.Claim(kind, holdable=True, surge=0)  # Kueue asks for pods, not roll-outs
+        return decision.balances(purses, claim, now)
 
     async def _subjects(self, body: Object) -> list[Subject]:
         """Return what a Workload stands for: its owner, else each of its own pod sets."""

@@ -75,10 +75,10 @@ class Claim:
     kind: str
     holdable: bool
     """Whether it can wait suspended for us."""
+    surge: int
+    """Pods that a rolling update may run beside its replicas."""
     held: Mapping[str, int] = field(default_factory=dict)
     """Budget -> joules that it holds for the workload already."""
-    surge: int = 0
-    """Pods that a rolling update may run beside its replicas."""
 
 
 def balances(purses: Iterable[Purse], claim: Claim, now: datetime) -> tuple[Balance, ...]:

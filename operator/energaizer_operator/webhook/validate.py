@@ -91,7 +91,7 @@ async def _judge(judge: Judge, request: Request, obj: dict[str, Any], part: Part
     holdable = hold.holdable(obj, enabled=enabled) and not queued and not runs
     hard = charging.refusing(purses, holdable=holdable) if runs else ()
     soft = tuple(one for one in purses if one.acts(holdable=holdable) is not Action.DENY)
-    claim = Claim(debtor.kind, holdable, charging.held(judge, debtor, purses), surge)
+    claim = Claim(debtor.kind, holdable, surge, charging.held(judge, debtor, purses))
     looked_at = (*hard, *soft) if request.dry_run else soft
     decided = await judge.decide(part, balances(looked_at, claim, datetime.now(UTC)))
     if decided.verdict.action is Action.DENY:
