@@ -17,6 +17,7 @@ from energaizer_operator.names import LABEL_WORKLOAD
 from energaizer_operator.webhook import mutate, validate
 from energaizer_operator.webhook.judge import Judge
 from energaizer_operator.webhook.review import Answer, encode, parse
+from fake_cluster import settle
 from reviewing import aiworkload, body, deployment, job, judging, pod, policy, review
 
 JOB_CONTROLLER = "system:serviceaccount:kube-system:job-controller"
@@ -208,10 +209,10 @@ async def test_changes_of_rules_are_seen_at_once() -> None:
     async with judging() as (judge, cluster):
         assert (await ask(judge, "workload", review(job())))["allowed"]
         cluster.put(kinds.ENERGYPOLICIES, policy(**DENY))
-        await reviewing.settle()
+        await settle()
         assert not (await ask(judge, "workload", review(job())))["allowed"]
         cluster.remove(kinds.ENERGYPOLICIES, "guard")
-        await reviewing.settle()
+        await settle()
         assert (await ask(judge, "workload", review(job())))["allowed"]
 
 
@@ -230,12 +231,12 @@ async def test_an_aiworkload_is_found_by_reference_then_by_label() -> None:
         request = parse(body(review(labelled)))
         assert (await judge.part(request, labelled)).label == "mine"
         cluster.put(kinds.AIWORKLOADS, REFERRING)
-        await reviewing.settle()
+        await settle()
         part = await judge.part(request, labelled)
         assert part.label == "choosy"
         assert part.subject.workload is not None
         cluster.remove(kinds.AIWORKLOADS, "choosy", reviewing.NAMESPACE)
-        await reviewing.settle()
+        await settle()
         assert (await judge.part(request, labelled)).subject.workload is None
 
 

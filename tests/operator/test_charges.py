@@ -18,8 +18,8 @@ from energaizer_operator.estimation import Estimator
 from energaizer_operator.events import Events
 from energaizer_operator.informer import Informer
 from energaizer_operator.metrics import Metrics
-from fake_cluster import FakeCluster
-from reviewing import NAMESPACE, budget, deployment, job, settle
+from fake_cluster import FakeCluster, settle
+from reviewing import NAMESPACE, budget, deployment, job
 
 KEY = ("Job", NAMESPACE, "train")
 SHOWN_S = 450.0

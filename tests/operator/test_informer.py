@@ -14,7 +14,7 @@ from energaizer_operator.informer import (
     object_record,
     workload_record,
 )
-from fake_cluster import FakeCluster
+from fake_cluster import FakeCluster, settle
 
 
 @contextlib.asynccontextmanager
@@ -29,11 +29,6 @@ async def running(store: Store[MetadataRecord], cluster: FakeCluster) -> AsyncIt
 
 def node(name: str, **labels: str) -> dict[str, object]:
     return {"metadata": {"name": name, "labels": labels}}
-
-
-async def settle() -> None:
-    for _ in range(20):
-        await asyncio.sleep(0)
 
 
 @pytest.fixture

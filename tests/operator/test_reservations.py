@@ -20,7 +20,7 @@ from energaizer_operator.metrics import Metrics
 from energaizer_operator.names import LABEL_WORKLOAD
 from energaizer_operator.resources.energyreservation import ChargedObject
 from energaizer_operator.schema import EstimateSummary
-from fake_cluster import FakeCluster
+from fake_cluster import FakeCluster, settle
 
 KEY = ("team-a", "uid-train")
 LABELS = {LABEL_WORKLOAD: "job-train"}
@@ -79,11 +79,6 @@ async def follower(context: Context, charge_s: float) -> EnergyReservations:
     book = Book(context.informer.energyreservations)
     await book.load(context.cluster)
     return EnergyReservations(context, book, Population(context.informer), charge_s)
-
-
-async def settle() -> None:
-    for _ in range(20):
-        await asyncio.sleep(0)
 
 
 async def test_our_own_write_is_no_reason_to_write_again(

@@ -15,6 +15,12 @@ from energaizer_operator.kinds import ApiResource
 Body = dict[str, Any]
 
 
+async def settle() -> None:
+    """Let watches bring what was written."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
 class FakeCluster:
     """Keeps objects with resource versions, serves pages of two, replays changes."""
 

@@ -154,9 +154,3 @@ async def judging(
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
         estimator.close()
-
-
-async def settle() -> None:
-    """Let watches bring what was written."""
-    for _ in range(20):
-        await asyncio.sleep(0)
