@@ -28,12 +28,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=1)
     options = parser.parse_args()
     with Cluster("bench-budgets") as cluster:
-        operator.install(cluster)
-        leader = operator.start_controller(cluster)
-        started = [operator.start_webhook(cluster, number) for number in range(REPLICAS)]
-        for one in started:
-            one.wait_ready()
-        leader.wait_leading()
+        operator.start_replicas(cluster, REPLICAS)
         cluster.kubectl(*("wait", "--for=jsonpath={.status.nodes}", "--timeout=30s"), PROFILE)
         bare, _, _ = crowd(cluster, "bare", options.creates, None, "disabled")
         need = reserved(cluster)

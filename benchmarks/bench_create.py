@@ -152,12 +152,7 @@ def main() -> int:
     process.start()
     port, trusted = ours.recv()
     with Cluster("bench-create") as cluster:
-        operator.install(cluster)
-        leader = operator.start_controller(cluster)
-        started = [operator.start_webhook(cluster, number) for number in range(REPLICAS)]
-        for one in started:
-            one.wait_ready()
-        leader.wait_leading()
+        leader = operator.start_replicas(cluster, REPLICAS)
         cluster.kubectl("wait", "--for=jsonpath={.status.nodes}", "--timeout=30s", PROFILE)
         configure_bare(cluster, port, trusted)
         for space, labels in SPACES.items():

@@ -127,6 +127,16 @@ def install(cluster: Cluster) -> None:
     cluster.kubectl(*apply, "-k", str(ROOT / "charts/kustomize/profiles"))
 
 
+def start_replicas(cluster: Cluster, webhooks: int) -> OperatorProcess:
+    """Install us, start a controller and several webhooks; return the controller once all serve."""
+    install(cluster)
+    leader = start_controller(cluster)
+    for one in [start_webhook(cluster, number) for number in range(webhooks)]:
+        one.wait_ready()
+    leader.wait_leading()
+    return leader
+
+
 def start_controller(
     cluster: Cluster, number: int = 0, *, leashed: bool = True, **settings: object
 ) -> OperatorProcess:
