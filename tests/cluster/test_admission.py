@@ -282,15 +282,80 @@ def test_other_namespaces_and_pods_without_gpus_are_left_alone(
     assert names.LABEL_WORKLOAD not in namespace.get("job", "unseen")["metadata"].get("labels", {})
 
 
-def scheduled(namespace: Namespace, job: str) -> list[dict[str, Any]]:
+def scheduled(namespace: Namespace, job: str, count: int = PODS) -> list[dict[str, Any]]:
     """Return the pods of a Job once all of them have a node."""
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 60
     while True:
         found: list[dict[str, Any]] = namespace.items("pods", f"batch.kubernetes.io/job-name={job}")
-        if len(found) >= PODS and all(pod["spec"].get("nodeName") for pod in found):
+        if len(found) >= count and all(pod["spec"].get("nodeName") for pod in found):
             return found
         assert time.monotonic() < deadline, f"{job} is not scheduled: {found}"
         time.sleep(0.2)
+
+
+def most_preferred(pod: dict[str, Any]) -> dict[str, Any]:
+    """Return the one demand on node labels that stands for the GPU that a pod prefers most."""
+    best = max(preferred(pod), key=lambda one: int(one["weight"]))
+    (expression,) = best["preference"]["matchExpressions"]
+    found: dict[str, Any] = expression
+    return found
+
+
+def holders(cluster: Cluster, nodes: set[str]) -> list[str]:
+    """Return the pods that hold something of some nodes."""
+    pods = json.loads(cluster.kubectl("get", "pods", "-A", "-o", "json").stdout)["items"]
+    return [
+        pod["metadata"]["name"]
+        for pod in pods
+        if pod["spec"].get("nodeName") in nodes
+        and pod["status"]["phase"] not in ("Succeeded", "Failed")
+    ]
+
+
+def test_pods_fill_the_preferred_gpus_and_the_rest_spill_over(namespace: Namespace) -> None:
+    cluster: Cluster = namespace.cluster
+    strict = ("label", "namespace", namespace.name, "energaizer.io/admission=strict", "--overwrite")
+    cluster.kubectl(*strict)  # a machine that is slow lets in no pod that we did not see
+    time.sleep(0.5)  # for the API server's own watch
+    create = ("create", "-n", namespace.name, "-f", "-", "-o", "json")
+    deadline = time.monotonic() + 60
+
+    def created(body: dict[str, Any], *options: str) -> dict[str, Any]:
+        while True:
+            done = cluster.kubectl(*create, *options, input=json.dumps(body), check=False)
+            if done.returncode == 0:
+                made: dict[str, Any] = json.loads(done.stdout)
+                return made
+            assert time.monotonic() < deadline, done.stderr
+            time.sleep(0.5)
+
+    probe = {"name": "probe", "annotations": INPUTS}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": probe, **pod_template()}
+    best = most_preferred(created(pod, "--dry-run=server"))
+    selector = f"{best['key']} in ({','.join(best['values'])})"
+    said = cluster.kubectl("get", "nodes", "-l", selector, "-o", "json").stdout
+    room = {
+        node["metadata"]["name"]: int(node["status"]["allocatable"]["nvidia.com/gpu"])
+        for node in json.loads(said)["items"]
+    }
+    while taken := holders(cluster, set(room)):  # pods of tests before are on their way out
+        assert time.monotonic() < deadline, f"{taken} still hold the preferred GPUs"
+        time.sleep(0.5)
+
+    rest = 4
+    count = sum(room.values()) + rest
+    body = job("crowd")
+    body["spec"] |= {"parallelism": count, "completions": count}
+    # They run until they are looked at: one that ended would make room for the next.
+    delay = {"pod-complete.stage.kwok.x-k8s.io/delay": "1h"}
+    body["spec"]["template"]["metadata"] = {"annotations": delay}
+    created(body)
+    pods = scheduled(namespace, "crowd", count)
+    where = [pod["spec"]["nodeName"] for pod in pods]
+    cluster.kubectl("delete", "job", "crowd", "-n", namespace.name, "--wait=false")
+    assert all(most_preferred(pod) == best for pod in pods)
+    assert {name: where.count(name) for name in room} == room
+    assert sum(name not in room for name in where) == rest
 
 
 def test_a_dead_webhook_stops_nobody_but_our_own_kind_and_keeps_its_certificate(
