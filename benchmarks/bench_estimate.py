@@ -98,6 +98,7 @@ def reference() -> Callable[[int], object]:
 
 def forget() -> None:
     """Empty the caches that know a workload; profiles stay."""
+    lowering.lower.cache_clear()
     transformer._lower.cache_clear()
     simulation.load.cache_clear()
 

@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from energaizer import kernels, machine, power, simulation, timeline
+from energaizer import demand, kernels, machine, power, simulation, timeline
 from energaizer.coefficients import Coefficients
 from energaizer.gpu import Gpu
 from energaizer.host import Host
@@ -121,7 +121,7 @@ class Batch:
     ) -> None:
         self.gpu, self.rows, self.steps = gpu, rows, steps
         self._step, self._kernel, self._count = pairs
-        self._found: timeline.Alternatives | None = None
+        self._found: demand.Alternatives | None = None
 
     def __len__(self) -> int:
         """Return the number of cases."""
@@ -139,9 +139,11 @@ class Batch:
         """
         board = machine.build(self.gpu, coefficients)
         if self._found is None:
-            self._found = timeline.alternatives(self.rows, board)
-        work = timeline.compile_work(self._found, board)
-        each = power.work_energies(board, work.switched, work.moved, board.energy[work.family])
+            self._found = demand.alternatives(self.rows, board)
+        work = demand.compile_work(self._found, board)
+        each = power.work_energies(
+            power.prices(board), work.switched, work.moved, board.energy[work.family]
+        )
         step_clock = self.clock_hz[self.steps.case]
         kernel_s = timeline.durations(work, self.clock_hz[self.kernel_case])
         every = np.arange(len(self.steps.case))
@@ -204,7 +206,7 @@ class Batch:
 
         activity = Activity(total(each.core_j)[None], total(each.memory_j)[None])
         energy = power.energies(
-            board, clock_hz[None, :], duration[None, :], active_s[None, :], activity
+            power.points(board, clock_hz[None, :]), duration[None, :], active_s[None, :], activity
         )
         return duration, energy[0]
 

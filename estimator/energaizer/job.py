@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from energaizer import memory, power, uncertainty
 from energaizer.caches import remembered
@@ -86,20 +87,18 @@ def shares(loaded: Loaded, settled: Settled) -> dict[str, FloatArray]:
     """Return seconds of each phase of one batch, shared out over families and regimes."""
     program, work = loaded.program, loaded.work
     duration = settled.duration_s * program.repetitions
-    seconds = program.counts * settled.kernel_s * (program.repetitions * program.runs)[:, None]
     clocked = work.cycles / settled.clock_hz[0]
     fixed = work.fixed_cycles / settled.clock_hz[0] + work.fixed_s
     regime = np.where(clocked > work.unclocked_s, uncertainty.COMPUTE, uncertainty.MEMORY)
-    regime = np.where(fixed > np.maximum(clocked, work.unclocked_s), uncertainty.LAUNCH, regime)
+    regime[fixed > np.maximum(clocked, work.unclocked_s)] = uncertainty.LAUNCH
     found = {}
-    for name in dict.fromkeys(program.phases):
-        steps = np.array([phase == name for phase in program.phases])
-        here = regime
+    for name, (steps, launches) in program.by_phase.items():
+        here: npt.NDArray[np.intp] | int = regime
         if settled.host_bound[steps].any():
-            here = np.full_like(regime, uncertainty.LAUNCH)
+            here = uncertainty.LAUNCH
         elif settled.throttled[steps].any():
-            here = np.full_like(regime, uncertainty.CAPPED)
-        weight = seconds[steps].sum(axis=0)
+            here = uncertainty.CAPPED
+        weight = launches * settled.kernel_s
         found[name] = uncertainty.shares_of(work.family, here, weight) * duration[steps].sum()
     return found
 
@@ -235,10 +234,14 @@ def completed(workload: Workload, times: float) -> float:
     return workload.batch * workload.parallelism.data * times
 
 
-def output_tokens(workload: Workload, times: float) -> float:
-    """Return tokens of the job, its batches run `times` times: written, or trained on; 0: none."""
-    done = completed(workload, times)
+def tokens_each(workload: Workload) -> float:
+    """Return tokens of one of what `completed` counts: written, or trained on; 0: none."""
     if workload.training is not None:
         each = workload.input_tokens if workload.has_tokens else 0
-        return done * workload.training.global_batch * each
-    return done * workload.output_tokens
+        return float(workload.training.global_batch * each)
+    return float(workload.output_tokens)
+
+
+def output_tokens(workload: Workload, times: float) -> float:
+    """Return tokens of the job, its batches run `times` times: written, or trained on; 0: none."""
+    return completed(workload, times) * tokens_each(workload)

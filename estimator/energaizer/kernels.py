@@ -9,6 +9,7 @@ Formulas are those of docs/method.md, 3.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -345,11 +346,24 @@ class Program:
         """Return one column of the kernels, shape (K,)."""
         return self.rows[:, COLUMN[name]]
 
-    @property
+    @cached_property
     def launches(self) -> FloatArray:
         """Kernel launches of each step, shape (P,)."""
         total: FloatArray = self.counts @ self.column("launches")
         return total
+
+    @cached_property
+    def by_phase(self) -> "dict[str, tuple[slice | npt.NDArray[np.intp], FloatArray]]":
+        """Steps of each phase, and launches of each kernel in all of them, shape (K,)."""
+        found = {}
+        times = self.repetitions * self.runs
+        for name in dict.fromkeys(self.phases):
+            where = [index for index, phase in enumerate(self.phases) if phase == name]
+            steps: slice | npt.NDArray[np.intp] = slice(where[0], where[-1] + 1)
+            if len(where) < where[-1] + 1 - where[0]:
+                steps = np.array(where)
+            found[name] = (steps, times[steps] @ self.counts[steps])
+        return found
 
 
 def table(kernels: Sequence[Kernel]) -> FloatArray:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 from energaizer import families, states
+from energaizer.caches import remembered
 from energaizer.errors import DoesNotFitError, InputError, NoEstimateError
 from energaizer.families import EncoderDecoder, Network
 from energaizer.gpu import Gpu
@@ -64,6 +65,7 @@ def cache_bytes(model: Model, context: int, cache: Precision, tensor: int = 1) -
     return elements * cache.bytes_per_element * tokens + states / tensor
 
 
+@remembered(64)
 def need(workload: Workload, gpu: Gpu) -> Memory:
     """Return what one GPU holds, and the largest batch that fits (0: not even one sequence).
 

@@ -5,6 +5,7 @@ with their own interval: never a part of board power, never mixed with it (metho
 """
 
 import math
+from dataclasses import replace
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
@@ -162,13 +163,12 @@ def draw(
         provenance=Provenance.weakest(boards.provenance, Provenance.SPECIFICATION),
         coverage=boards.coverage * boards.value / total,
     )
-    energy = power.model_copy(
-        update={
-            "value": total * duration_s,
-            "low": power.low * duration_s,
-            "high": power.high * duration_s,
-            "unit": "J",
-        }
+    energy = replace(
+        power,
+        value=total * duration_s,
+        low=power.low * duration_s,
+        high=power.high * duration_s,
+        unit="J",
     )
     supplies = total - boards.value - rest
     return NodeEstimate(

@@ -6,6 +6,7 @@ Descriptions are checked where they are made; from here on there are only arrays
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -149,35 +150,48 @@ def host_name(workload: Workload) -> str:
     return workload.host_profile
 
 
-def _provenance(
-    board: Machine, shares: FloatArray, hull_notes: tuple[str, ...]
-) -> tuple[Provenance, float]:
-    """Return the provenance of a sum and the share of it on calibrated kernels."""
+def _provenance(board: Machine, coverage: float, *, outside: bool) -> tuple[Provenance, float]:
+    """Return the provenance of a sum and the share of it that counts as calibrated."""
     own = board.coefficients.provenance
-    total = shares.sum()
-    by_family = shares.sum(axis=1)
-    coverage = min(1.0, float(by_family[board.calibrated].sum() / total)) if total > 0 else 1.0
     if own in _WEAK:
-        return Provenance.weakest(own, *([Provenance.EXTRAPOLATED] if hull_notes else [])), (
-            0.0 if own == Provenance.SPECIFICATION else coverage
-        )
-    if hull_notes:
+        found = Provenance.weakest(own, Provenance.EXTRAPOLATED) if outside else own
+        return found, 0.0 if own == Provenance.SPECIFICATION else coverage
+    if outside:
         return Provenance.EXTRAPOLATED, coverage
     whole = coverage >= 1.0 - _MINOR
     return (Provenance.CALIBRATED if whole else Provenance.ANALYTICAL), coverage
 
 
+def judges(board: Machine, shares: FloatArray, *, outside: bool) -> "list[Judge]":
+    """Return who judges each of N sums over kernels.
+
+    Args:
+        board: The GPU.
+        shares: Weight of each family and regime in each sum, shape (N, families, regimes).
+        outside: Inputs lie outside of what was fitted.
+    """
+    by_family = shares.sum(axis=2)
+    total = by_family.sum(axis=1)
+    known = by_family[:, board.calibrated].sum(axis=1)
+    some = np.where(total > 0, total, 1.0)
+    spread = uncertainty.spread_of(board.coefficients.residuals)
+    widths = uncertainty.combined(spread, shares / some[:, None, None])
+    return [
+        Judge(width, *_provenance(board, min(1.0, own / all_) if all_ else 1.0, outside=outside))
+        for width, own, all_ in zip(widths.tolist(), known.tolist(), total.tolist(), strict=True)
+    ]
+
+
 class Judge:
     """Turns sums into quantities with one spread, one provenance and one coverage."""
 
-    def __init__(self, board: Machine, shares: FloatArray, hull_notes: tuple[str, ...]) -> None:
-        """Weigh the errors of a sum over kernels by family and regime."""
-        self.provenance, self.coverage = _provenance(board, shares, hull_notes)
-        total = shares.sum()
-        spread = uncertainty.spread_of(board.coefficients.residuals)
-        weights = shares / total if total > 0 else shares
-        widths = uncertainty.combined(spread, weights, self.provenance)
-        self.factors = [math.exp(min(width, 20.0)) for width in widths]
+    def __init__(
+        self, half_widths: Sequence[float], provenance: Provenance, coverage: float
+    ) -> None:
+        """Take the half-widths of ln of a sum by quantity, before what its provenance adds."""
+        self.provenance, self.coverage = provenance, coverage
+        wide = uncertainty.widening(provenance)
+        self.factors = [math.exp(min(wide * width, 20.0)) for width in half_widths]
 
     def widen(self, unmodelled: float) -> None:
         """Say that a share of the work has no formula: it may take as long as it is large."""
@@ -195,14 +209,8 @@ class Judge:
     def of(self, quantity: int, value: float, unit: str, most: float = math.inf) -> Quantity:
         """Return a value with its interval; `most` bounds the upper end, never below the value."""
         factor = self.factors[quantity]
-        return Quantity(
-            value=value,
-            low=value / factor,
-            high=max(value, min(value * factor, most)),
-            unit=unit,
-            provenance=self.provenance,
-            coverage=self.coverage,
-        )
+        high = max(value, min(value * factor, most))
+        return Quantity(value, value / factor, high, unit, self.provenance, self.coverage)
 
 
 def _result(
@@ -213,14 +221,17 @@ def _result(
     most = setting.limit_w * boards
     hull_notes = uncertainty.outside_hull(board, _inputs(workload, setting))
 
-    def judge_of(shares: FloatArray) -> Judge:
-        found = Judge(board, shares, hull_notes)
-        found.widen(workload.model.unmodelled if isinstance(workload.model, Network) else 0.0)
-        return found
-
-    judges = [judge_of(total.shares) for total in totals]
+    shares = [total.shares for total in totals]
+    alone = len(totals) == 1  # and errs as the whole does
+    if not alone:
+        shares.append(np.sum(shares, axis=0))
+    every = judges(board, np.array(shares), outside=bool(hull_notes))
+    for one in every:
+        one.widen(workload.model.unmodelled if isinstance(workload.model, Network) else 0.0)
+    judge = every[-1]
     phases = tuple(
-        _phase(total, own, boards, most) for total, own in zip(totals, judges, strict=True)
+        _phase(total, own, boards, most)
+        for total, own in zip(totals, every[: len(totals)], strict=True)
     )
     duration = sum(phase.duration.value for phase in phases)
     components = dict.fromkeys(COMPONENTS, 0.0)
@@ -228,8 +239,6 @@ def _result(
         for name, part in phase.components.items():
             components[name] += part.value
     energy = sum(phase.energy.value for phase in phases)
-    alone = len(phases) == 1  # and errs as the whole does
-    judge = judges[0] if alone else judge_of(np.sum([total.shares for total in totals], axis=0))
     if workload.duration_s is not None and duration <= workload.duration_s * (1 + _ROUNDING):
         judge.hold(steady=job.steady(workload))
         alone = False

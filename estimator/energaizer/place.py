@@ -1,5 +1,6 @@
 """Where the boards of a workload sit: which servers hold them and what joins them."""
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from energaizer import catalog
@@ -43,4 +44,10 @@ def of(workload: Workload, board: Machine, node: Node | None = None) -> Place:
             f"no node given: {found.name}, {found.gpus_per_node} GPUs each, "
             f"{8e-9 * found.network.bandwidth:g} Gb/s {found.network.kind} a GPU between them",
         )
-    return Place(found, found.fabric(board.link), notes, found.nodes_of(boards))
+    return Place(found, _known(found.fabric(board.link)), notes, found.nodes_of(boards))
+
+
+@lru_cache(maxsize=256)
+def _known(fabric: Fabric) -> Fabric:
+    """Return one object for all equal fabrics, so that a cache by identity finds it again."""
+    return fabric

@@ -4,11 +4,14 @@ This room sees arrays, never a kernel: joules of work at the reference supply, s
 and seconds of wall time. Everything the cap does acts through the clock, never by clipping power.
 """
 
+from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from energaizer.caches import remembered
 from energaizer.machine import Machine
 from energaizer.precision import RATE_KEYS
 
@@ -35,30 +38,39 @@ class Activity(NamedTuple):
     memory_j: FloatArray
 
 
+@remembered(256)
+def prices(machine: Machine) -> FloatArray:
+    """Return J of work at the reference supply, shape (R + 4,).
+
+    By rate key a FLOP; then a byte through L2, a special operation, a DRAM byte, a byte on a link.
+    A rate key without an energy is bought at the price of the nearest one that has.
+    """
+    power, link = machine.coefficients.power, machine.coefficients.link
+    flop = np.where(np.isfinite(machine.flop_j), machine.flop_j, _nearest_price(machine.flop_j))
+    others = (power.l2_pj_per_byte, power.special_pj, power.dram_pj_per_byte, link.pj_per_byte)
+    return np.append(flop, np.array(others) * _PICO)
+
+
 def work_energies(
-    machine: Machine, flops: FloatArray, moved: FloatArray, factor: FloatArray
+    price: FloatArray, flops: FloatArray, moved: FloatArray, factor: FloatArray
 ) -> Activity:
     """Return joules of K kernels at the reference supply.
 
     Args:
-        machine: The GPU with its energies.
+        price: Of the GPU (`prices`), or of that of each kernel, shape (K, R + 4).
         flops: FLOP by rate key, shape (K, R).
         moved: L2 bytes, special operations, DRAM bytes, link bytes, shape (K, 4).
         factor: Factor of dynamic energy of each kernel, shape (K,).
     """
-    power = machine.coefficients.power
-    # A rate key without an energy is bought at the price of the nearest one that has.
-    priced = np.where(np.isfinite(machine.flop_j), machine.flop_j, _nearest_price(machine.flop_j))
-    joules = flops * priced * factor[:, None]
+    keys, each = flops.shape[1], factor[:, None]
+    joules = flops * price[..., :keys] * each
+    others = moved * price[..., keys:]
+    others[:, :3] *= each
     core = np.empty((len(flops), 4))
     core[:, 1] = joules[:, 0]
     core[:, 0] = joules[:, 1:].sum(axis=1)
-    core[:, 2] = moved[:, 0] * (power.l2_pj_per_byte * _PICO) * factor
-    core[:, 3] = moved[:, 1] * (power.special_pj * _PICO) * factor
-    memory = np.empty((len(flops), 2))
-    memory[:, 0] = moved[:, 2] * (power.dram_pj_per_byte * _PICO) * factor
-    memory[:, 1] = moved[:, 3] * (machine.coefficients.link.pj_per_byte * _PICO)
-    return Activity(core, memory)
+    core[:, 2:] = others[:, :2]
+    return Activity(core, others[:, 2:])
 
 
 def _nearest_price(flop_j: FloatArray) -> float:
@@ -99,63 +111,147 @@ def supply_factor(machine: Machine, clock_hz: FloatArray) -> FloatArray:
     return factor
 
 
-def leakage_power(
-    machine: Machine, clock_hz: FloatArray, idle_w: FloatArray, busy_w: FloatArray
-) -> FloatArray:
+class Heat(NamedTuple):
+    """How the leakage of a die grows with the power of its board: floats, or shape (B, 1, 1).
+
+    Attributes:
+        per_kelvin: Relative growth, 1/K.
+        kelvin_per_watt: Die above ambient.
+        above_reference: Ambient above the temperature at which leakage is known, K.
+    """
+
+    per_kelvin: float | FloatArray
+    kelvin_per_watt: float | FloatArray
+    above_reference: float | FloatArray
+
+
+class Points(NamedTuple):
+    """A board at F clocks, whatever it computes; arrays of the shape of the clocks.
+
+    Shapes are (F, 1), (1, P) for one clock each, or (B, F, 1) for the grids of B boards.
+
+    Attributes:
+        clock_hz: SM clocks.
+        idle_w: Board power without work.
+        scale: Factor of core energies.
+        active_w: What all SMs draw by being active.
+        leakage_w: Leakage at its reference temperature; None: it does not grow with heat.
+        cold: Growth of leakage at idle.
+        heat: How it grows.
+    """
+
+    clock_hz: FloatArray
+    idle_w: FloatArray
+    scale: FloatArray
+    active_w: FloatArray
+    leakage_w: FloatArray | None
+    cold: FloatArray
+    heat: Heat
+
+
+def points(machine: Machine, clock_hz: FloatArray) -> Points:
+    """Return a board at some clocks of any shape."""
+    power = machine.coefficients.power
+    idle_w, scale = idle_power(machine, clock_hz), supply_factor(machine, clock_hz)
+    heat = Heat(
+        power.leakage_per_kelvin,
+        power.kelvin_per_watt,
+        power.ambient_c - power.leakage_reference_c,
+    )
+    return Points(
+        clock_hz=clock_hz,
+        idle_w=idle_w,
+        scale=scale,
+        active_w=scale * (clock_hz / _GHZ) * (power.sm_active_w_per_ghz * machine.units),
+        leakage_w=power.leakage_w * (machine.supply(clock_hz) / power.reference_v) ** 3
+        if power.leakage_w
+        else None,
+        cold=_growth(heat, idle_w),
+        heat=heat,
+    )
+
+
+@lru_cache(maxsize=256)
+def at_clock(machine: Machine, clock_hz: float) -> Points:
+    """Return a board at one clock, shape (1, 1)."""
+    return points(machine, np.array([[clock_hz]]))
+
+
+@remembered(64)
+def on_grid(machine: Machine) -> Points:
+    """Return a board at every clock that it can hold, shape (F, 1)."""
+    return points(machine, machine.grid(machine.gpu.max_clock_hz)[:, None])
+
+
+@lru_cache(maxsize=16)
+def on_grids(machines: tuple[Machine, ...]) -> Points:
+    """Return boards at every clock that they can hold, shape (B, F, 1).
+
+    A shorter grid is filled up with its highest clock.
+    """
+    boards = [on_grid(machine) for machine in machines]
+    most = max(len(board.clock_hz) for board in boards)
+
+    def padded(each: Iterable[FloatArray]) -> FloatArray:
+        return np.stack([np.pad(one, ((0, most - len(one)), (0, 0)), "edge") for one in each])
+
+    leaks = [
+        np.zeros_like(board.idle_w) if board.leakage_w is None else board.leakage_w
+        for board in boards
+    ]
+    return Points(
+        clock_hz=padded(board.clock_hz for board in boards),
+        idle_w=padded(board.idle_w for board in boards),
+        scale=padded(board.scale for board in boards),
+        active_w=padded(board.active_w for board in boards),
+        leakage_w=padded(leaks),
+        cold=padded(board.cold for board in boards),
+        heat=Heat(*np.array([board.heat for board in boards]).T[..., None, None]),
+    )
+
+
+def _growth(heat: Heat, watts: FloatArray) -> FloatArray:
+    above = heat.above_reference + heat.kelvin_per_watt * watts
+    grown: FloatArray = np.exp(heat.per_kelvin * above)
+    return grown
+
+
+def leakage_power(at: Points, busy_w: FloatArray) -> FloatArray:
     """Return watts of leakage that heat adds to idle, never negative (4.4), in two iterations.
 
     Args:
-        machine: The GPU.
-        clock_hz: SM clocks, shape of `busy_w` or broadcastable.
-        idle_w: Idle power at those clocks, W.
+        at: The board at its clocks.
         busy_w: Power without the added leakage, W.
     """
-    power = machine.coefficients.power
-    if power.leakage_w == 0:
-        return np.zeros_like(busy_w)
-    base = power.leakage_w * (machine.supply(clock_hz) / power.reference_v) ** 3
-
-    def heat(watts: FloatArray) -> FloatArray:
-        die = power.ambient_c + power.kelvin_per_watt * watts
-        grown: FloatArray = np.exp(power.leakage_per_kelvin * (die - power.leakage_reference_c))
-        return grown
-
-    cold = heat(idle_w)
     added = np.zeros_like(busy_w)
+    if at.leakage_w is None:
+        return added
     for _ in range(_TEMPERATURE_STEPS):
-        added = base * np.maximum(0.0, heat(busy_w + added) - cold)
+        grown = _growth(at.heat, busy_w + added) - at.cold
+        added = at.leakage_w * np.maximum(0.0, grown)
     return added
 
 
 def energies(
-    machine: Machine,
-    clock_hz: FloatArray,
-    duration_s: FloatArray,
-    active_s: FloatArray,
-    activity: Activity,
+    at: Points, duration_s: FloatArray, active_s: FloatArray, activity: Activity
 ) -> FloatArray:
     """Return joules of each step by component, shape (F, P, components).
 
     Args:
-        machine: The GPU.
-        clock_hz: SM clocks, broadcast against (F, P): shape (F, 1), or (1, P) for one each.
-        duration_s: Wall time of each step, shape (F, P).
-        active_s: Seconds times the share of SMs that work, shape (F, P).
-        activity: Work of P steps.
+        at: The board at its clocks, broadcast against (F, P).
+        duration_s: Wall time of each step, shape (F, P); (B, F, P) for B boards.
+        active_s: Seconds times the share of SMs that work, of that shape.
+        activity: Work of P steps; (B, 1, P, ...) for B boards.
     """
-    shape = duration_s.shape
-    found = np.empty((*shape, len(COMPONENTS)))
-    scale = supply_factor(machine, clock_hz)
-    idle_w = idle_power(machine, clock_hz)
-    per_ghz = machine.coefficients.power.sm_active_w_per_ghz * machine.units
-    found[..., _IDLE] = idle_w * duration_s
-    found[..., _ACTIVE] = scale * (clock_hz / _GHZ) * per_ghz * active_s
-    found[..., _TENSOR : _SPECIAL + 1] = scale[..., None] * activity.core_j
+    found = np.empty((*duration_s.shape, len(COMPONENTS)))
+    found[..., _IDLE] = at.idle_w * duration_s
+    found[..., _ACTIVE] = at.active_w * active_s
+    found[..., _TENSOR : _SPECIAL + 1] = at.scale[..., None] * activity.core_j
     found[..., _DRAM:] = activity.memory_j
     found[..., _LEAKAGE] = 0.0
-    if machine.coefficients.power.leakage_w:
+    if at.leakage_w is not None:
         busy_w = found.sum(axis=-1) / duration_s
-        found[..., _LEAKAGE] = leakage_power(machine, clock_hz, idle_w, busy_w) * duration_s
+        found[..., _LEAKAGE] = leakage_power(at, busy_w) * duration_s
     return found
 
 

@@ -276,7 +276,7 @@ def sweep_full(sweep: Sweep) -> dict[str, Any]:
 def sweep_records(sweep: Sweep) -> list[dict[str, Any]]:
     """Return each setting of a sweep as a flat record in SI."""
     best = _best(sweep)
-    return [one.model_dump(mode="json") | {"pareto": one in best} for one in sweep.candidates]
+    return [one._asdict() | {"pareto": one in best} for one in sweep.candidates]
 
 
 def _best(sweep: Sweep) -> set[Candidate]:

@@ -1,7 +1,8 @@
 """A program on a GPU beside a host: time and energy of its steps at any clock and limit.
 
 `load` does what no clock changes, once; `sweep` evaluates F clocks as one array; `settle` finds the
-clock that a power limit leaves for each step. Shapes: F clocks, P steps, K kernels, C components.
+clock that a power limit leaves for each step. `fleet` does the first two for many GPUs at once.
+Shapes: F clocks, P steps, K kernels, C components.
 """
 
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from energaizer import power, timeline
+from energaizer import demand, power, timeline
 from energaizer.caches import remembered
 from energaizer.host import Host
 from energaizer.kernels import FloatArray, Program
@@ -87,7 +88,7 @@ class Settled(NamedTuple):
     host_bound: npt.NDArray[np.bool_]
 
 
-@lru_cache(maxsize=2048)
+@remembered(2048)
 def load(
     program: Program, machine: Machine, host: Host, fabric: Fabric | None = None
 ) -> Loaded:  # fmt: skip
@@ -102,23 +103,22 @@ def load(
     Raises:
         NoEstimateError: A kernel multiplies in a format that the GPU has no rate for.
     """
-    work = timeline.compile_work(timeline.alternatives(program.rows, machine), machine, fabric)
+    work = demand.compile_work(demand.alternatives(program.rows, machine), machine, fabric)
+    each = power.work_energies(
+        power.prices(machine), work.switched, work.moved, machine.energy[work.family]
+    )
+    times = program.counts * program.runs[:, None]
+    activity = Activity(times @ each.core_j, times @ each.memory_j)
+    return Loaded(program, machine, work, activity, *host_times(program, host))
+
+
+def host_times(program: Program, host: Host) -> tuple[FloatArray, FloatArray]:
+    """Return launch time of a stage run of each step, and the time in which the GPU waits."""
     launch, call, step, sequence, gap_step, gap_sequence, gap_layer = _costs(host)[
         :, program.graphed.astype(np.intp)
     ]
-    each = power.work_energies(machine, work.switched, work.moved, machine.energy[work.family])
-    times = program.counts * program.runs[:, None]
-    return Loaded(
-        program=program,
-        machine=machine,
-        work=work,
-        activity=Activity(times @ each.core_j, times @ each.memory_j),
-        host_s=program.launches * launch
-        + program.calls * call
-        + step
-        + program.sequences * sequence,
-        gaps_s=gap_step + program.sequences * gap_sequence + program.layers * gap_layer,
-    )
+    busy = program.launches * launch + program.calls * call + step + program.sequences * sequence
+    return busy, gap_step + program.sequences * gap_sequence + program.layers * gap_layer
 
 
 @remembered(64)
@@ -133,30 +133,56 @@ def _costs(host: Host) -> FloatArray:
     ).T  # fmt: skip
 
 
-def sweep(loaded: Loaded, clock_hz: FloatArray) -> Sweep:
+class Timing(NamedTuple):
+    """What sets the time of a program's steps on one machine, or on B of them.
+
+    Attributes:
+        work: Of the kernels, shape (K,) or (B, 1, K).
+        active: Share of SMs that work, of that shape.
+        stalled_share: What a second counts in which blocks wait, a float or (B, 1, 1).
+        overlap: Share of the other kernels' time that hides a collective, likewise.
+        host_s: Launch time of one stage run of each step, shape (P,).
+        gaps_s: Time in which the GPU waits for the host, likewise.
+    """
+
+    work: timeline.Work | timeline.Timed
+    active: FloatArray
+    stalled_share: float | FloatArray
+    overlap: float | FloatArray
+    host_s: FloatArray
+    gaps_s: FloatArray
+
+
+def sweep(loaded: Loaded, at: power.Points) -> Sweep:
     """Return wall time and energy of each step at each clock.
 
     Args:
         loaded: A program on a machine.
-        clock_hz: SM clocks, shape (F,), Hz.
+        at: The machine at F clocks, shape (F, 1).
     """
-    program = loaded.program
-    clocks = clock_hz[:, None]
-    kernel_s = timeline.durations(loaded.work, clocks)
-    gpu_s = kernel_s @ program.counts.T
+    own = loaded.machine.coefficients
+    timing = Timing(
+        loaded.work, loaded.work.active, own.power.stalled_share, own.link.overlap,
+        loaded.host_s, loaded.gaps_s,
+    )  # fmt: skip
+    return swept(loaded.program, timing, at, loaded.activity)
+
+
+def swept(program: Program, timing: Timing, at: power.Points, activity: Activity) -> Sweep:
+    """Return steps at F clocks; on B machines all arrays have these in front, as their inputs."""
+    times = program.counts.T
+    kernel_s = timeline.durations(timing.work, at.clock_hz)
+    gpu_s = kernel_s @ times
     window = program.column("link_hidden")
     if window.any():
-        beside_s = (kernel_s * (window > 0.0)) @ program.counts.T
-        windows = (kernel_s * window) @ program.counts.T / np.maximum(beside_s, _LEAST_S)
-        overlap = loaded.machine.coefficients.link.overlap
-        gpu_s = exposed(gpu_s, beside_s, overlap * windows)
-    stage_s = timeline.host_norm(gpu_s, loaded.host_s)
-    duration_s = program.slots * (stage_s + loaded.gaps_s)
-    moving_s = timeline.moving(
-        loaded.work, kernel_s, clocks, loaded.machine.coefficients.power.stalled_share
-    )
-    active_s = program.runs * ((moving_s * loaded.work.active) @ program.counts.T)
-    energy_j = power.energies(loaded.machine, clocks, duration_s, active_s, loaded.activity)
+        beside_s = (kernel_s * (window > 0.0)) @ times
+        windows = (kernel_s * window) @ times / np.maximum(beside_s, _LEAST_S)
+        gpu_s = exposed(gpu_s, beside_s, timing.overlap * windows)
+    stage_s = timeline.host_norm(gpu_s, timing.host_s)
+    duration_s = program.slots * (stage_s + timing.gaps_s)
+    moving_s = timeline.moving(timing.work, kernel_s, at.clock_hz, timing.stalled_share)
+    active_s = program.runs * ((moving_s * timing.active) @ times)
+    energy_j = power.energies(at, duration_s, active_s, activity)
     return Sweep(duration_s, energy_j, kernel_s, gpu_s)
 
 
@@ -174,10 +200,10 @@ def exposed(
     return rest + np.maximum(0.0, beside_s - overlap * rest)
 
 
-@lru_cache(maxsize=32)
+@remembered(64)
 def every_clock(loaded: Loaded) -> Sweep:
     """Return a program at every clock that its board can hold; kept for its next limit."""
-    return sweep(loaded, loaded.machine.grid(loaded.machine.gpu.max_clock_hz))
+    return sweep(loaded, power.on_grid(loaded.machine))
 
 
 class Held(NamedTuple):
@@ -225,20 +251,25 @@ def settle(loaded: Loaded, clock_hz: float, limit_w: float) -> Settled:
         clock_hz: Requested SM clock, Hz.
         limit_w: Limit of one board, W.
     """
-    first = sweep(loaded, np.array([clock_hz]))
-    host_bound = loaded.host_s > first.gpu_s[0]
-    if not (first.power_w > limit_w).any():
+    highest = clock_hz == loaded.machine.gpu.max_clock_hz
+    known = every_clock.known(loaded) if highest else None
+    first = known or sweep(loaded, power.at_clock(loaded.machine, clock_hz))
+    duration_s, energy_j = first.duration_s[-1], first.energy_j[-1]
+    host_bound = loaded.host_s > first.gpu_s[-1]
+    if not (energy_j.sum(axis=-1) / duration_s > limit_w).any():
         steps = len(host_bound)
         none = np.zeros(steps, dtype=np.bool_)
         return Settled(
-            first.duration_s[0], first.energy_j[0], np.full(steps, clock_hz), none, none,
-            first.kernel_s[0], host_bound,
+            duration_s, energy_j, np.full(steps, clock_hz), none, none,
+            first.kernel_s[-1], host_bound,
         )  # fmt: skip
-    grid = loaded.machine.grid(clock_hz)
-    highest = clock_hz == loaded.machine.gpu.max_clock_hz
-    found = every_clock(loaded) if highest else sweep(loaded, grid)
+    if highest:
+        found, points = known or every_clock(loaded), power.on_grid(loaded.machine)
+    else:
+        points = power.points(loaded.machine, loaded.machine.grid(clock_hz)[:, None])
+        found = sweep(loaded, points)
     at = power.throttle(found.power_w, limit_w)
-    between = held(found.duration_s, found.energy_j, grid, at)
+    between = held(found.duration_s, found.energy_j, points.clock_hz[:, 0], at)
     return Settled(
         between.duration_s, between.energy_j, between.clock_hz, between.clock_hz < clock_hz,
         at.over, found.kernel_s[at.high[0]], host_bound,

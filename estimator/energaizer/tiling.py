@@ -5,6 +5,7 @@ that (method 2.2). What does not depend on coefficients, the `Plans` of a GPU, i
 that a fit builds it once.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,11 +28,76 @@ _AREA = TILE_M * TILE_N
 _IS_SPLIT = SPLIT > 1.0
 _WHOLE = SPLIT == 1.0
 _K_STEPS = 32.0 * SPLIT
-_SHORTEST = 128.0 * SPLIT  # K that a split takes at least
+_SHORTEST = np.where(_WHOLE, 0.0, 128.0 * SPLIT)  # K that a split takes at least
 _K_STEP = 32.0
 _PARTIAL_BYTES = 8.0  # an fp32 partial sum is written and read
 _ALIGNMENT = 16.0  # bytes that one vector load takes
 _CORE_EDGE = 0.25  # CUDA-core products suffer less from small tiles
+
+
+class Form(NamedTuple):
+    """What the choice reads of a GPU: of one for all products, or one row for each of G.
+
+    Numbers are floats or of shape (G, 1), the rest of shape (48,) or (G, 48).
+
+    Attributes:
+        work: MAC of a block for each element of K by plan, with what splits and small tiles add.
+        core_work: The same on CUDA cores.
+        prologue: Elements of K paid before the main loop.
+        core_prologue: The same on CUDA cores.
+        tail: Waves added to every launch.
+        misaligned: Work of a tensor product whose rows break 16-byte alignment, relative.
+        reduction: Cycles of the sum over splits for each element of the result, by plan.
+        reduction_fixed: Cycles of that sum besides, by plan.
+        operand_rate: Bytes of operands per cycle of the whole GPU.
+    """
+
+    work: FloatArray
+    core_work: FloatArray
+    prologue: float | FloatArray
+    core_prologue: float | FloatArray
+    tail: float | FloatArray
+    misaligned: float | FloatArray
+    reduction: FloatArray
+    reduction_fixed: FloatArray
+    operand_rate: float | FloatArray
+
+
+def form_of(time: TimeCoefficients, units: float) -> Form:
+    """Return what the choice reads of one GPU.
+
+    Args:
+        time: Coefficients of the form.
+        units: SMs.
+    """
+
+    def work(overhead: float, edge: float) -> FloatArray:
+        split = np.where(_IS_SPLIT, 1.0 + overhead, 1.0)
+        return split * _AREA * (1.0 + edge * (time.tile_edge * _EDGE))
+
+    overhead, prologue = time.core_split_overhead, time.core_prologue
+    beta = time.stream_bytes_per_cycle * units
+    return Form(
+        work=work(time.split_overhead, 1.0),
+        core_work=work(time.split_overhead if overhead is None else overhead, _CORE_EDGE),
+        prologue=time.tile_prologue,
+        core_prologue=time.tile_prologue if prologue is None else prologue,
+        tail=time.tail_overhead,
+        misaligned=time.misaligned_factor,
+        reduction=np.where(_IS_SPLIT, _PARTIAL_BYTES * SPLIT / beta, 0.0),
+        reduction_fixed=np.where(_IS_SPLIT, time.split_fixed_cycles, 0.0),
+        operand_rate=(time.operand_bytes_per_cycle or 2.0 * time.stream_bytes_per_cycle) * units,
+    )
+
+
+def rows_of(forms: Sequence[Form], row: npt.NDArray[np.intp]) -> Form:
+    """Return the forms of several GPUs with one row for each product.
+
+    Args:
+        forms: Of each GPU.
+        row: GPU of each product, shape (G,).
+    """
+    return Form(*(np.array(each).reshape(len(forms), -1)[row] for each in zip(*forms, strict=True)))
 
 
 class Plans(NamedTuple):
@@ -39,11 +105,10 @@ class Plans(NamedTuple):
 
     Attributes:
         blocks: Thread blocks, shape (G, 48).
-        waves: Waves over the SMs, shape (G, 48).
+        waves: Waves over the SMs, shape (G, 48); infinity where too little of K is left to split.
         depth: K of one block, rounded up, shape (G, 48).
         operand_bytes: Bytes of operands that all blocks read, shape (G, 48).
-        results: Elements of the result, shape (G,).
-        allowed: The split leaves enough of K, shape (G, 48).
+        results: Elements of the result, shape (G, 1).
         on_core: The product runs on CUDA cores, shape (G, 1).
         misaligned: A row of an operand or of the result is no multiple of 16 bytes, so that a
             tensor product loads it in small pieces, shape (G, 1).
@@ -54,7 +119,6 @@ class Plans(NamedTuple):
     depth: FloatArray
     operand_bytes: FloatArray
     results: FloatArray
-    allowed: BoolArray
     on_core: BoolArray
     misaligned: BoolArray
 
@@ -72,7 +136,7 @@ class Choice(NamedTuple):
 
 
 def alternatives(
-    shape: FloatArray, operand_bytes: FloatArray, on_core: BoolArray, units: float
+    shape: FloatArray, operand_bytes: FloatArray, on_core: BoolArray, units: float | FloatArray
 ) -> Plans:
     """Return the 48 plans of each product.
 
@@ -80,20 +144,19 @@ def alternatives(
         shape: batch, m, n, k of each product, shape (G, 4).
         operand_bytes: Bytes per element of both operands, shape (G, 2).
         on_core: The product runs on CUDA cores, shape (G,).
-        units: SMs.
+        units: SMs, of one GPU or of that of each product, shape (G, 1).
     """
     batch, m, n, k = (shape[:, index : index + 1] for index in range(4))
     blocks = batch * np.ceil(m / TILE_M) * np.ceil(n / TILE_N) * SPLIT
     depth = _K_STEP * np.ceil(k / _K_STEPS)
     return Plans(
         blocks=blocks,
-        waves=np.ceil(blocks / units),
+        waves=np.where(k >= _SHORTEST, np.ceil(blocks / units), np.inf),
         depth=depth,
         operand_bytes=blocks
         * depth
         * (TILE_M * operand_bytes[:, 0:1] + TILE_N * operand_bytes[:, 1:2]),
-        results=(batch * m * n)[:, 0],
-        allowed=(k >= _SHORTEST) | _WHOLE,
+        results=batch * m * n,
         on_core=on_core[:, None],
         misaligned=_misaligned(n, k, operand_bytes) & ~on_core[:, None],
     )
@@ -108,47 +171,36 @@ def _misaligned(n: FloatArray, k: FloatArray, operand_bytes: FloatArray) -> Bool
     return (width <= row) & ragged
 
 
-def choose(plans: Plans, rates: FloatArray, units: float, time: TimeCoefficients) -> Choice:
+def choose(plans: Plans, rates: FloatArray, form: Form) -> Choice:
     """Return the fastest plan of each product (2.4), cycles before the fixed cost of a kernel.
 
     Args:
         plans: Alternatives, over G products.
         rates: MAC per cycle and SM of each product, efficiency included, shape (G,).
-        units: SMs.
-        time: Coefficients of the form.
+        form: What is read of the GPU.
     """
-    width = plans.blocks.shape[1]
-
-    def either(tensor: float, core: float | None) -> float | FloatArray:
-        return tensor if core is None else np.where(plans.on_core, core, tensor)
-
-    split_work = np.where(
-        _IS_SPLIT, 1.0 + either(time.split_overhead, time.core_split_overhead), 1.0
-    )
-    beta = time.stream_bytes_per_cycle * units
+    work, prologue = form.work, form.prologue
+    if plans.on_core.any():
+        work = np.where(plans.on_core, form.core_work, work)
+        prologue = np.where(plans.on_core, form.core_prologue, prologue)
     # n_mma + n_red, then n_l2, as in 2.4; in place, for temporaries cost more than arithmetic
-    mma = plans.waves + time.tail_overhead
-    mma *= split_work * _AREA
-    mma *= plans.depth + either(time.tile_prologue, time.core_prologue)
-    mma *= 1.0 + np.where(plans.on_core, _CORE_EDGE, 1.0) * (time.tile_edge * _EDGE)
+    mma = plans.waves + form.tail
+    mma *= work
+    mma *= plans.depth + prologue
     if plans.misaligned.any():
-        mma *= np.where(plans.misaligned, time.misaligned_factor, 1.0)
+        mma *= np.where(plans.misaligned, form.misaligned, 1.0)
     mma /= rates[:, None]
-    reduction = np.where(
-        _IS_SPLIT,
-        plans.results[:, None] * (_PARTIAL_BYTES * SPLIT / beta) + time.split_fixed_cycles,
-        0.0,
-    )
-    operands = time.operand_bytes_per_cycle or 2.0 * time.stream_bytes_per_cycle
-    l2 = plans.operand_bytes / (operands * units)
-    total = mma + reduction
+    total = plans.results * form.reduction
+    total += form.reduction_fixed
+    total += mma
     total *= total
     total *= total
+    l2 = plans.operand_bytes / form.operand_rate
     fourth = l2 * l2
     fourth *= fourth
     total += fourth
-    best = np.argmin(np.where(plans.allowed, total, np.inf), axis=1)
-    flat = best + width * np.arange(len(best))
+    best = total.argmin(axis=1)
+    flat = best + total.shape[1] * np.arange(len(best))
     return Choice(
         plan=best,
         mma_cycles=mma.ravel()[flat],

@@ -8,7 +8,7 @@ _MOST_PASSES = 16.0
 
 
 def panel_rereads(
-    panels: tuple[FloatArray, FloatArray], waves: FloatArray, l2_bytes: float
+    panels: tuple[FloatArray, FloatArray], waves: FloatArray, l2_bytes: float | FloatArray
 ) -> FloatArray:
     """Return bytes that a product reads beyond its compulsory traffic, shape (G,) (2.4).
 
@@ -26,19 +26,22 @@ def panel_rereads(
     return np.where(small > half, 0.5 * large * (passes - 1.0), 0.0)
 
 
-def resident_fraction(stream_bytes: FloatArray, l2_bytes: float) -> FloatArray:
+def resident_fraction(stream_bytes: FloatArray, l2_bytes: float | FloatArray) -> FloatArray:
     """Return the share of a streaming kernel's bytes that stays in L2, in [0, 1] (section 3)."""
     share: FloatArray = np.minimum(np.maximum(1.0 - stream_bytes / l2_bytes, 0.0), 1.0)
     return share
 
 
-def row_rereads(row_bytes: FloatArray, longest_row: float) -> FloatArray:
+def row_rereads(row_bytes: FloatArray, longest_row: float | FloatArray) -> FloatArray:
     """Return how often a reduction reads its input beyond once: rows that do not fit on chip."""
     return np.where(row_bytes > longest_row, 1.0, 0.0)
 
 
 def in_flight_fraction(
-    blocks: FloatArray, block_bytes: float, bandwidth: float, latency_s: float
+    blocks: FloatArray,
+    block_bytes: float | FloatArray,
+    bandwidth: float | FloatArray,
+    latency_s: float | FloatArray,
 ) -> FloatArray:
     """Return the share of the DRAM rate that so few blocks reach, by Little's law, in (0, 1]."""
     return np.minimum(1.0, blocks * block_bytes / (bandwidth * latency_s))

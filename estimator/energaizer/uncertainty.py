@@ -6,7 +6,6 @@ What is unknown never narrows an interval.
 
 import itertools
 import math
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,22 +25,13 @@ _SHRINK = 10.0  # a group of n counts n/(n + 10) against its parent
 _WIDEN = {Provenance.EXTRAPOLATED: 1.5, Provenance.SPECIFICATION: 2.0}
 
 
-class Spread(NamedTuple):
-    """Half-widths of log errors by family and regime.
-
-    Attributes:
-        half_width: Half-width of ln(measured/predicted), shape (quantities, families, regimes).
-        place: Residual row behind each, numbered on through the quantities, flat; equal rows share
-            their error.
-    """
-
-    half_width: FloatArray
-    place: npt.NDArray[np.intp]
-
-
 @remembered(256)
-def spread_of(residuals: tuple[Residual, ...]) -> Spread:
-    """Return the half-width of each family and regime; small groups shrink to their parents.
+def spread_of(residuals: tuple[Residual, ...]) -> FloatArray:
+    """Return products of half-widths that share their error, shape (quantities, cells, cells).
+
+    A cell is a family in a regime, with a half-width of ln(measured/predicted); small groups shrink
+    to their parents. Cells of one residual row err together, others apart (product 0), so that the
+    square of the half-width of a sum is a quadratic form of the shares of its cells.
 
     The parent of a family in a regime is the family, or else the regime of all families, then
     everything of the quantity; a quantity without a row borrows the widest row there is.
@@ -65,32 +55,34 @@ def spread_of(residuals: tuple[Residual, ...]) -> Spread:
                 share = row.n / (row.n + _SHRINK) if row.n else 1.0
                 half = share * _half(row) + (1.0 - share) * half
         half_width[cell], group[cell] = half, index
-    rows = len(residuals) + 1
-    place = group + rows * np.arange(len(QUANTITIES))[:, None, None]
-    return Spread(half_width, np.append(place.ravel(), rows * len(QUANTITIES) - 1))
+    wide, of = half_width.reshape(len(QUANTITIES), -1), group.reshape(len(QUANTITIES), -1)
+    found: FloatArray = wide[:, :, None] * wide[:, None, :] * (of[:, :, None] == of[:, None, :])
+    return found
 
 
 def _half(row: Residual) -> float:
     return _CENTRAL_90 * row.log_sd + abs(row.bias)
 
 
-def combined(spread: Spread, shares: FloatArray, provenance: Provenance) -> FloatArray:
-    """Return the half-width of ln of a sum, one for each quantity, shape (quantities,).
+def combined(spread: FloatArray, shares: FloatArray) -> FloatArray:
+    """Return the half-width of ln of N sums, one for each quantity, shape (N, quantities).
 
     Args:
-        spread: Half-widths by family and regime.
-        shares: Share of the sum by family and regime, summing to 1, shape (families, regimes).
-        provenance: Widens what is extrapolated or comes from a datasheet only.
+        spread: Products of half-widths (`spread_of`).
+        shares: Share of each sum by family and regime, summing to 1, (N, families, regimes).
     """
-    # groups of all quantities at once: each has its own stretch of the sums
-    linear = np.bincount(spread.place, weights=np.append(shares * spread.half_width, 0.0))
-    squares = (linear * linear).reshape(len(QUANTITIES), -1)
-    found: FloatArray = np.sqrt(squares.sum(axis=1)) * _WIDEN.get(provenance, 1.0)
+    cells = shares.reshape(len(shares), -1)
+    found: FloatArray = np.sqrt(((cells @ spread) * cells).sum(axis=-1)).T
     return found
 
 
+def widening(provenance: Provenance) -> float:
+    """Return the factor on the half-width of what is extrapolated or comes from a datasheet."""
+    return _WIDEN.get(provenance, 1.0)
+
+
 def shares_of(
-    family: npt.NDArray[np.intp], regime: npt.NDArray[np.intp], weight: FloatArray
+    family: npt.NDArray[np.intp], regime: npt.NDArray[np.intp] | int, weight: FloatArray
 ) -> FloatArray:
     """Return the share of each family and regime in a weighted sum, shape (families, regimes)."""
     place = family * SHAPE[1] + regime

@@ -39,7 +39,7 @@ def waves(blocks: npt.ArrayLike, resident: npt.ArrayLike, units: float) -> Waves
     )
 
 
-def active_fraction(blocks: npt.ArrayLike, units: float) -> FloatArray:
+def active_fraction(blocks: npt.ArrayLike, units: float | FloatArray) -> FloatArray:
     """Return the share of SMs that work while a kernel runs, in (0, 1] (2.5)."""
     share: FloatArray = np.minimum(1.0, np.asarray(blocks, dtype=np.float64) / units)
     return share

@@ -4,16 +4,27 @@ For each GPU and batch one pass over the whole grid of clocks serves every clock
 so a setting costs microseconds. Values equal those of `pipeline.estimate` for the same setting.
 """
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
 
-from energaizer import catalog, job, lowering, machine, memory, pipeline, place, power, simulation
+from energaizer import (
+    catalog,
+    fleet,
+    job,
+    lowering,
+    machine,
+    memory,
+    pipeline,
+    place,
+    power,
+    simulation,
+)
 from energaizer.coefficients import Coefficients
-from energaizer.errors import DoesNotFitError, InputError, TooSlowError
+from energaizer.errors import DoesNotFitError, EnergaizerError, InputError, TooSlowError
 from energaizer.gpu import Gpu
 from energaizer.host import with_kernels
 from energaizer.kernels import FloatArray
@@ -22,22 +33,39 @@ from energaizer.result import Provenance
 from energaizer.workload import Workload
 
 
-class Candidate(BaseModel):
-    """One setting of a workload and what it costs."""
+class Candidate(NamedTuple):
+    """One setting of a workload and what it costs.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    Attributes:
+        gpu: Name of the board.
+        gpu_count: Boards of the deployment.
+        batch: Sequences that run together.
+        clock_hz: Requested clock.
+        power_cap_w: Limit per board.
+        mean_clock_hz: Clock that the limit leaves.
+        throttled: The limit lowers the clock.
+        duration_s: The whole job.
+        power_w: Mean over the job, all boards.
+        energy_j: The whole job, all boards.
+        completed: Requests served, or optimiser steps done.
+        energy_per_output_token: J/token; None without output.
+        output_tokens_per_s: Of the deployment; None without output.
+        energy_low_j: Lower end of the 90 % interval.
+        energy_high_j: Upper end.
+        provenance: Where the numbers come from.
+    """
 
     gpu: str
     gpu_count: int
     batch: int
-    clock_hz: float = Field(description="requested clock")
-    power_cap_w: float = Field(description="limit per board")
-    mean_clock_hz: float = Field(description="clock that the limit leaves")
+    clock_hz: float
+    power_cap_w: float
+    mean_clock_hz: float
     throttled: bool
-    duration_s: float = Field(description="the whole job")
-    power_w: float = Field(description="mean over the job, all boards")
-    energy_j: float = Field(description="the whole job, all boards")
-    completed: float = Field(description="requests served, or optimiser steps done")
+    duration_s: float
+    power_w: float
+    energy_j: float
+    completed: float
     energy_per_output_token: float | None
     output_tokens_per_s: float | None
     energy_low_j: float
@@ -70,7 +98,7 @@ def surface(loaded: simulation.Loaded, wanted: Sequence[int], limits_w: Sequence
         limits_w: Limits of one board, length L.
     """
     board, repeated = loaded.machine, loaded.program.repetitions
-    grid = board.grid(board.gpu.max_clock_hz)
+    grid = power.on_grid(board).clock_hz[:, 0]
     found = simulation.every_clock(loaded)
     at = power.throttle(found.power_w, np.array(limits_w))
     between = simulation.held(found.duration_s, found.energy_j, grid, at)
@@ -128,12 +156,45 @@ def sweep(
     return tuple(found)
 
 
+def load_together(
+    workload: Workload, gpus: Sequence[Gpu], coefficients: Mapping[str, Coefficients], *,
+    clocks: bool,
+) -> None:  # fmt: skip
+    """Load a workload on many kinds of GPU at once, so that what is asked next of each is cheap.
+
+    Estimates and sweeps are the same without it. What cannot be loaded is left to them to tell.
+
+    Args:
+        workload: What is run.
+        gpus: Boards to compare.
+        coefficients: By GPU name; missing: the catalogue's.
+        clocks: Whether every clock will be asked for.
+    """
+    host = catalog.host(pipeline.host_name(workload))
+    boards: list[Machine] = []
+    fabrics = []
+    with contextlib.suppress(EnergaizerError):
+        for gpu in gpus:
+            need = memory.need(workload, gpu)
+            if need.total_bytes <= need.capacity_bytes:
+                own = coefficients.get(gpu.name) or catalog.coefficients(gpu)
+                board = machine.of(gpu, with_kernels(host, gpu, own))
+                boards.append(board)
+                fabrics.append(place.of(workload, board).fabric)
+        for batch, _ in job.batches(workload):
+            program = lowering.lower(_of_batch(workload, batch))
+            loaded = fleet.load(program, boards, host, fabrics)
+            if clocks:
+                fleet.every_clock(loaded)
+
+
 def _candidates(
     workload: Workload, board: Machine,
     clocks_hz: Sequence[float] | None, limits_w: Sequence[float] | None,
 ) -> list[Candidate]:  # fmt: skip
     gpu = board.gpu
-    grid = board.grid(gpu.max_clock_hz)
+    points = power.on_grid(board)
+    grid = points.clock_hz[:, 0]
     wanted = clocks_hz or ((workload.clock_hz,) if workload.clock_hz else tuple(grid))
     limits = [
         limit
@@ -157,13 +218,14 @@ def _candidates(
     energy = sum((part.energy_j * times for part, times in parts), np.zeros(1))
     clocked = sum((part.clock_hz * part.duration_s * times for part, times in parts), np.zeros(1))
     throttled = np.any([part.throttled for part, _ in parts], axis=0)
-    idle = power.idle_power(board, grid[places]).tolist()
+    idle = points.idle_w[places, 0].tolist()
     held = job.pauses(workload, where.nodes)
     paused = sum(seconds for _, seconds in held.values())
     factor, provenance = _energy_spread(workload, loads[0][0])
     boards = workload.parallelism.gpus
     clocks = grid[places].tolist()
     settled = zip(*(each.tolist() for each in (duration, energy, clocked, throttled)), strict=True)
+    steady, each = job.steady(workload), job.tokens_each(workload)
     found = []
     for limit, row in zip(limits, settled, strict=True):
         for clock, idle_w, busy_s, busy_j, ticks, lowered in zip(clocks, idle, *row, strict=True):
@@ -172,31 +234,20 @@ def _candidates(
                 gap = job.idle_gap(workload, seconds, gpu.name)
             except TooSlowError:
                 continue
-            if workload.duration_s is not None and job.steady(workload):
+            if steady and workload.duration_s is not None:
                 times = workload.duration_s / seconds
             joules = (joules * times + gap * idle_w) * boards
             seconds = seconds * times + gap
-            tokens = job.output_tokens(workload, times)
+            done = job.completed(workload, times)
+            tokens = done * each
             found.append(
                 Candidate(
-                    gpu=gpu.name,
-                    gpu_count=boards,
-                    batch=workload.batch,
-                    clock_hz=clock,
-                    power_cap_w=limit,
-                    mean_clock_hz=ticks / busy_s,
-                    throttled=lowered,
-                    duration_s=seconds,
-                    power_w=joules / seconds,
-                    energy_j=joules,
-                    energy_per_output_token=joules / tokens if tokens else None,
-                    output_tokens_per_s=tokens / seconds if tokens else None,
-                    completed=job.completed(workload, times),
-                    energy_low_j=joules / factor,
-                    energy_high_j=joules * factor,
-                    provenance=provenance,
+                    gpu.name, boards, workload.batch, clock, limit, ticks / busy_s, lowered,
+                    seconds, joules / seconds, joules, done,
+                    joules / tokens if tokens else None, tokens / seconds if tokens else None,
+                    joules / factor, joules * factor, provenance,
                 )
-            )
+            )  # fmt: skip
     return found
 
 
@@ -209,7 +260,7 @@ def _energy_spread(workload: Workload, loaded: simulation.Loaded) -> tuple[float
     gpu = loaded.machine.gpu
     settled = simulation.settle(loaded, gpu.max_clock_hz, gpu.power_limit_w)
     shares = np.sum(list(job.shares(loaded, settled).values()), axis=0)
-    judge = pipeline.Judge(loaded.machine, shares, ())
+    (judge,) = pipeline.judges(loaded.machine, shares[None], outside=False)
     judge.hold(steady=job.steady(workload))
     return judge.factors[2], judge.provenance
 

@@ -152,6 +152,11 @@ class Estimator:
             known |= self._compute(question, question.digest, missing)
         return tuple(known[setting] for setting in question.settings)
 
+    def answer_all(self, questions: Sequence[Question]) -> list[tuple[Answer, ...]]:
+        """Return one answer per question and setting, however long it takes."""
+        _load_together([question for question in questions if self._missing(question)])
+        return [self.answer(question) for question in questions]
+
     def bounds(self, question: Question, reason: Reason, message: str) -> tuple[Answer, ...]:
         """Return the TDP bound for every setting, and why there is nothing better."""
         summary = translate.bound(question.inputs, question.profile, self._now())
@@ -218,6 +223,7 @@ class Estimator:
             return {setting: found[setting] for setting in settings if setting in found}
 
     def _compute_all(self, wanted: Mapping[_Key, Question]) -> None:
+        _load_together(list(wanted.values()))
         for (digest, settings), question in wanted.items():
             self._compute(question, digest, settings)
 
@@ -245,3 +251,18 @@ class Estimator:
             task, first = question.inputs.task or "Unknown", computed[0]
             self.observe(first.summary.method, str(first.reason), task, seconds)
         return fresh
+
+
+def _load_together(questions: Sequence[Question]) -> None:
+    """Prepare the estimates of a workload on all kinds of GPU that are asked about at once."""
+    by_workload: dict[tuple[int, str | None], list[Question]] = {}
+    for question in questions:
+        by_workload.setdefault((id(question.inputs), question.config), []).append(question)
+    for asked in by_workload.values():
+        translate.load_together(
+            asked[0].inputs,
+            [question.profile for question in asked],
+            asked[0].config,
+            [question.calibration for question in asked],
+            clocks=any(len(question.settings) > translate.FEW for question in asked),
+        )

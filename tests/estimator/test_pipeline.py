@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from energaizer import batch, catalog, job, lowering, machine, pipeline, simulation, whatif
+from energaizer import batch, catalog, job, lowering, machine, pipeline, power, simulation, whatif
 from energaizer.errors import DoesNotFitError, InputError, NoEstimateError
 from energaizer.parallelism import Parallelism
 from energaizer.precision import Precision
@@ -105,7 +105,7 @@ def test_more_layers_cost_more():
 def test_kernels_take_at_least_their_roofline(size, tokens, clock):
     program = lowering.lower(workload(batch=size, input_tokens=tokens))
     loaded = simulation.load(program, prior_machine(H100), catalog.host("serving"))
-    seconds = simulation.sweep(loaded, np.array([clock])).kernel_s[0]
+    seconds = simulation.sweep(loaded, power.at_clock(loaded.machine, clock)).kernel_s[0]
     assert (seconds >= loaded.work.dram_bytes / H100.memory_bandwidth).all()
     peak = 2 * loaded.machine.rates * loaded.machine.units * clock
     floor = np.nansum(loaded.work.flops / peak, axis=1)

@@ -94,8 +94,9 @@ def test_energies_by_hand():
     memory = np.array([[5.0, 0.5]])
     clock = np.array([[1410e6]])
     found = power.energies(
-        board, clock, np.array([[2.0]]), np.array([[1.5]]), power.Activity(core, memory)
-    )[0, 0]
+        power.points(board, clock), np.array([[2.0]]), np.array([[1.5]]),
+        power.Activity(core, memory),
+    )[0, 0]  # fmt: skip
     parts = dict(zip(power.COMPONENTS, found.tolist(), strict=True))
     squared = 0.89375**2
     assert parts["idle"] == pytest.approx(2 * 67.10, abs=0.1)
@@ -108,10 +109,11 @@ def test_energies_by_hand():
 def test_heat_adds_leakage_only_above_idle():
     coefficients = from_specification(A100, PRIOR).with_values({"power.leakage_w": 30.0})
     board = machine.build(A100, coefficients)
-    clock, idle = np.array([1410e6]), np.array([67.0])
-    none = power.leakage_power(board, clock, idle, idle)
+    at = power.points(board, np.array([1410e6]))
+    assert at.idle_w[0] == pytest.approx(67.0, abs=0.2)
+    none = power.leakage_power(at, at.idle_w)
     assert none[0] == pytest.approx(0.0, abs=0.2)
-    some = power.leakage_power(board, clock, idle, np.array([240.0]))
+    some = power.leakage_power(at, np.array([240.0]))
     assert 1.0 < some[0] < 20.0
 
 
@@ -119,5 +121,5 @@ def test_missing_energy_is_priced_like_bf16():
     board = prior_machine(A100)
     flops = np.zeros((1, 7))
     flops[0, 4] = 1e12  # fp8, which this board has no energy for
-    found = power.work_energies(board, flops, np.zeros((1, 4)), np.ones(1))
+    found = power.work_energies(power.prices(board), flops, np.zeros((1, 4)), np.ones(1))
     assert found.core_j[0, 0] == pytest.approx(0.9)

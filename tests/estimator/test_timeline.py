@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from energaizer import kernels, tiling, timeline, waves
+from energaizer import demand, kernels, tiling, timeline, waves
 from energaizer.kernels import Heads
 from energaizer.precision import Precision
 from reference_boards import A10, A100, H100, prior_machine
@@ -15,8 +15,8 @@ MIB = 2**20
 
 def evaluate(gpu, kernel):
     machine = prior_machine(gpu)
-    found = timeline.alternatives(kernels.table([kernel]), machine)
-    return timeline.compile_work(found, machine), found, machine
+    found = demand.alternatives(kernels.table([kernel]), machine)
+    return demand.compile_work(found, machine), found, machine
 
 
 @pytest.mark.parametrize(
@@ -54,9 +54,8 @@ def test_product(row):
     gpu, mhz, shape, rate, tile, (blocks, rounds), (mma, l2), (moved, inner, total) = row
     kernel = kernels.gemm(*shape, F32 if rate == "fp32" else B16, rate)
     work, found, machine = evaluate(gpu, kernel)
-    choice = tiling.choose(
-        found.plans, machine.rates[found.rate], machine.units, machine.coefficients.time
-    )
+    form = tiling.form_of(machine.coefficients.time, machine.units)
+    choice = tiling.choose(found.plans, machine.rates[found.rate], form)
     plan = choice.plan[0]
     assert (tiling.TILE_M[plan], tiling.TILE_N[plan], tiling.SPLIT[plan]) == tile
     assert choice.blocks[0] == blocks

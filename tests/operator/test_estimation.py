@@ -3,6 +3,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -171,3 +172,21 @@ def test_a_bound_holds_for_every_setting(estimator: Estimator) -> None:
     assert [answer.setting for answer in found] == list(asked.settings)
     assert {answer.summary.method for answer in found} == {"TDPBound"}
     assert {answer.message for answer in found} == {"who knows"}
+
+
+def test_all_kinds_of_gpu_together_are_answered_as_each_alone() -> None:
+    settings = (Setting(), Setting(900), Setting(1200), Setting(None, 300))
+    wanted = [
+        Question(LLAMA, profile, estimation.digest_of(profile), settings)
+        for profile in estimation.catalogue()
+    ]
+
+    def now() -> datetime:
+        return datetime(2026, 11, 28, tzinfo=UTC)
+
+    together, apart = Estimator(now=now), Estimator(now=now)
+    try:
+        assert together.answer_all(wanted) == [apart.answer(question) for question in wanted]
+    finally:
+        together.close()
+        apart.close()

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -124,10 +125,11 @@ def test_a_dearer_start_is_allowed_for_at_the_second_try(
 
     def with_start(workload: Any, gpu: Any, machine: object = None) -> Any:
         plain = real(workload, gpu, machine)
-        start = plain.energy.model_copy(
-            update={
+        start = replace(
+            plain.energy,
+            **{
                 part: getattr(plain.energy, part) + 0.2 * whole for part in ("value", "low", "high")
-            }
+            },
         )
         return plain.model_copy(update={"energy": start})
 

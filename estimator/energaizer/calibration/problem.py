@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from energaizer import machine, power, simulation, timeline
+from energaizer import demand, machine, power, simulation, timeline
 from energaizer.coefficients import Coefficients
 from energaizer.gpu import Gpu
 from energaizer.host import LaunchCost
@@ -36,7 +36,7 @@ class Runs:
     """
 
     gpu: Gpu
-    found: timeline.Alternatives
+    found: demand.Alternatives
     program: npt.NDArray[np.intp]
     counts: FloatArray
     calls: FloatArray
@@ -88,7 +88,7 @@ def runs(
             counts.append(count)
     return Runs(
         gpu=gpu,
-        found=timeline.alternatives(table(kernels), machine.build(gpu, coefficients)),
+        found=demand.alternatives(table(kernels), machine.build(gpu, coefficients)),
         program=np.array(owner, dtype=np.intp),
         counts=np.array(counts, dtype=np.float64),
         calls=np.array([calls for _, calls in programs], dtype=np.float64),
@@ -130,7 +130,7 @@ def evaluate(
         clock_hz: Clocks instead of the requested ones, shape (n,).
     """
     board = machine.build(measured.gpu, coefficients)
-    work = timeline.compile_work(measured.found, board)
+    work = demand.compile_work(measured.found, board)
     clocks = measured.clock_hz if clock_hz is None else clock_hz
     n = len(clocks)
     gpu_s, active_s, memory_s = np.empty(n), np.empty(n), np.empty(n)
@@ -153,12 +153,12 @@ def joules(
     """Return joules by component of all runs at some clocks, shape (n, components)."""
     board = machine.build(measured.gpu, coefficients)
     work = seen.work
-    each = power.work_energies(board, work.switched, work.moved, board.energy[work.family])
+    price, factor = power.prices(board), board.energy[work.family]
+    each = power.work_energies(price, work.switched, work.moved, factor)
     core = np.stack([measured.sums(column) for column in each.core_j.T], axis=1)
     memory = np.stack([measured.sums(column) for column in each.memory_j.T], axis=1)
     found = power.energies(
-        board,
-        clock_hz[None, :],
+        power.points(board, clock_hz[None, :]),
         seen.duration_s[None, :],
         seen.active_s[None, :],
         power.Activity(core[measured.row], memory[measured.row]),

@@ -3,12 +3,14 @@
 A room is imported with its first workload: a language model that serves needs none of the others.
 """
 
+from energaizer.caches import remembered
 from energaizer.families import EncoderDecoder, Network
 from energaizer.kernels import Program
 from energaizer.lowering import transformer
 from energaizer.workload import Workload
 
 
+@remembered(64)
 def lower(workload: Workload) -> Program:
     """Return the kernels of one batch of a workload, or of one optimiser step, on one GPU.
 

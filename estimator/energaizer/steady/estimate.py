@@ -1,5 +1,6 @@
 """From a server to what is said of it: the mean step, waiting, watts and joules with intervals."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from energaizer import __version__, uncertainty
 from energaizer.coefficients import Coefficients
 from energaizer.gpu import Gpu
-from energaizer.pipeline import Judge
+from energaizer.pipeline import judges
 from energaizer.result import Quantity
 from energaizer.serving import Step as Arrays
 from energaizer.serving import median_gap
@@ -137,14 +138,14 @@ class _Said:
             "input_tokens": one.traffic.prompts.mean, "context_tokens": one.context,
         }  # fmt: skip
         self.hull = uncertainty.outside_hull(one.board, inputs)
-        shares = [total.shares for total in one.totals.values()]
-        self.judge = Judge(one.board, sum(shares, np.zeros_like(shares[0])), self.hull)
+        shares = np.sum([total.shares for total in one.totals.values()], axis=0)
+        (self.judge,) = judges(one.board, shares[None], outside=bool(self.hull))
         self.given = one.traffic.requests_per_second is not None
 
     def rate(self, value: float, unit: str) -> Quantity:
         """Return a rate: it is known where it was asked for."""
         found = self(_DURATION, value, unit)
-        return found.model_copy(update={"low": value, "high": value}) if self.given else found
+        return replace(found, low=value, high=value) if self.given else found
 
     def __call__(
         self, quantity: int, value: float, unit: str, most: float = float("inf")

@@ -223,22 +223,11 @@ def _provenance(cases: Cases, shares: FloatArray) -> list[Provenance]:
 def _widths(
     coefficients: Coefficients, shares: FloatArray, provenance: Sequence[Provenance]
 ) -> FloatArray:
-    """Return half-widths of ln for each quantity, shape (3, N), as `uncertainty.combined`."""
+    """Return half-widths of ln for each quantity, shape (3, N)."""
     spread = uncertainty.spread_of(coefficients.residuals)
-    places = spread.place[:-1].reshape(len(QUANTITIES), -1)
-    found = np.empty((len(QUANTITIES), len(shares)))
-    for index, place in enumerate(places):
-        weights = np.zeros((len(place), int(place.max()) + 1))
-        weights[np.arange(len(place)), place] = spread.half_width[index].ravel()
-        linear = shares @ weights
-        found[index] = np.sqrt((linear * linear).sum(axis=1))
-    one = np.ones((len(FAMILIES), len(REGIMES))) / (len(FAMILIES) * len(REGIMES))
-    plain = uncertainty.combined(spread, one, Provenance.CALIBRATED)[0]
-    wider = {
-        item: uncertainty.combined(spread, one, item)[0] / plain if plain > 0 else 1.0
-        for item in Provenance
-    }
-    found *= np.array([wider[item] for item in provenance])
+    # one quantity after the other, for there may be many rows
+    found = np.hstack([uncertainty.combined(one[None], shares) for one in spread]).T
+    found *= np.array([uncertainty.widening(item) for item in provenance])
     return np.minimum(found, _WIDEST)
 
 

@@ -167,7 +167,7 @@ def decide(
             case = steps.send(answers)
         except StopIteration as end:
             return _decided(end)
-        answers = [_answer(estimator, case, question) for question in case.questions]
+        answers = _answers(estimator, case)
 
 
 async def decide_soon(
@@ -181,7 +181,7 @@ async def decide_soon(
             case = steps.send(answers)
         except StopIteration as end:
             return _decided(end)
-        answers = await _answers(estimator, case)
+        answers = await _answers_soon(estimator, case)
 
 
 def _deciding(
@@ -216,19 +216,29 @@ def _decided(end: StopIteration) -> Decision:
     return decision
 
 
-def _answer(estimator: Estimator, case: Case, question: Question) -> tuple[Answer, ...]:
-    if case.ceiling is not None:
-        return estimator.bounds(question, *case.ceiling)
-    return remembered.of(case, question) or estimator.answer(question)
+def _answers(estimator: Estimator, case: Case) -> _Answers:
+    known, asked = _at_hand(estimator, case)
+    return _filled(known, estimator.answer_all(asked))
 
 
-async def _answers(estimator: Estimator, case: Case) -> _Answers:
+async def _answers_soon(estimator: Estimator, case: Case) -> _Answers:
+    known, asked = _at_hand(estimator, case)
+    return _filled(known, await estimator.answers(asked))
+
+
+def _at_hand(
+    estimator: Estimator, case: Case
+) -> tuple[list[tuple[Answer, ...] | None], list[Question]]:
+    """Return the answers that need no estimate, None for the others, and the others' questions."""
     if case.ceiling is not None:
-        return [estimator.bounds(question, *case.ceiling) for question in case.questions]
+        return [estimator.bounds(question, *case.ceiling) for question in case.questions], []
     known = [remembered.of(case, question) for question in case.questions]
-    asked = [q for q, answers in zip(case.questions, known, strict=True) if answers is None]
-    fresh = iter(await estimator.answers(asked))
-    return [next(fresh) if answers is None else answers for answers in known]
+    return known, [q for q, own in zip(case.questions, known, strict=True) if own is None]
+
+
+def _filled(known: Sequence[tuple[Answer, ...] | None], fresh: _Answers) -> _Answers:
+    left = iter(fresh)
+    return [next(left) if own is None else own for own in known]
 
 
 def _option(case: Case, question: Question, answer: Answer) -> Option:

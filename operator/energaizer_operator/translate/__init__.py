@@ -57,6 +57,7 @@ __all__ = [
     "calibrations",
     "canonical",
     "catalogue",
+    "load_together",
     "model_names",
     "profile_of",
     "published_precision",
@@ -66,6 +67,7 @@ __all__ = [
 
 FEW = 2  # settings up to which single estimates, which say more, take no longer than a sweep
 _USAGE, _NO_ESTIMATE = 2, 3  # exit codes
+_NO_ANSWER = (EnergaizerError, ValidationError, ArithmeticError, ValueError)
 
 
 class EstimateError(Exception):
@@ -120,7 +122,7 @@ def answers(
     plain = _answer(inputs, profile, Setting(), config, now, calibration)
     if plain.reason is Reason.INFEASIBLE_MEMORY:  # no clock and no cap makes room
         return tuple(replace(plain, setting=setting) for setting in settings)
-    swept = _swept(inputs, profile, settings, config, now, calibration)
+    swept = _swept(inputs, profile, settings, config, calibration, plain.summary)
     swept[Setting()] = plain
     return tuple(
         swept.get(setting) or _answer(inputs, profile, setting, config, now, calibration)
@@ -128,43 +130,70 @@ def answers(
     )
 
 
+def load_together(
+    inputs: ResolvedInputs,
+    profiles: Sequence[GPUProfile],
+    config: str | None,
+    calibrations_of: Sequence[str | None],
+    *,
+    clocks: bool,
+) -> None:
+    """Prepare answers about many kinds of GPU at once, which costs less than one after the other.
+
+    Answers are the same without it, and tell what is wrong.
+
+    Args:
+        inputs: What is known of the workload.
+        profiles: The kinds of GPU.
+        config: Content of the model's `config.json`, where the inputs refer to one.
+        calibrations_of: Coefficients of each that were checked; None: those shipped.
+        clocks: Whether more than the boards' own setting will be asked for.
+    """
+    described = [board(profile) for profile in profiles]
+    gpus = [one.gpu for one in described if not one.missing]
+    with contextlib.suppress(*_NO_ANSWER):
+        own = {
+            one.gpu.name: calibrations.read(text)
+            for one, text in zip(described, calibrations_of, strict=True)
+            if text is not None
+        }
+        whatif.load_together(workload(inputs, Setting(), config), gpus, own, clocks=clocks)
+
+
 def _swept(
     inputs: ResolvedInputs,
     profile: GPUProfile,
     settings: Sequence[Setting],
     config: str | None,
-    now: datetime,
     calibration: str | None,
+    plain: EstimateSummary,
 ) -> dict[Setting, Answer]:
     """Return estimates of many settings from one sweep; what it cannot give is left out."""
-    described = board(profile)
-    gpu = described.gpu
-    clocks = {_clock(gpu, setting) for setting in settings}
-    limits = {float(setting.power_cap_watts or gpu.power_limit_w) for setting in settings}
+    gpu = board(profile).gpu
+    wanted = {
+        setting: (_clock(gpu, setting), float(setting.power_cap_watts or gpu.power_limit_w))
+        for setting in settings
+        if setting != Setting()
+    }
     try:
-        load = workload(inputs, Setting(), config)
         found = whatif.sweep(
-            load,
+            workload(inputs, Setting(), config),
             [gpu],
-            clocks_hz=sorted(clocks),
-            limits_w=sorted(limits),
+            clocks_hz=sorted({clock for clock, _ in wanted.values()}),
+            limits_w=sorted({limit for _, limit in wanted.values()}),
             coefficients={} if calibration is None else {gpu.name: calibrations.read(calibration)},
         )
-    except (EnergaizerError, ValidationError, ArithmeticError, ValueError):
+    except _NO_ANSWER:
         return {}
     answered: dict[Setting, Answer] = {}
-    for setting in settings:
-        limit = float(setting.power_cap_watts or gpu.power_limit_w)
-        at = [one for one in found if one.power_cap_w == limit]
-        below = [one for one in at if one.clock_hz <= _clock(gpu, setting) + MEGA / 2]
-        if below and setting != Setting():
+    for setting, (clock, limit) in wanted.items():
+        below = [
+            one for one in found if one.power_cap_w == limit and one.clock_hz <= clock + MEGA / 2
+        ]
+        if below:
             best = max(below, key=lambda one: one.clock_hz)
-            name = profile.metadata.name
-            answered[setting] = Answer(
-                setting,
-                summarise_candidate(best, inputs, name, setting, now),
-                work=best.completed,
-            )
+            summary = summarise_candidate(best, setting, plain)
+            answered[setting] = Answer(setting, summary, work=best.completed)
     return answered
 
 

@@ -59,31 +59,38 @@ def summarise(
 
 
 def summarise_candidate(
-    found: Candidate, inputs: ResolvedInputs, profile: str, setting: Setting, now: datetime
-) -> EstimateSummary:
-    """Return one setting of a sweep; the interval of its power is as wide as that of its energy."""
+    found: Candidate, setting: Setting, plain: EstimateSummary
+) -> EstimateSummary:  # fmt: skip
+    """Return one setting of a sweep; the interval of its power is as wide as that of its energy.
+
+    Args:
+        found: The setting.
+        setting: The same as the cluster states it.
+        plain: Summary of the same workload on the same GPU at its own setting.
+    """
     wide = found.energy_high_j / found.energy_j
     narrow = found.energy_low_j / found.energy_j
     token = found.energy_per_output_token
-    return EstimateSummary(
-        profile=profile,
-        gpu_count=found.gpu_count,
-        replicas=min(max(1, inputs.replicas), MAX),
-        clock_megahertz=_up(found.mean_clock_hz / MEGA),
-        power_cap_watts=setting.power_cap_watts,
-        power_watts=_up(found.power_w, MAX_WATTS),
-        power_low_watts=_down(found.power_w * narrow, MAX_WATTS),
-        power_high_watts=_up(found.power_w * wide, MAX_WATTS),
-        duration_seconds=_up(found.duration_s),
-        energy_joules=_up(found.energy_j),
-        energy_low_joules=_down(found.energy_low_j),
-        energy_high_joules=_up(found.energy_high_j),
-        energy_per_token_microjoules=None if token is None else _up(token * MICRO),
-        energy_human=human.energy(_up(found.energy_j)),
-        power_human=human.power(_up(found.power_w, MAX_WATTS)),
-        method=_METHODS[found.provenance],
-        estimator_version=VERSION,
-        estimate_time=now,
+    power, energy = _up(found.power_w, MAX_WATTS), _up(found.energy_j)
+    # A copy is not checked again: what it changes is in the bounds of the schema by construction.
+    return plain.model_copy(
+        update={
+            "gpu_count": found.gpu_count,
+            "clock_megahertz": _up(found.mean_clock_hz / MEGA),
+            "power_cap_watts": setting.power_cap_watts,
+            "power_watts": power,
+            "power_low_watts": _down(found.power_w * narrow, MAX_WATTS),
+            "power_high_watts": _up(found.power_w * wide, MAX_WATTS),
+            "duration_seconds": _up(found.duration_s),
+            "iteration_microseconds": None,
+            "energy_joules": energy,
+            "energy_low_joules": _down(found.energy_low_j),
+            "energy_high_joules": _up(found.energy_high_j),
+            "energy_per_token_microjoules": None if token is None else _up(token * MICRO),
+            "energy_human": human.energy(energy),
+            "power_human": human.power(power),
+            "method": _METHODS[found.provenance],
+        }
     )
 
 

@@ -1,0 +1,344 @@
+"""What kernels ask of a GPU at any clock: tiles, cycles and bytes (method, 2.4 and 3).
+
+Nothing here depends on the clock, so that it is found once for a program. Several GPUs are asked
+at once by one array that holds the kernels of all of them: the arithmetic is small beside the calls
+that do it, and a cluster has many kinds of GPU.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from energaizer import links, tiling, traffic, waves
+from energaizer.caches import remembered
+from energaizer.errors import NoEstimateError
+from energaizer.kernels import BLOCK_ELEMENTS, COLUMN, FAMILY, RATE, FloatArray
+from energaizer.machine import Machine
+from energaizer.precision import RATE_KEYS
+from energaizer.timeline import Work, fourth_norm
+
+_TENSOR_ROWS = 16  # a product this thin is bound by DRAM latency: a GEMV
+_FP32 = RATE["fp32"]
+_DECODE = FAMILY["attention-decode"]
+_STREAMED = np.zeros(len(FAMILY))  # elements that each block of a streaming kernel takes
+_STREAMED[[FAMILY[name] for name in ("elementwise", "copy", "gather")]] = BLOCK_ELEMENTS
+
+
+class Alternatives(NamedTuple):
+    """Part of a program on a GPU that no coefficient changes.
+
+    Attributes:
+        rows: Kernels, shape (K, columns).
+        products: Index of the G matrix products among the kernels.
+        plans: Their 48 alternatives.
+        rate: Rate key of each kernel as an index, shape (K,).
+        family: Family of each kernel as an index, shape (K,).
+    """
+
+    rows: FloatArray
+    products: npt.NDArray[np.intp]
+    plans: tiling.Plans
+    rate: npt.NDArray[np.intp]
+    family: npt.NDArray[np.intp]
+
+
+def missing_rate(rows: FloatArray, machine: Machine) -> str | None:
+    """Return the key of a rate that kernels need and a GPU lacks; None: it can run them all."""
+    used = rows[:, COLUMN["flops"]] > 0
+    needed = dict.fromkeys(rows[used, COLUMN["rate"]].tolist())
+    if (rows[:, COLUMN["core_flops"]] > 0).any():
+        needed[_FP32] = None
+    lacking = (int(rate) for rate in needed if not math.isfinite(machine.rates[int(rate)]))
+    return next((RATE_KEYS[rate] for rate in lacking), None)
+
+
+def alternatives(rows: FloatArray, machine: Machine) -> Alternatives:
+    """Return what of a program on a GPU depends on no coefficient.
+
+    Args:
+        rows: Kernels, shape (K, columns).
+        machine: The GPU; only its SM count and its rate keys are read.
+
+    Raises:
+        NoEstimateError: A kernel computes in a format that the GPU has no rate for.
+    """
+    key = missing_rate(rows, machine)
+    if key is not None:
+        raise NoEstimateError(
+            f"{key} on {machine.gpu.name}: no rate; choose another precision, "
+            f"or add peak_flops.{key} to the profile"
+        )
+    return _alternatives(rows, np.flatnonzero(rows[:, COLUMN["m"]] > 0), machine.units)
+
+
+def _alternatives(
+    rows: FloatArray, products: npt.NDArray[np.intp], units: float | FloatArray
+) -> Alternatives:
+    chosen = rows[products]
+    first, operands = COLUMN["batch"], COLUMN["a_bytes"]
+    rate = rows[:, COLUMN["rate"]].astype(np.intp)
+    return Alternatives(
+        rows=rows,
+        products=products,
+        plans=tiling.alternatives(
+            chosen[:, first : first + 4],
+            chosen[:, operands : operands + 2],
+            rate[products] == _FP32,
+            units,
+        ),
+        rate=rate,
+        family=rows[:, COLUMN["family"]].astype(np.intp),
+    )
+
+
+class _Numbers(NamedTuple):
+    """What the forms read of a GPU: floats, or shape (K,) for kernels of several GPUs."""
+
+    units: float | FloatArray
+    core_rate: float | FloatArray  # MAC per cycle and SM on CUDA cores
+    l2_bytes: float | FloatArray  # usable
+    bandwidth: float | FloatArray
+    communicating: float | FloatArray  # share of SMs that a collective keeps busy
+    stream_bytes_per_cycle: float | FloatArray
+    elements_per_cycle: float | FloatArray
+    special_per_cycle: float | FloatArray
+    row_bytes: float | FloatArray
+    block_bytes_in_flight: float | FloatArray
+    memory_latency_s: float | FloatArray
+    kernel_cycles: float | FloatArray
+    kernel_s: float | FloatArray
+
+
+class _Read(NamedTuple):
+    """What is read of a GPU, or of several, for K kernels.
+
+    Attributes:
+        numbers: Of each kernel.
+        of_products: The same of the products alone.
+        tiles: Coefficients of the choice of tiles.
+        rates: MAC per cycle and SM, shape (K,).
+        families: Efficiency of compute and of DRAM, extra seconds per launch, those of a launch
+            that splits its keys, extra cycles of an SM per block: shape (5, K).
+        fabrics: What joins the boards of each GPU.
+    """
+
+    numbers: _Numbers
+    of_products: _Numbers
+    tiles: tiling.Form
+    rates: FloatArray
+    families: FloatArray
+    fabrics: Sequence[links.Fabric]
+
+
+class _Board(NamedTuple):
+    """What is read of one GPU, whatever the kernels; `families` has shape (5, families)."""
+
+    numbers: _Numbers
+    tiles: tiling.Form
+    families: FloatArray
+
+
+@remembered(256)
+def _board(machine: Machine) -> _Board:
+    time, units = machine.coefficients.time, machine.units
+    # Loads of narrow elements are issued, not streamed: a limit by count, not by bytes.
+    issued = time.elements_per_cycle
+    numbers = _Numbers(
+        units=units,
+        core_rate=float(machine.rates[_FP32]),
+        l2_bytes=time.usable_l2_fraction * machine.gpu.l2_bytes,
+        bandwidth=machine.gpu.memory_bandwidth,
+        communicating=min(1.0, machine.coefficients.link.channels / units),
+        stream_bytes_per_cycle=time.stream_bytes_per_cycle,
+        elements_per_cycle=math.inf if issued is None else issued,
+        special_per_cycle=time.special_per_cycle,
+        row_bytes=time.row_bytes,
+        block_bytes_in_flight=time.block_bytes_in_flight,
+        memory_latency_s=time.memory_latency_s,
+        kernel_cycles=time.kernel_cycles,
+        kernel_s=time.kernel_s,
+    )
+    families = np.stack(
+        (machine.compute, machine.memory, machine.fixed_s, machine.reduction_s,
+         machine.block_cycles)
+    )  # fmt: skip
+    return _Board(numbers, tiling.form_of(time, units), families)
+
+
+class _Limits(NamedTuple):
+    """What bounds each kernel, filled by family; arrays of shape (K,)."""
+
+    math: FloatArray
+    core: FloatArray
+    l2: FloatArray
+    special: FloatArray
+    issue: FloatArray
+    blocks: FloatArray
+    dram_bytes: FloatArray
+    l2_bytes: FloatArray
+    latency_bound: npt.NDArray[np.bool_]
+
+
+def _streams(found: Alternatives, read: _Read) -> _Limits:
+    """Return the limits of streaming kernels and attention; products are overwritten later.
+
+    Each clocked limit is cycles, so that all can be added before the clock is known.
+    """
+    rows, one, compute = found.rows, read.numbers, read.families[0]
+
+    def column(name: str) -> FloatArray:
+        return rows[:, COLUMN[name]]
+
+    split = column("in_flight") > 0
+    base = np.maximum(column("batch"), 1.0)
+    most = column("blocks")
+    filled = np.maximum(base, np.minimum(most, base * np.ceil(one.units / base)))
+    blocks = np.where(split, filled, most)
+    busy = np.minimum(one.units, blocks)
+    reread = traffic.row_rereads(column("row_bytes"), one.row_bytes) * column("read_bytes")
+    stream = column("read_bytes") + column("write_bytes") + reread
+    stays = traffic.resident_fraction(stream, one.l2_bytes) * column("cacheable")
+    onchip = column("onchip_bytes") + reread
+    flops = column("flops")
+    rate = np.where(flops > 0, read.rates, 1.0) * compute
+    return _Limits(
+        math=flops / (2.0 * rate * busy),
+        core=column("core_flops") / (2.0 * one.core_rate * busy * compute),
+        l2=onchip / (one.stream_bytes_per_cycle * busy),
+        special=column("special") / (one.special_per_cycle * busy),
+        issue=_STREAMED[found.family] * blocks / (one.elements_per_cycle * busy),
+        blocks=blocks,
+        dram_bytes=stream * (1.0 - stays),
+        l2_bytes=onchip,
+        latency_bound=split,
+    )
+
+
+def _products(limits: _Limits, found: Alternatives, read: _Read) -> None:
+    """Overwrite the limits of matrix products with those of their fastest plan (2.4)."""
+    at, one = found.products, read.of_products
+    chosen = found.rows[at]
+
+    def column(name: str) -> FloatArray:
+        return chosen[:, COLUMN[name]]
+
+    choice = tiling.choose(found.plans, read.rates[at] * read.families[0, at], read.tiles)
+    limits.math[at], limits.l2[at], limits.special[at] = choice.cycles, 0.0, 0.0
+    limits.core[at] = column("core_flops") / (2.0 * one.core_rate * one.units)
+    limits.blocks[at] = choice.blocks
+    limits.l2_bytes[at] = choice.operand_bytes
+    m, n, k, near = column("m"), column("n"), column("k"), column("resident_bytes")
+    limits.dram_bytes[at] = (
+        column("read_bytes")
+        + column("write_bytes")
+        - near * traffic.resident_fraction(near, one.l2_bytes)
+        + traffic.panel_rereads(
+            (m * k * column("a_bytes"), n * k * column("b_bytes")), choice.waves, one.l2_bytes
+        )
+    )
+    limits.latency_bound[at] = np.minimum(m, n) <= _TENSOR_ROWS
+
+
+def compile_work(
+    found: Alternatives, machine: Machine, fabric: links.Fabric | None = None
+) -> Work:  # fmt: skip
+    """Return cycles, bytes and operations of each kernel on a GPU (2.4 and 3).
+
+    Args:
+        found: Alternatives of the program on this GPU.
+        machine: The GPU with its coefficients.
+        fabric: What joins the boards; None: the GPU's own link joins any number.
+    """
+    board = _board(machine)
+    numbers, fabrics = board.numbers, (fabric or (machine.link,),)
+    families = board.families[:, found.family]
+    read = _Read(numbers, numbers, board.tiles, machine.rates[found.rate], families, fabrics)
+    return _compile(found, read)
+
+
+def compile_together(
+    rows: FloatArray, machines: Sequence[Machine], fabrics: Sequence[links.Fabric | None]
+) -> Work:
+    """Return the same for B GPUs at once: kernels of all of them, one GPU after the other, (B K,).
+
+    Args:
+        rows: Kernels, shape (K, columns); no GPU lacks a rate (`missing_rate`).
+        machines: The GPUs.
+        fabrics: What joins the boards of each, as `compile_work` takes it.
+    """
+    count, boards = len(rows), [_board(machine) for machine in machines]
+    of = np.arange(len(boards)).repeat(count)
+    numbers = np.array([board.numbers for board in boards]).T
+    every = np.tile(rows, (len(boards), 1))
+    products = np.flatnonzero(every[:, COLUMN["m"]] > 0)
+    at = of[products]
+    found = _alternatives(every, products, numbers[0][at, None])
+    families = np.stack([board.families for board in boards])[of, :, found.family].T
+    read = _Read(
+        _Numbers(*numbers[:, of]),
+        _Numbers(*numbers[:, at]),
+        tiling.rows_of([board.tiles for board in boards], at),
+        np.stack([machine.rates for machine in machines])[of, found.rate],
+        families,
+        [own or (machine.link,) for own, machine in zip(fabrics, machines, strict=True)],
+    )
+    return _compile(found, read)
+
+
+def _compile(found: Alternatives, read: _Read) -> Work:
+    rows, family, one = found.rows, found.family, read.numbers
+
+    def column(name: str) -> FloatArray:
+        return rows[:, COLUMN[name]]
+
+    _, memory, fixed_s, reduction_s, block_cycles = read.families
+    limits = _streams(found, read)
+    if len(found.products):
+        _products(limits, found, read)
+    in_flight = traffic.in_flight_fraction(
+        limits.blocks, one.block_bytes_in_flight, one.bandwidth, one.memory_latency_s
+    )
+    reached = memory * np.where(limits.latency_bound, in_flight, 1.0)
+    link_s, sent = _exchanges(rows, read.fabrics)
+    active = waves.active_fraction(limits.blocks, one.units)
+    ranks = column("link_ranks")
+    flops = np.zeros((len(rows), len(RATE_KEYS)))
+    flops[np.arange(len(rows)), found.rate] = column("flops")
+    flops[:, _FP32] += column("core_flops")
+    launches = column("launches")
+    # A decode kernel whose keys are not split has nothing to reduce afterwards.
+    whole = (family == _DECODE) & (limits.blocks <= column("batch"))
+    reduction_s = np.where(whole, 0.0, reduction_s)
+    return Work(
+        cycles=fourth_norm(limits.math, limits.core, limits.l2, limits.special, limits.issue)
+        + block_cycles * limits.blocks / np.minimum(one.units, limits.blocks),
+        unclocked_s=fourth_norm(limits.dram_bytes / (one.bandwidth * reached), link_s),
+        fixed_cycles=launches * one.kernel_cycles,
+        fixed_s=launches * (one.kernel_s + fixed_s + reduction_s),
+        active=np.where(ranks > 1.0, one.communicating, active),
+        flops=flops,
+        dram_bytes=limits.dram_bytes,
+        l2_bytes=limits.l2_bytes,
+        special=column("special"),
+        link_bytes=sent,
+        blocks=limits.blocks,
+        toggle=column("toggle"),
+        family=family,
+    )
+
+
+def _exchanges(rows: FloatArray, fabrics: Sequence[links.Fabric]) -> tuple[FloatArray, FloatArray]:
+    """Return seconds on links and bytes sent, shape (K,); each GPU has an equal stretch of rows."""
+    link_s, sent = np.zeros(len(rows)), np.zeros(len(rows))
+    meets = rows[:, COLUMN["link_ranks"]] > 1.0
+    if meets.any():
+        names = ("link_operation", "link_bytes", "link_ranks", "link_stride")
+        for at, fabric in zip(np.split(np.arange(len(rows)), len(fabrics)), fabrics, strict=True):
+            here = at[meets[at]]
+            operation, message, group, stride = (rows[here, COLUMN[name]] for name in names)
+            found = links.exchange(operation, message, group, stride, fabric)
+            link_s[here], sent[here] = found
+    return link_s, sent
