@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -125,6 +124,8 @@ def _run(
     failures: tuple[type[Exception], ...],
 ) -> None:
     """Run one process to its end; say in one line why it cannot."""
+    import uvloop
+
     from energaizer_operator import logs
 
     given = {name: value for name, value in options.items() if value is not None}
@@ -134,7 +135,7 @@ def _run(
         _fail(str(error), WRONG_USAGE)
     logs.set_up(settings.log_format, settings.log_level)
     try:
-        asyncio.run(process(settings))
+        uvloop.run(process(settings))
     except failures as error:
         _fail(str(error), ENVIRONMENT_FAILED)
     except OSError as error:

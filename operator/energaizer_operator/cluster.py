@@ -20,48 +20,49 @@ import aiohttp
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, ApiException, Configuration
 
+from energaizer_operator.failures import (
+    ClusterError,
+    Conflict,
+    Expired,
+    Missing,
+    Refused,
+    Unreachable,
+    failure,
+)
 from energaizer_operator.kinds import ApiResource
 from energaizer_operator.names import FIELD_MANAGER
 from energaizer_operator.settings import Settings
 
+__all__ = [
+    "Change",
+    "Cluster",
+    "ClusterError",
+    "Conflict",
+    "Connection",
+    "Expired",
+    "Missing",
+    "Object",
+    "Page",
+    "Refused",
+    "Unreachable",
+]
+
 Object = dict[str, Any]
 """A Kubernetes object as the API server writes it."""
 
-_METADATA_ONLY = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
+_METADATA_ONLY = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1,application/json"
 _CONNECT_S = 10.0
 _USER_AGENT = "energaizer-operator"
+_PLAIN = {"Accept": "application/json", "Accept-Encoding": "identity"}
+"""Uncompressed, as controllers of Kubernetes take lists: bytes are cheaper there than time."""
 
 
-class ClusterError(Exception):
-    """The API server did not do what was asked; `status` is its HTTP status, 0 without answer."""
+class _Client(ApiClient):
+    """The library's client for objects that are plain JSON already: it need not walk over them."""
 
-    def __init__(self, message: str, status: int = 0) -> None:
-        """Keep the HTTP status, or 0 where there was no answer."""
-        super().__init__(message)
-        self.status = status
-
-
-class Unreachable(ClusterError):  # noqa: N818, an error means a decision: try again later
-    """No answer: no network, no server, or none in time."""
-
-
-class Missing(ClusterError):  # noqa: N818, a decision: the object is not there
-    """404: neither the object nor perhaps its kind exists."""
-
-
-class Conflict(ClusterError):  # noqa: N818, a decision: read again, decide again
-    """409: somebody wrote first, the object exists already, or another manager owns the field."""
-
-
-class Expired(ClusterError):  # noqa: N818, a decision: list again
-    """410: the resource version is too old to continue from."""
-
-
-class Refused(ClusterError):  # noqa: N818, a decision: repeating it is useless
-    """401, 403 or 422: not allowed, or not valid."""
-
-
-_MEANING = {401: Refused, 403: Refused, 404: Missing, 409: Conflict, 410: Expired, 422: Refused}
+    def sanitize_for_serialization(self, obj: Any) -> Any:
+        """Return an object as it is."""
+        return obj
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,7 @@ class Cluster:
                 f"no cluster: cannot use {where}: {error}; "
                 "set ENERGAIZER_OPERATOR_KUBECONFIG or pass --kubeconfig"
             ) from error
-        client = ApiClient(configuration)
+        client = _Client(configuration)
         client.user_agent = _USER_AGENT
         cluster = cls(client, settings)
         try:
@@ -194,7 +195,7 @@ class Cluster:
             Expired: The list took longer than the server keeps its snapshot; begin again.
         """
         query = {"limit": str(self._settings.page_size), **_selectors(labels, fields)}
-        accept = f"{_METADATA_ONLY.format('List')},application/json" if metadata_only else ""
+        accept = _METADATA_ONLY.format("List") if metadata_only else ""
         while True:
             answer = await self._call(
                 "GET", resource.path(namespace), query=query, headers=_accept(accept)
@@ -236,14 +237,14 @@ class Cluster:
             sock_connect=_CONNECT_S,
             sock_read=self._settings.watch_silence_s,
         )
-        accept = f"{_METADATA_ONLY.format('')},application/json" if metadata_only else ""
+        accept = _METADATA_ONLY.format("") if metadata_only else ""
         path = resource.path()
         response = await self._open("GET", path, query, _accept(accept), None, timeout)
         try:
             while line := await response.content.readline():
                 change = json.loads(line)
                 if change["type"] == "ERROR":
-                    raise _failure("GET", path, int(change["object"].get("code", 0)), line)
+                    raise failure("GET", path, int(change["object"].get("code", 0)), line)
                 yield Change(change["type"], change["object"])
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise Unreachable(f"watch of {resource.plural} broke: {_text(error)}") from error
@@ -280,18 +281,26 @@ class Cluster:
         sub: str = "",
         manager: str = FIELD_MANAGER,
         force: bool = True,
+        metadata_only: bool = False,
     ) -> Object:
-        """Apply the fields in `body` and no others, as their owner (server-side apply)."""
+        """Apply the fields in `body` and no others, as their owner; return all or the metadata."""
         metadata = body["metadata"]
         path = resource.path(metadata.get("namespace"), metadata["name"], sub)
         query = {"fieldManager": manager, "force": "true" if force else "false"}
         headers = {"Content-Type": "application/apply-patch+yaml"}
+        headers |= _accept(_METADATA_ONLY.format("") if metadata_only else "")
         return await self._call("PATCH", path, query=query, headers=headers, body=body)
 
     async def apply_status(
-        self, resource: ApiResource, name: str, namespace: str | None, status: Object
+        self,
+        resource: ApiResource,
+        name: str,
+        namespace: str | None,
+        status: Object,
+        *,
+        metadata_only: bool = False,
     ) -> Object:
-        """Apply the status of one of our objects, as the controller."""
+        """Apply the status of an object, as the controller; return it, or its metadata alone."""
         metadata = {"name": name} | ({"namespace": namespace} if namespace else {})
         body = {
             "apiVersion": resource.api_version,
@@ -299,7 +308,7 @@ class Cluster:
             "metadata": metadata,
             "status": status,
         }
-        return await self.apply(resource, body, sub="status")
+        return await self.apply(resource, body, sub="status", metadata_only=metadata_only)
 
     async def patch(
         self,
@@ -354,7 +363,7 @@ class Cluster:
         request = await self._client.param_serialize(
             method=method,
             resource_path=path_and_query,
-            header_params={"Accept": "application/json", **(headers or {})},
+            header_params={**_PLAIN, **(headers or {})},
             body=body,
             auth_settings=["BearerToken"],
         )
@@ -372,19 +381,8 @@ class Cluster:
                 content = await response.read()
             except (aiohttp.ClientError, TimeoutError):
                 content = b""
-            raise _failure(method, path, response.status, content)
+            raise failure(method, path, response.status, content)
         return response
-
-
-def _failure(method: str, path: str, status: int, content: bytes) -> ClusterError:
-    """Return the error that an answer means, with the server's own words."""
-    try:
-        answer = json.loads(content)
-        message = answer.get("object", answer).get("message", "")
-    except (ValueError, AttributeError):
-        message = content.decode(errors="replace")[:200]
-    kind = _MEANING.get(status, ClusterError)
-    return kind(f"{method} {path}: {status} {message}".strip(), status)
 
 
 def _selectors(labels: str, fields: str) -> dict[str, str]:

@@ -87,7 +87,13 @@ class FakeCluster:
         return self.put(resource, body)
 
     async def apply_status(
-        self, resource: ApiResource, name: str, namespace: str | None, status: Body
+        self,
+        resource: ApiResource,
+        name: str,
+        namespace: str | None,
+        status: Body,
+        *,
+        metadata_only: bool = False,
     ) -> Body:
         present = await self.get(resource, name, namespace)
         self.writes.append(("status", resource.plural, name))

@@ -79,6 +79,7 @@ class AIWorkloads:
             self.echoes.forget(key)
             return Result.GONE
         body = record.body
+        record = replace(record, whole=body)  # read once
         workload = AIWorkload.model_validate(body)
         sources = await gather(self._context, workload, record)
         wanted = await self._status(workload, record, sources)

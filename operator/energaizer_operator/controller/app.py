@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import logging
 import signal
+import sys
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import kopf
@@ -36,8 +38,32 @@ _DRAIN_S = 10.0
 _KOPF_END_S = 5.0
 _KOPF_QUIET = "kopf._core.reactor.running"  # warns that it gets no signals: we meant it so
 
+_SWITCH_S = 0.0005
+"""A thread that estimates gives way to the event loop after this time: by default after ten times
+as much, which each of the loop's many short calls would wait for."""
+
 Enqueue = Callable[[Key, str], object]
 """Takes the key of a changed object and its new resource version."""
+
+
+class _NoDiffs(kopf.DiffBaseStorage):
+    """Keeps nothing of objects: who only watches needs no differences, and a deep copy costs."""
+
+    def build(
+        self,
+        *,
+        body: kopf.Body,  # noqa: ARG002
+        extra_fields: Iterable[Any] | None = None,  # noqa: ARG002
+    ) -> kopf.BodyEssence:
+        """Return that nothing matters."""
+        return {}
+
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:  # noqa: ARG002
+        """Return that nothing was kept."""
+        return None
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        """Keep nothing."""
 
 
 def kopf_settings() -> kopf.OperatorSettings:
@@ -57,6 +83,7 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.process.ultimate_exiting_timeout = 20
     settings.admission.server = None
     settings.admission.managed = None
+    settings.persistence.diffbase_storage = _NoDiffs()
     return settings
 
 
@@ -157,6 +184,7 @@ async def run(settings: Settings) -> None:
         LeadershipLost: Another replica leads now; end the process.
         OSError: A port is taken.
     """
+    sys.setswitchinterval(_SWITCH_S)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -201,6 +229,8 @@ async def _lead(settings: Settings, context: Context, version: str, stop: asynci
         times=times,
     )
     await _first(stop.wait(), _sequence(context.informer.wait, lease.acquire))
+    gc.collect()
+    gc.freeze()  # what was loaded and listed stays: no collection need walk over it
     if not stop.is_set():
         context.metrics.leader(leads=True)
         wiring = Wiring(context, settings, version, lease.fencing_token or 0)

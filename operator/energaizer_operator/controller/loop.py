@@ -78,6 +78,10 @@ class Loop(Generic[K]):
     """Whether other work is so urgent that a look waits for it, STAND_BACK_S at most."""
     stopping: bool = False
     """Set at the end of the process: no look begins any more."""
+    caught_up: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once what was there at the start has been looked at."""
+    _left: int = 1
+    """Looks until then."""
     _busy: int = 0
 
     def __post_init__(self) -> None:
@@ -102,9 +106,12 @@ class Loop(Generic[K]):
             group.create_task(self._resync(resync_s), name=f"{self.name} resync")
 
     async def _resync(self, period_s: float) -> None:
+        self.add_all()
+        self._left = len(self.queue)
+        self._count(0)
         while True:
-            self.add_all()
             await asyncio.sleep(period_s)
+            self.add_all()
 
     async def _work(self) -> None:
         while True:
@@ -117,6 +124,14 @@ class Loop(Generic[K]):
                 await self._look(key)
             finally:
                 self._busy -= 1
+                self._count(1)
+
+    def _count(self, looks: int) -> None:
+        """Count down the looks of the start: keys come in order, what was there first is first."""
+        self._left -= looks
+        if self._left <= 0 and not self.caught_up.is_set():
+            self.caught_up.set()
+            log.info("%s: caught up", self.name)
 
     async def _stand_back(self) -> None:
         last = time.monotonic() + STAND_BACK_S

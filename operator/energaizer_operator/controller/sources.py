@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from energaizer_operator import owners
-from energaizer_operator.cluster import Cluster, Missing, Refused
+from energaizer_operator.cluster import Cluster, Missing, Object, Refused
 from energaizer_operator.controller.loop import Context
 from energaizer_operator.informer import ObjectRecord, WorkloadRecord
 from energaizer_operator.kinds import (
@@ -25,6 +25,7 @@ from energaizer_operator.kinds import (
     RESOURCE_CLAIMS,
     TRAINJOBS,
     WORKLOADS,
+    ApiResource,
     resource_of,
 )
 from energaizer_operator.names import Reason
@@ -77,7 +78,7 @@ async def _workload(context: Context, workload: AIWorkload, record: ObjectRecord
     if rival is not None:
         message = f"{what} is described by AIWorkload {rival} already; delete one of them"
         return Sources(problem=(Reason.DUPLICATE_WORKLOAD, message))
-    body = await context.cluster.find(resource, reference.name, record.namespace)
+    body = await _read(context, resource, reference.name, record.namespace)
     if body is None:
         message = (
             f"{what} does not exist in namespace {record.namespace}; create it, or delete this "
@@ -101,14 +102,23 @@ async def _labelled(context: Context, record: ObjectRecord) -> Sources:
     chosen = min(roots, key=_depth, default=None) or next(iter(pods or carriers), None)
     if chosen is None:
         return Sources()
-    resource = _RESOURCES[chosen.kind]
-    body = await context.cluster.find(resource, chosen.name, chosen.namespace)
+    body = await _read(context, _RESOURCES[chosen.kind], chosen.name, chosen.namespace)
     described = None if body is None else owners.describe(body)
     if described is None:
         return Sources()
     if not roots:
         described = dataclasses.replace(described, replicas=len(pods))
     return await _of(context.cluster, described)
+
+
+async def _read(
+    context: Context, resource: ApiResource, name: str, namespace: str
+) -> Object | None:
+    """Return a workload but for its status: as the watch brought it, else as the server has it."""
+    stores = (store for store in context.informer.workloads if store.resource == resource)
+    found = next((store.get(name, namespace) for store in stores), None)
+    known = None if found is None else found.body
+    return known or await context.cluster.find(resource, name, namespace)
 
 
 def _depth(carrier: WorkloadRecord) -> tuple[bool, bool, str]:

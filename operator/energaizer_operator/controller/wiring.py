@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -40,6 +41,8 @@ log = logging.getLogger(__name__)
 _ALL_NODES = "all nodes"
 _SETTLE_S = 1.0
 """Changes that come in crowds, such as nodes at start, are looked at together after this time."""
+_PATIENCE_S = 120.0
+"""The first audit waits no longer than this for what is known already."""
 
 
 class Wiring:
@@ -250,7 +253,13 @@ class Wiring:
         return generation != known
 
     async def _audit(self) -> None:
-        """Look for workloads without a label now and then, and when a namespace opts in."""
+        """Look for workloads without a label now and then, and when a namespace opts in.
+
+        It reads all pods of those namespaces, so that what is known already comes first.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE_S):
+                await self.aiworkloads.caught_up.wait()
         while True:
             self._audit_now.clear()
             try:

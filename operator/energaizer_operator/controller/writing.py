@@ -24,13 +24,17 @@ async def write_status(
     """Apply `wanted` as the status of an object, unless it differs from the present in time only.
 
     The present one is what our own watch last saw. If that is stale we write once too often, which
-    the API server recognises as no change. What it answers to a write is handed to `wrote`.
+    the API server recognises as no change. The metadata after a write are handed to `wrote`.
     """
     body = wanted.to_dict()
     if same(record.body.get("status") or {}, body):
         return Result.UNCHANGED
     try:
-        wrote(await cluster.apply_status(resource, record.name, record.namespace or None, body))
+        wrote(
+            await cluster.apply_status(
+                resource, record.name, record.namespace or None, body, metadata_only=True
+            )
+        )
     except Missing:
         return Result.GONE
     return Result.CHANGED
@@ -38,6 +42,8 @@ async def write_status(
 
 def same(present: Any, wanted: Any) -> bool:
     """Say whether two statuses agree in all but times; empty and absent are alike."""
+    if present == wanted:
+        return True
     left, right = ({} if value in (None, "", []) else value for value in (present, wanted))
     if isinstance(left, dict) and isinstance(right, dict):
         names = (left.keys() | right.keys()).difference(_TIMES)

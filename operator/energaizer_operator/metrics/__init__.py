@@ -6,7 +6,7 @@ leader has per-object series; every process has those of itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from prometheus_client import (
     CollectorRegistry,
@@ -16,6 +16,8 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
 
 from energaizer_operator.metrics.accuracy import Accuracy
 from energaizer_operator.metrics.budgets import Budgets, BudgetSeries
@@ -44,6 +46,17 @@ _P = "energaizer_"
 _ADMISSION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 _ESTIMATE_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 _RECONCILE_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 30.0)
+
+
+class _One(Collector):
+    """A single family."""
+
+    def __init__(self, family: Metric) -> None:
+        self._family = family
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield it."""
+        yield self._family
 
 
 class Metrics:
@@ -95,7 +108,12 @@ class Metrics:
 
     def page(self) -> bytes:
         """Return the text that Prometheus reads."""
-        return generate_latest(self.registry)
+        return b"".join(self.parts())
+
+    def parts(self) -> Iterator[bytes]:
+        """Yield that text family by family, so that others may work in between."""
+        for family in self.registry.collect():
+            yield generate_latest(_One(family))
 
     def workload(self, namespace: str, name: str, series: WorkloadSeries | None) -> None:
         """Set the series of one AIWorkload; None removes them."""
