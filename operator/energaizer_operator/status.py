@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
-from energaizer_operator import booking, human, names
+from energaizer_operator import booking, human, names, ranking
 from energaizer_operator.booking import NO_BOOKING, Booking
 from energaizer_operator.inputs import Resolution
 from energaizer_operator.names import ConditionType, Reason
@@ -20,7 +20,7 @@ from energaizer_operator.resources.aiworkload.status import (
 )
 from energaizer_operator.resources.energypolicy import EnergyPolicy, EnergyPolicyStatus
 from energaizer_operator.resources.gpuprofile import GPUProfile, GPUProfileStatus, ObservedTerm
-from energaizer_operator.schema import Condition, EstimateSummary, Objective, Option, cost
+from energaizer_operator.schema import Condition, EstimateSummary, Objective, Option
 
 _STATUS: Final[dict[bool | None, Literal["True", "False", "Unknown"]]] = {
     True: "True",
@@ -29,7 +29,6 @@ _STATUS: Final[dict[bool | None, Literal["True", "False", "Unknown"]]] = {
 }
 _MAX_MESSAGE = 32768
 _MAX_INPUTS = 32
-_MAX_CANDIDATES = 32
 _MAX_PROFILES = 16
 _MAX_TERMS = 32
 _SHOWN_NODES = 3
@@ -139,7 +138,7 @@ def aiworkload_status(
         resolved_inputs=resolution.sources[:_MAX_INPUTS],
         inputs_digest=finding.digest,
         estimate=_dated(shown.estimate, previous.estimate, now) if shown else None,
-        candidates=candidates(finding.options, finding.objective),
+        candidates=_candidates(workload, finding),
         budget=booking.budget(finding.booking, previous),
         placement=_placement(finding.plan),
         measured=(measurement and measurement.measured) or previous.measured,
@@ -149,35 +148,19 @@ def aiworkload_status(
     )
 
 
-def candidates(options: Sequence[Option], objective: Objective) -> tuple[Candidate, ...]:
-    """Return the options as the status shows them: feasible first, then by the objective."""
-    replicas = max((option.estimate.replicas for option in options), default=0)
-    unique = {
-        option.name: option for option in options if option.estimate.replicas == replicas
-    }.values()
-    ranked = sorted(
-        unique,
-        key=lambda one: (
-            one.feasibility != "Feasible",
-            not one.reachable,
-            cost(one, objective),
-            one.name,
-        ),
-    )
-    return tuple(
-        Candidate(
-            name=option.name,
-            profile=option.profile,
-            clock_megahertz=option.clock_megahertz,
-            power_cap_watts=option.power_cap_watts,
-            power_watts=option.estimate.power_watts,
-            duration_seconds=option.estimate.duration_seconds,
-            energy_joules=option.estimate.energy_joules,
-            energy_high_joules=option.estimate.energy_high_joules,
-            feasibility=option.feasibility,
-            rank=rank,
-        )
-        for rank, option in enumerate(ranked[:_MAX_CANDIDATES], start=1)
+def _candidates(workload: AIWorkload, finding: Finding) -> tuple[Candidate, ...]:
+    """Return the candidates of a status: few where nobody needs more, for each costs time.
+
+    Who asks what would be if sees all. So does admission where only we may read the configuration
+    of a model: it answers by what stands here.
+    """
+    inputs = finding.resolution.inputs
+    asked = workload.spec.what_if is not None or inputs.model_source == "HuggingFaceConfig"
+    return ranking.candidates(
+        finding.options,
+        finding.objective,
+        most=ranking.MOST if asked else ranking.USUAL,
+        declared=(inputs.clock_megahertz, inputs.power_cap_watts),
     )
 
 

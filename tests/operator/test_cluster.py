@@ -141,6 +141,23 @@ async def test_server_error_is_no_decision(connected: Cluster, api: Api) -> None
     assert type(caught.value) is ClusterError
 
 
+async def test_metadata_are_the_whole_answer_to_a_write_where_that_is_enough(
+    connected: Cluster, api: Api
+) -> None:
+    seen: list[str] = []
+    path = "/apis/energaizer.io/v1alpha1/namespaces/a/aiworkloads/w/status"
+
+    async def answer(request: web.Request) -> web.Response:
+        seen.extend(request.headers[name] for name in ("Accept", "Accept-Encoding"))
+        return web.json_response({"metadata": {"resourceVersion": "7"}})
+
+    api.answers["PATCH", path] = answer
+    found = await connected.apply_status(AIWORKLOADS, "w", "a", {}, metadata_only=True)
+    assert found == {"metadata": {"resourceVersion": "7"}}
+    assert seen[0].startswith("application/json;as=PartialObjectMetadata;")
+    assert seen[1] == "identity"
+
+
 async def test_status_is_applied_as_its_owner(connected: Cluster, api: Api) -> None:
     path = "/apis/energaizer.io/v1alpha1/namespaces/a/aiworkloads/w/status"
     api.answer("PATCH", path, {})

@@ -176,6 +176,18 @@ async def read(context: Context, body: dict[str, Any]) -> Any:
     return await gather(context, AIWorkload.model_validate(body), object_record(body))
 
 
+async def test_workload_that_the_watch_brought_is_not_read_again(
+    cluster: FakeCluster, context: Context
+) -> None:
+    cluster.put(kinds.JOBS, {**job(labels={LABEL: "mine"}), "status": {"active": 1}})
+    await settle()
+    cluster.fail = Refused("nobody may ask now", 403)
+    for spec in ({}, {"workloadRef": reference()}):
+        found = await read(context, aiworkload("mine", spec))
+        assert (found.problem, found.described.name) == (None, "train")
+        assert found.described.gpus == {"nvidia.com/gpu": 8}
+
+
 async def test_annotations_of_all_owners_count(cluster: FakeCluster, context: Context) -> None:
     owner = {"controller": True, **reference("nightly", "CronJob"), "uid": "u"}
     cluster.put(kinds.JOBS, job(ownerReferences=[owner], annotations={"a": "job"}))

@@ -64,3 +64,17 @@ async def test_what_can_wait_stands_back_for_what_cannot_but_not_for_ever() -> N
     task = asyncio.create_task(other.run(600))
     await asyncio.wait_for(endless.done.wait(), 30)
     task.cancel()
+
+
+async def test_loop_says_when_what_was_there_at_the_start_is_looked_at() -> None:
+    empty: Loop[str] = Loop("test", Scripted(), Metrics("1"), list, 1)
+    reconciler = Scripted(Result.CHANGED, Unreachable("no answer"), Result.CHANGED)
+    loop: Loop[str] = Loop("test", reconciler, Metrics("1"), lambda: ["a", "b"], 1)
+    loop.queue.chance = lambda: 1.0
+    tasks = [asyncio.create_task(one.run(600)) for one in (empty, loop)]
+    assert not loop.caught_up.is_set()
+    for one in (empty, loop):
+        await asyncio.wait_for(one.caught_up.wait(), 30)
+    assert len(reconciler.script) == 1, "what failed is looked at again later"
+    for task in tasks:
+        task.cancel()

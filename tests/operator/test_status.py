@@ -10,6 +10,7 @@ from energaizer_operator.names import ConditionType, Reason
 from energaizer_operator.placement import Plan
 from energaizer_operator.policy import Question, judge, likely
 from energaizer_operator.resources.aiworkload import AIWorkload
+from energaizer_operator.resources.aiworkload.spec import WhatIfSpec
 from energaizer_operator.resources.aiworkload.status import AIWorkloadStatus
 from energaizer_operator.resources.energypolicy import EnergyPolicy
 from energaizer_operator.resources.gpuprofile import GPUProfile, ObservedTerm
@@ -19,7 +20,6 @@ from energaizer_operator.status import (
     Finding,
     State,
     aiworkload_status,
-    candidates,
     conditions,
     gpuprofile_status,
     pod_annotations,
@@ -170,16 +170,15 @@ def test_the_time_of_a_condition_moves_with_its_status_alone() -> None:
     assert kept == first
 
 
-def test_candidates_are_ranked_and_bounded(option: MakeOption) -> None:
+def test_status_shows_fewer_candidates_unless_somebody_asks_what_if(option: MakeOption) -> None:
     many = [option(f"g{number}", 1000 - number) for number in range(40)]
-    infeasible = option("cheap", 1, feasibility="InsufficientMemory")
-    fewer = option("g0", 1, replicas=1)
-    found = candidates([infeasible, *many], "Energy")
-    assert len(found) == 32
-    assert found[0].name == "g39"
-    assert [one.rank for one in found] == list(range(1, 33))
-    two = [option("g0", 10, replicas=2), fewer, infeasible]
-    assert [one.energy_joules for one in candidates(two, "Energy")] == [10]
+    asked = workload()
+    spec = asked.spec.model_copy(update={"what_if": WhatIfSpec(profiles=("g1",))})
+    shown = [
+        aiworkload_status(one, finding(many), NOW).candidates
+        for one in (asked, asked.model_copy(update={"spec": spec}))
+    ]
+    assert [len(one) for one in shown] == [16, 32]
 
 
 def test_profile_status(profile: Callable[..., GPUProfile]) -> None:
