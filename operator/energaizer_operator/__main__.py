@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -124,8 +125,6 @@ def _run(
     failures: tuple[type[Exception], ...],
 ) -> None:
     """Run one process to its end; say in one line why it cannot."""
-    import uvloop
-
     from energaizer_operator import logs
 
     given = {name: value for name, value in options.items() if value is not None}
@@ -135,11 +134,21 @@ def _run(
         _fail(str(error), WRONG_USAGE)
     logs.set_up(settings.log_format, settings.log_level)
     try:
-        uvloop.run(process(settings))
+        _run_loop(process(settings))
     except failures as error:
         _fail(str(error), ENVIRONMENT_FAILED)
     except OSError as error:
         _fail(f"cannot listen: {error}; choose another port", ENVIRONMENT_FAILED)
+
+
+def _run_loop(process: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine on uvloop, which does TLS in C; where there is none (Windows), on asyncio."""
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(process)
+    else:
+        uvloop.run(process)
 
 
 def _fail(message: str, code: int) -> None:
