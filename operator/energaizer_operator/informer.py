@@ -11,7 +11,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -72,6 +72,10 @@ _ABSENT_S = 30.0
 """How often to ask whether a kind that a cluster may lack has come."""
 
 
+def _key(body: Object) -> Key:
+    return body["metadata"].get("namespace", ""), body["metadata"]["name"]
+
+
 @dataclass
 class Store(Generic[Record]):
     """The current records of one kind."""
@@ -89,6 +93,7 @@ class Store(Generic[Record]):
     _records: dict[Key, Record] = field(default_factory=dict)
     _versions: dict[Key, str] = field(default_factory=dict)
     _listeners: list[Callable[[Key, Record], None]] = field(default_factory=list)
+    _adopted: set[Key] = field(default_factory=set)
     _first: asyncio.Event = field(default_factory=asyncio.Event)
 
     def get(self, name: str, namespace: str = "") -> Record | None:
@@ -123,14 +128,32 @@ class Store(Generic[Record]):
         """Return once the first list is complete."""
         await self._first.wait()
 
+    def adopt(self, bodies: Iterable[Object]) -> None:
+        """Hold objects that the watch does not select, in place of those adopted before.
+
+        What the watch brings of one of them from then on counts.
+        """
+        before, self._adopted = self._adopted, set()
+        for body in bodies:
+            key = _key(body)
+            if key in before or key not in self._records:
+                self._take(key, body)
+                self._adopted.add(key)
+        for key in before - self._adopted:
+            self._forget(key)
+
     def offer(self, change: str, body: Object) -> None:
         """Take one object in and tell the listeners, unless it is as we know it."""
-        metadata = body["metadata"]
-        key = (metadata.get("namespace", ""), metadata["name"])
-        version = str(metadata.get("resourceVersion", ""))
+        key = _key(body)
+        self._adopted.discard(key)
         if change == "DELETED":
             self._forget(key)
-        elif self._versions.get(key) != version:
+        else:
+            self._take(key, body)
+
+    def _take(self, key: Key, body: Object) -> None:
+        version = str(body["metadata"].get("resourceVersion", ""))
+        if self._versions.get(key) != version:
             old, new = self._records.get(key), self.project(body)
             self._records[key], self._versions[key] = new, version
             if new != old:
@@ -164,7 +187,7 @@ class Store(Generic[Record]):
         pages = cluster.pages(self.resource, labels=self.labels, metadata_only=self.metadata_only)
         async for page in pages:
             for body in page.items:
-                seen.add((body["metadata"].get("namespace", ""), body["metadata"]["name"]))
+                seen.add(_key(body))
                 self.offer("LISTED", body)
             version = page.resource_version
             self.last_event = time.time()
@@ -173,7 +196,7 @@ class Store(Generic[Record]):
 
     def _settle(self, seen: set[Key]) -> None:
         """Forget what a complete list did not have."""
-        for key in set(self._records) - seen:
+        for key in set(self._records) - seen - self._adopted:
             self._forget(key)
         self.last_event, self.synced = time.time(), True
         self._first.set()

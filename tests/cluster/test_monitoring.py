@@ -24,7 +24,7 @@ EXAMPLES = ("namespaces", "serving", "unannotated-vllm", "watt-quota")
 DRAWN = 0.8
 """What the exporter's GPUs draw of what was predicted."""
 WINDOW_S = 4
-GPU, CALIBRATED = "h100-sxm5-80gb", "calibrated"
+GPU, CALIBRATED, UNSEEN = "h100-sxm5-80gb", "calibrated", "unseen"
 BOARDS = sorted((FILES / "dashboards").glob("*.json"))
 
 
@@ -105,6 +105,58 @@ def test_status_condition_and_series_say_what_was_measured(
         installed.kubectl("get", "aiw", "llama-8b-chat", "-n", "team-a", "-o", "json").stdout
     )
     assert "measured" not in idle["status"], "nothing of it runs"
+
+
+@pytest.mark.usefixtures("prometheus")
+def test_pods_that_admission_never_saw_are_measured_too(installed: Cluster) -> None:
+    """They run before their namespace opts in, as those that came while the webhook was slow."""
+    read = ("get", "-n", UNSEEN, "-o", "json")
+    inputs = {
+        names.ANNOTATION_TASK: "Inference",
+        names.ANNOTATION_MODEL: "meta-llama/Llama-3.1-8B",
+        names.ANNOTATION_PRECISION: "BF16",
+        names.ANNOTATION_BATCH_SIZE: "16",
+        names.ANNOTATION_INPUT_TOKENS: "1024",
+        names.ANNOTATION_OUTPUT_TOKENS: "256",
+    }
+    limits = {"nvidia.com/gpu": 1}
+    container = {"name": "c", "image": "example.com/s:1", "resources": {"limits": limits}}
+    # No other test measures this GPU: what its pods draw has nothing to do with a prediction.
+    product = {"nvidia.com/gpu.product": "NVIDIA-A100-SXM4-80GB"}
+    body = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "early", "namespace": UNSEEN, "annotations": inputs},
+        "spec": {
+            "replicas": 2,
+            "selector": {"matchLabels": {"app": "early"}},
+            "template": {
+                "metadata": {"labels": {"app": "early"}},
+                "spec": {"nodeSelector": product, "containers": [container]},
+            },
+        },
+    }
+    installed.kubectl("create", "namespace", UNSEEN)
+    try:
+        installed.kubectl("apply", "-f", "-", input=json.dumps(body))
+
+        def running() -> int:
+            pods = json.loads(installed.kubectl(*read, "pods", "-l", "app=early").stdout)["items"]
+            assert all(names.LABEL_WORKLOAD not in one["metadata"]["labels"] for one in pods)
+            return sum(one["status"]["phase"] == "Running" for one in pods)
+
+        _wait(lambda: running() == 2, "both pods run")
+        installed.kubectl("label", "namespace", UNSEEN, "energaizer.io/admission=enabled")
+
+        def covered() -> int:
+            said = installed.kubectl(*read, "aiw", "deployment-early", check=False)
+            status = json.loads(said.stdout).get("status", {}) if said.returncode == 0 else {}
+            percent: int = status.get("measured", {}).get("coveragePercent", 0)
+            return percent
+
+        _wait(lambda: covered() >= 90, "measured")
+    finally:
+        installed.kubectl("delete", "namespace", UNSEEN, "--wait=false")
 
 
 def test_a_quota_of_watts_is_found_by_its_panel(prometheus: Prometheus) -> None:

@@ -89,6 +89,26 @@ async def test_expired_watch_lists_again_and_notices_what_vanished(
         assert gone == [("", "a")]
 
 
+async def test_what_is_adopted_stays_until_it_is_let_go_or_watched(
+    cluster: FakeCluster, store: Store[MetadataRecord]
+) -> None:
+    store.labels = "chosen"
+    async with running(store, cluster):
+        stray = cluster.put(kinds.NODES, node("stray"))
+        other = cluster.put(kinds.NODES, node("other"))
+        store.adopt([stray, other])
+        assert [record.name for record in store] == ["other", "stray"]
+        cluster.version += 10
+        cluster.expire_before = cluster.version
+        cluster.interrupt()
+        await settle()
+        assert len(store) == 2, "a list of what is selected does not tell of it"
+        cluster.put(kinds.NODES, node("stray", chosen="yes"))
+        await settle()
+        store.adopt([])
+        assert [record.name for record in store] == ["stray"], "the watch brings it now"
+
+
 def test_records_are_small() -> None:
     pod = {
         "kind": "Pod",

@@ -184,13 +184,11 @@ class EnergyReservations:
         namespace, uid = key
         reference = page.reservation.spec.workload_ref
         root = self._population.get(namespace, uid)
-        if root is None or root.life.ended or not root.workload:
+        if root is None or root.life.ended:
             root = await self._live(namespace, page)
         if reference.kind == PODS.kind:
             return _State(root, (root,) if root else ())
         label = root.workload if root else page.reservation.spec.ai_workload_name or ""
-        if root is not None and not root.workload:
-            return _State(root, await self._unlabelled(namespace, root))
         pods = self._population.pods(namespace, label) if label else []
         if reference.kind == "Job":  # of another Job of that name, an earlier one, are others' pods
             pods = [pod for pod in pods if pod.life.owner_uid in ("", uid)]
@@ -205,18 +203,6 @@ class EnergyReservations:
         if body is None or body["metadata"]["uid"] != reference.uid:
             return None
         return workload_record({"kind": reference.kind, **body})
-
-    async def _unlabelled(self, namespace: str, root: WorkloadRecord) -> tuple[WorkloadRecord, ...]:
-        """Return the pods of an object that never passed our webhook: those it selects itself."""
-        body = await self._context.cluster.find(RESOURCES[root.kind], root.name, namespace)
-        selector = ((body or {}).get("spec", {}).get("selector") or {}).get("matchLabels") or {}
-        if not selector:
-            return ()
-        labels = ",".join(f"{name}={value}" for name, value in sorted(selector.items()))
-        found: list[WorkloadRecord] = []
-        async for part in self._context.cluster.pages(PODS, namespace, labels=labels):
-            found += [workload_record(pod) for pod in part.items]
-        return tuple(found)
 
     async def _shrink(self, key: Key, page: Page, state: _State) -> None:
         """Give back what replicas held that are gone, of work that never ends."""

@@ -36,11 +36,11 @@ class Unwatted:
         Raises:
             ClusterError: The API server does not answer.
         """
-        found = [pod for pod in self._context.informer.pods or () if _draws(pod)]
+        found = {pod.uid: pod for pod in self._context.informer.pods or () if _draws(pod)}
         async for page in self._context.cluster.pages(PODS, labels=f"!{LABEL_WORKLOAD}"):
             pods = (workload_record({"kind": PODS.kind, **body}) for body in page.items)
-            found += [pod for pod in pods if _draws(pod)]
-        for pod in found:
+            found |= {pod.uid: pod for pod in pods if _draws(pod)}
+        for pod in found.values():
             if opted_in(self._context.informer, pod.namespace):
                 await self._tell(pod)
         self._context.metrics.unwatted(len(found))

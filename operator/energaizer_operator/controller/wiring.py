@@ -19,6 +19,7 @@ from energaizer_operator.controller.loop import Context, Loop
 from energaizer_operator.controller.measuring import Measuring
 from energaizer_operator.controller.nodes import Nodes
 from energaizer_operator.controller.running import running_gpus
+from energaizer_operator.controller.strays import Strays
 from energaizer_operator.controller.survey import Survey
 from energaizer_operator.controller.treasury import Treasury
 from energaizer_operator.controller.unwatted import Unwatted
@@ -109,7 +110,7 @@ class Wiring:
         self._estimates.reserved = self.treasury.reservation
         self.treasury.book.subscribe(self._reservation_changed)
         self._audit_now = asyncio.Event()
-        self._unwatted = Unwatted(context)
+        self._unwatted, self._strays = Unwatted(context), Strays(context)
         self._generations: dict[tuple[str, str], object] = {}
         self._in_cluster: frozenset[str] = frozenset()
         self._estimates.echoes.news = self.aiworkloads.queue.add
@@ -263,7 +264,7 @@ class Wiring:
         while True:
             self._audit_now.clear()
             try:
-                async for key in audit(self._context.cluster, self._context.informer):
+                async for key in audit(self._context, self._strays):
                     self.workloads.queue.add(key)
                     self.treasury.charges.queue.add(key)
                 if self._settings.power_resource:

@@ -12,10 +12,11 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from energaizer_operator import owners
-from energaizer_operator.cluster import Cluster, Conflict, Object
+from energaizer_operator.cluster import Conflict, Object
 from energaizer_operator.controller.describing import describing, grouping
 from energaizer_operator.controller.loop import Context, Result
 from energaizer_operator.controller.sources import with_claims
+from energaizer_operator.controller.strays import Strays
 from energaizer_operator.informer import Informer
 from energaizer_operator.kinds import AIWORKLOADS, OTHER_WORKLOADS, PODS, REPLICASETS, WORKLOADS
 from energaizer_operator.names import LABEL_ADMISSION, LABEL_WORKLOAD, Admission
@@ -146,20 +147,25 @@ def undescribed(informer: Informer) -> list[WorkloadKey]:
     ]
 
 
-async def audit(cluster: Cluster, informer: Informer) -> AsyncIterator[WorkloadKey]:
-    """Yield the workloads of opted-in namespaces that may lack an AIWorkload."""
+async def audit(context: Context, strays: Strays) -> AsyncIterator[WorkloadKey]:
+    """Yield the workloads of opted-in namespaces that may lack an AIWorkload; note stray pods."""
+    informer = context.informer
+    strays.forget()
     for namespace in informer.namespaces:
         if not opted_in(informer, namespace.name):
             continue
         for resource in WORKLOADS:
-            pages = cluster.pages(resource, namespace.name, labels=f"!{LABEL_WORKLOAD}")
+            pages = context.cluster.pages(resource, namespace.name, labels=f"!{LABEL_WORKLOAD}")
             async for page in pages:
                 for body in page.items:
+                    if resource == PODS:
+                        strays.see(body)
                     described = owners.describe(body)
                     if described is None or not (described.gpus or described.claims):
                         continue
                     if described.claims or needs_one(described, body):
                         yield resource.kind, namespace.name, described.name
+    await strays.adopt()
     for key in undescribed(informer):
         yield key
 
