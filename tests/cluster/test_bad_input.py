@@ -229,16 +229,54 @@ def test_labels_that_contradict_each_other(
 
 
 def test_a_gpu_node_without_labels(
+    namespace: Any,
     node: Callable[[str, dict[str, str]], str],
     installed: Cluster,
     controller_process: OperatorProcess,
 ) -> None:
-    name = node("bare", {})
+    """The node gets an event and counts; what lands on it is bounded, and nothing else is."""
+    name = node("bare", {"bad-input": "bare"})
     unprofiled = "energaizer_unprofiled_gpu_nodes"
     until(lambda: controller_process.series(unprofiled)[""] >= 1, "not noticed")
     described = installed.kubectl("describe", "node", name).stdout
     assert "UnprofiledGPU" in described
     assert "no GPU label" in described
+
+    namespace.apply(aiworkload("other", LLAMA))
+    blind = job("blind")
+    inputs = {"task": "Inference", "model": "meta-llama/Llama-3.1-8B", "precision": "BF16"}
+    inputs |= {"batch-size": "16", "input-tokens": "512", "output-tokens": "256"}
+    blind["metadata"]["annotations"] = {f"energaizer.io/{key}": inputs[key] for key in inputs}
+    del blind["spec"]["suspend"]
+    pod = blind["spec"]["template"]
+    pod["metadata"] = {"annotations": {"pod-complete.stage.kwok.x-k8s.io/delay": "1h"}}
+    pod["spec"]["nodeSelector"] = {"bad-input": "bare"}
+    namespace.apply(blind)
+
+    def estimated(body: Object) -> Object:
+        return condition(body, "Estimated")
+
+    body = namespace.wait(
+        "aiworkload", "job-blind", lambda body: estimated(body).get("reason") == "NoProfile", 60
+    )
+    assert f"runs on node {name}, whose GPU no GPUProfile matches" in estimated(body)["message"]
+    assert "label the node" in estimated(body)["message"]
+    assert condition(body, "Ready")["status"] == "False"
+    profiles = json.loads(installed.kubectl("get", "gpuprofiles", "-o", "json").stdout)["items"]
+    nvidia = (one["spec"] for one in profiles if one["spec"]["vendor"] == "NVIDIA")
+    estimate = body["status"]["estimate"]
+    assert estimate["method"] == "TDPBound"
+    assert estimate["powerWatts"] == max(one["thermalDesignPowerWatts"] for one in nvidia)
+    labels = f'condition="Ready",namespace="{namespace.name}",workload="job-blind"'
+    series = controller_process.series
+    until(lambda: series("energaizer_workload_condition").get(labels) == 0, "no series")
+    told = installed.kubectl("describe", "aiworkload", "job-blind", "-n", namespace.name).stdout
+    assert "EstimateFailed" in told
+    other = namespace.wait("aiworkload", "other", estimated)
+    assert estimated(other)["status"] == "True", "no other workload is affected"
+
+    installed.kubectl("label", "node", name, "nvidia.com/gpu.product=NVIDIA-L40S")
+    namespace.wait("aiworkload", "job-blind", lambda body: estimated(body)["status"] == "True", 60)
 
 
 def test_a_profile_that_is_deleted_while_in_use(

@@ -194,6 +194,23 @@ def test_an_unknown_gpu_counts_as_the_hungriest_of_the_cluster(estimator: Estima
     assert decided.verdict.charged.estimate.method == "TDPBound"
 
 
+def test_pods_on_a_node_that_nobody_described_are_bounded_by_the_hungriest_gpu_of_all(
+    estimator: Estimator,
+) -> None:
+    known = World.of(estimation.catalogue(), in_cluster=("l40s-48gb",))
+    landed = replace(subject(), unknown_nodes=("bare-0", "bare-1", "bare-2"))
+    decided = decide(landed, known, estimator, wide=True)
+    assert decided.shown is not None
+    estimate, most = decided.shown.estimate, known.profiles[decided.shown.profile].spec
+    nvidia = [one.spec for one in known.profiles.values() if one.spec.vendor == "NVIDIA"]
+    hungriest = max(one.thermal_design_power_watts for one in nvidia)
+    assert (estimate.method, estimate.power_watts) == ("TDPBound", hungriest)
+    assert (most.vendor, most.thermal_design_power_watts) == ("NVIDIA", hungriest)
+    assert decided.reason is Reason.NO_PROFILE
+    assert "node bare-0 and 2 others, whose GPU no GPUProfile matches" in decided.message
+    assert decided.plan.weights == {}
+
+
 def test_a_cluster_without_profiles_has_no_number_at_all(estimator: Estimator) -> None:
     empty = World.of([], [])
     decided = decide(subject(), empty, estimator)

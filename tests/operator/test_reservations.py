@@ -1,7 +1,7 @@
 """Following one reservation against an API server in memory: charged on time, and no oftener."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
@@ -14,6 +14,7 @@ from energaizer_operator.controller.energyreservation import EnergyReservations
 from energaizer_operator.controller.loop import Context, Result
 from energaizer_operator.controller.population import Population
 from energaizer_operator.controller.pricing import Priced, Pricing
+from energaizer_operator.controller.survey import Survey
 from energaizer_operator.events import Events
 from energaizer_operator.informer import Informer
 from energaizer_operator.metrics import Metrics
@@ -171,9 +172,11 @@ class Prices(Pricing):
     def __init__(self) -> None:
         self.asked: list[Collection[str]] = []
 
-    async def of(self, key: tuple[str, str, str], on: Collection[str] = ()) -> Priced:
+    async def of(
+        self, key: tuple[str, str, str], on: Collection[str] = (), unknown: Sequence[str] = ()
+    ) -> Priced:
         self.asked.append(on)
-        profile = max(on, key=lambda name: self.joules[name])
+        profile = max(self.joules if unknown else on, key=lambda name: self.joules[name])
         joules = self.joules[profile]
         template = {"spec": pod("x", "")["spec"] | {"containers": [GPU]}}
         body = {"kind": key[0], "metadata": {"name": key[2], "uid": KEY[1]}}
@@ -200,7 +203,8 @@ async def test_what_has_landed_is_priced_by_the_gpus_of_its_nodes(
     prices = Prices()
     book = Book(context.informer.energyreservations)
     await book.load(context.cluster)
-    binding = Binding(prices, lambda: NODES)
+    survey = Survey(profiles=NODES, unprofiled=("bare",))
+    binding = Binding(prices, lambda: survey)
     reservations = EnergyReservations(context, book, Population(context.informer), 60.0, binding)
     stored = cluster.objects["energyreservations", *KEY]
     stored["spec"] |= {"replicas": 2, "profile": "h100-sxm5-80gb"}
@@ -227,3 +231,8 @@ async def test_what_has_landed_is_priced_by_the_gpus_of_its_nodes(
     assert await reserved("a", "c") == (700, "l40s-48gb")  # the dearer of two
     assert await reserved("a", "elsewhere") == (700, "l40s-48gb")
     assert len(prices.asked) == 2
+    # A GPU that nobody described is bounded by the hungriest, until somebody describes it.
+    assert await reserved("a", "bare") == (1000, "h100-sxm5-80gb")
+    survey = Survey(profiles={**NODES, "bare": "l40s-48gb"})
+    assert await reserved("a", "bare") == (700, "l40s-48gb")
+    assert len(prices.asked) == 4

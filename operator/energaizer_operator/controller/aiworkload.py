@@ -102,6 +102,7 @@ class AIWorkloads:
             namespace_labels={} if place is None else place.labels,
             owner_annotations=sources.owner_annotations,
             config=sources.config,
+            unknown_nodes=self._unknown_nodes(record),
         )
         world = self.world()
         booking, balances = self._booking(record.namespace, subject)
@@ -117,6 +118,14 @@ class AIWorkloads:
             finding = replace(finding, problem=sources.problem)
         measurement = self._measured((record.namespace, record.name))
         return status.aiworkload_status(workload, finding, datetime.now(UTC), measurement)
+
+    def _unknown_nodes(self, record: ObjectRecord) -> tuple[str, ...]:
+        """Return the nodes with GPUs of no profile where pods of a workload run."""
+        survey = self._survey()
+        if not survey.unprofiled:
+            return ()
+        pods = self._context.carriers.of(record.namespace, record.name)
+        return survey.unknown_among(pod.node for pod in pods if pod.gpus and not pod.life.ended)
 
     def _booking(self, namespace: str, subject: Subject) -> tuple[Booking, tuple[Balance, ...]]:
         """Return what budgets hold for a workload, else what is left of them."""

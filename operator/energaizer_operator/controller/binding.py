@@ -1,16 +1,18 @@
 """Prices anew what has landed: admission charges the dearest GPU possible, nodes tell which it is.
 
 Only once all pods are bound, since one that still waits may land anywhere. What is then dearest of
-the GPUs that they have is reserved; a pod that moves to another kind of GPU is news again.
+the GPUs that they have is reserved; a pod that moves to another kind of GPU is news again. On a
+node whose GPU nobody described it is the hungriest of all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 from energaizer_operator import ledger
 from energaizer_operator.controller import reserving
 from energaizer_operator.controller.pricing import Pricing
+from energaizer_operator.controller.survey import Survey
 from energaizer_operator.informer import Key, WorkloadRecord
 from energaizer_operator.resources.energyreservation import EnergyReservationSpec
 
@@ -18,10 +20,10 @@ from energaizer_operator.resources.energyreservation import EnergyReservationSpe
 class Binding:
     """Compares reservations with the nodes of their pods."""
 
-    def __init__(self, pricing: Pricing, profiles: Callable[[], Mapping[str, str]]) -> None:
-        """Estimate by `pricing`; `profiles` returns the profile of each node."""
-        self._pricing, self._profiles = pricing, profiles
-        self._seen: dict[Key, tuple[frozenset[str], EnergyReservationSpec]] = {}
+    def __init__(self, pricing: Pricing, survey: Callable[[], Survey]) -> None:
+        """Estimate by `pricing`; `survey` returns what nodes say."""
+        self._pricing, self._survey = pricing, survey
+        self._seen: dict[Key, tuple[frozenset[str], tuple[str, ...], EnergyReservationSpec]] = {}
 
     async def priced(
         self,
@@ -36,13 +38,19 @@ class Binding:
             ClusterError: The API server does not answer.
         """
         live = [pod for pod in pods if pod.gpus and not pod.life.ended]
-        known = self._profiles()
-        landed = frozenset(known.get(pod.node, "") for pod in live)
-        if not landed or "" in landed or landed == {spec.profile}:
+        known, before = self._survey(), self._seen.get(key)
+        unknown = known.unknown_among(pod.node for pod in live)
+        landed = frozenset(
+            known.profiles.get(pod.node, "") for pod in live if pod.node not in unknown
+        )
+        described = before is not None and before[1] and not unknown
+        if "" in landed or not (landed or unknown):
             return None
-        if len(live) < root.life.replicas or self._seen.get(key) == (landed, spec):
+        if landed == {spec.profile} and not unknown and not described:
             return None
-        priced = await self._pricing.of((root.kind, key[0], root.name), landed)
+        if len(live) < root.life.replicas or before == (landed, unknown, spec):
+            return None
+        priced = await self._pricing.of((root.kind, key[0], root.name), landed, unknown)
         if priced is None or priced.estimate is None or priced.reference != spec.workload_ref:
             return None
         whole = priced.described.gpus_per_replica * priced.described.replicas
@@ -59,7 +67,7 @@ class Binding:
             spec.reserved_time,
         )
         fresh = fresh.model_copy(update={"fencing_token": spec.fencing_token})
-        self._seen[key] = (landed, fresh)
+        self._seen[key] = (landed, unknown, fresh)
         return None if fresh == spec else fresh
 
     def forget(self, key: Key) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from energaizer_operator import decision, owners
@@ -42,12 +42,15 @@ class Pricing:
         """Estimate in the world of the moment."""
         self._context, self._estimator, self._world = context, estimator, world
 
-    async def of(self, key: WorkloadKey, on: Collection[str] = ()) -> Priced | None:
+    async def of(
+        self, key: WorkloadKey, on: Collection[str] = (), unknown: Sequence[str] = ()
+    ) -> Priced | None:
         """Return what an object would be charged; None if it is gone or has no pods.
 
         Args:
             key: Of the object.
             on: Profiles of the GPUs that it has got already; empty: any that is possible.
+            unknown: Nodes where it runs whose GPU no profile matches.
 
         Raises:
             ClusterError: The API server does not answer.
@@ -69,8 +72,9 @@ class Pricing:
             workload=workload,
             namespace_labels={} if place is None else place.labels,
             owner_annotations=await annotations_above(self._context.cluster, described),
+            unknown_nodes=unknown,
         )
-        world = _only(self._world(), on) if on else self._world()
+        world = _only(self._world(), on) if on and not unknown else self._world()
         decided = await asyncio.to_thread(decision.decide, subject, world, self._estimator)
         charged = None if decided.case.idle else decided.verdict.charged
         reference = ChargedObject(

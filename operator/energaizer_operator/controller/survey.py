@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from energaizer_operator import owners
@@ -25,6 +25,10 @@ class Survey:
     """Node to profile."""
     unprofiled: tuple[str, ...] = ()
     """GPU nodes that no profile matches."""
+
+    def unknown_among(self, nodes: Iterable[str]) -> tuple[str, ...]:
+        """Return which of some nodes have GPUs that no profile matches, in order."""
+        return tuple(sorted(set(nodes) & set(self.unprofiled))) if self.unprofiled else ()
 
     @property
     def in_cluster(self) -> frozenset[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from energaizer_operator.cluster import ClusterError
@@ -16,6 +16,7 @@ from energaizer_operator.controller.energyreservation import EnergyReservations
 from energaizer_operator.controller.loop import Context, Loop
 from energaizer_operator.controller.population import is_root
 from energaizer_operator.controller.pricing import Pricing, WorkloadKey
+from energaizer_operator.controller.survey import Survey
 from energaizer_operator.decision import World
 from energaizer_operator.estimation import Estimator
 from energaizer_operator.informer import Key, ObjectRecord, WorkloadRecord
@@ -41,11 +42,11 @@ class Treasury:
         world: Callable[[], World],
         settings: Settings,
         token: int,
-        profiles: Callable[[], Mapping[str, str]],
+        survey: Callable[[], Survey],
     ) -> None:
         """Build the loops and subscribe them to what they depend on.
 
-        `profiles` returns the profile of each node.
+        `survey` returns what nodes say of their GPUs.
         """
         self._context, self._settings = context, settings
         informer, metrics = context.informer, context.metrics
@@ -57,7 +58,7 @@ class Treasury:
             "energybudget", self._budgets, metrics, self._budgets.known, 4
         )
         self._reservations = EnergyReservations(
-            context, self.book, self.population, settings.charge_s, Binding(pricing, profiles)
+            context, self.book, self.population, settings.charge_s, Binding(pricing, survey)
         )
         self.reservations: Loop[Key] = Loop(
             "energyreservation", self._reservations, metrics, self.book.keys, 4

@@ -33,6 +33,7 @@ from energaizer_operator.kinds import (
     ENERGYPOLICIES,
     ENERGYRESERVATIONS,
     GPUPROFILES,
+    PODS,
     ApiResource,
 )
 from energaizer_operator.settings import Settings
@@ -97,7 +98,7 @@ class Wiring:
             self._estimates.world,
             settings,
             token,
-            lambda: self._nodes.current.profiles,
+            lambda: self._nodes.current,
         )
         self.workloads.yields = self.aiworkloads.yields = self.treasury.crowded
         self._kueue = Kueue(
@@ -113,6 +114,7 @@ class Wiring:
         self._unwatted, self._strays = Unwatted(context), Strays(context)
         self._generations: dict[tuple[str, str], object] = {}
         self._in_cluster: frozenset[str] = frozenset()
+        self._unknown: tuple[str, ...] = ()
         self._estimates.echoes.news = self.aiworkloads.queue.add
         for store in (informer.gpuprofiles, informer.energypolicies):
             for record in store:  # else the first status that we write would be news of each
@@ -212,6 +214,11 @@ class Wiring:
     def _survey_changed(self) -> None:
         """Write down what nodes have; estimates see only which GPUs there are, not how many."""
         self.gpuprofiles.add_all()
+        unknown, self._unknown = self._unknown, self._nodes.current.unprofiled
+        if moved := set(unknown) ^ set(self._unknown):
+            for pod in self._context.informer.pods or ():
+                if pod.node in moved:
+                    self.aiworkloads.queue.add((pod.namespace, pod.workload))
         before, self._in_cluster = self._in_cluster, self._nodes.current.in_cluster
         if before != self._in_cluster:
             self._reestimate()
@@ -223,7 +230,9 @@ class Wiring:
 
     def _workload_changed(self, record: WorkloadRecord) -> None:
         """Look at the AIWorkload that a labelled object belongs to, and create one if need be."""
-        if record.controlled and record.kind == "Pod":
+        if record.kind == PODS.kind and record.node in self._nodes.current.unprofiled:
+            self.aiworkloads.queue.add((record.namespace, record.workload))
+        if record.controlled and record.kind == PODS.kind:
             return
         named = self._context.references.names(record.namespace, record.kind, record.name)
         for workload in {record.workload, *named}:

@@ -74,6 +74,8 @@ class Subject:
     """Of owners above the description, its own controller first."""
     config: str | None = None
     """Content of the ConfigMap that the AIWorkload names."""
+    unknown_nodes: Sequence[str] = ()
+    """Where pods of it run although no GPUProfile matches their GPUs."""
 
     @property
     def name(self) -> str:
@@ -133,6 +135,8 @@ def prepare(subject: Subject, world: World) -> Case:
         questions=(),
         ceiling=_ceiling(resolution),
     )
+    if subject.unknown_nodes:
+        return _on_unknown_gpu(case)
     if not case.reachable:
         return _unknown_gpu(case)
     settings = _declared(case)
@@ -241,8 +245,24 @@ def _reachable(subject: Subject, world: World, resolution: Resolution) -> frozen
 
 def _unknown_gpu(case: Case) -> Case:
     """Return the case with the hungriest GPU for the unknown one."""
-    candidates = _usable(case) or frozenset(case.world.profiles)
     why = "no GPUProfile matches what the pods ask for; add one, or mend nodeSelector and affinity"
+    return _hungriest(case, _usable(case) or frozenset(case.world.profiles), why)
+
+
+def _on_unknown_gpu(case: Case) -> Case:
+    """Return the case with the hungriest GPU of all for that of a node which nobody described."""
+    nodes = case.subject.unknown_nodes
+    more = f" and {len(nodes) - 1} others" if len(nodes) > 1 else ""
+    why = (
+        f"runs on node {nodes[0]}{more}, whose GPU no GPUProfile matches; label the node, "
+        "or add its label to a profile"
+    )
+    profiles = frozenset(case.world.profiles)
+    return _hungriest(case, _understanding(case, profiles) or profiles, why)
+
+
+def _hungriest(case: Case, candidates: frozenset[str], why: str) -> Case:
+    """Return the case with a bound by the hungriest of some profiles, and why."""
     if not candidates:
         return replace(case, ceiling=(Reason.NO_PROFILE, "the cluster has no GPUProfile at all"))
     worst = max(
@@ -255,10 +275,15 @@ def _unknown_gpu(case: Case) -> Case:
 
 def _usable(case: Case) -> frozenset[str]:
     """Return the profiles of the cluster that understand the resource that is asked for."""
+    return _understanding(case, case.world.in_cluster & case.world.profiles.keys())
+
+
+def _understanding(case: Case, names: frozenset[str]) -> frozenset[str]:
+    """Return which of some profiles understand the resource that is asked for."""
     resource, profiles = case.resolution.inputs.resource_name, case.world.profiles
     return frozenset(
         name
-        for name in case.world.in_cluster & profiles.keys()
+        for name in names
         if not resource
         or not profiles[name].spec.resource_names
         or resource in profiles[name].spec.resource_names
