@@ -48,8 +48,7 @@ def test_a_manifest_is_read_as_a_reader_would(
     described = owners.describe(body)
     assert described is not None
     parts = estimation.model_parts()
-    world = described.gpus_per_replica * described.replicas
-    found = runtimes.of_workload(described.pod_specs, described.serve_config, parts, world)
+    found = runtimes.of_workload(described, parts)
     model = expected.get("as") or expected.get("model")
     said = found.values.get("model.name")
     assert (said and said.casefold()) == (model and model.casefold()), found

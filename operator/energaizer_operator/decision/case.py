@@ -179,8 +179,7 @@ def _origins(subject: Subject, policies: Sequence[EnergyPolicy]) -> Origins:
             workload=subject.workload, defaults=policy.defaults(policies), published=published
         )
     parts = estimation.model_parts()
-    world = described.gpus_per_replica * described.replicas
-    arguments = runtimes.of_workload(described.pod_specs, described.serve_config, parts, world)
+    arguments = runtimes.of_workload(described, parts)
     own = () if described.kind == "Pod" else (described.annotations,)
     return Origins(
         workload=subject.workload,

@@ -81,6 +81,8 @@ class Description:
     """Replicas that a rolling update may run beside the others for a while."""
     serve_config: str = ""
     """Of a RayService: `serveConfigV2`, which names the model."""
+    entrypoint: str = ""
+    """Of a RayJob: the command that it runs on the cluster which it makes."""
 
     @property
     def gpus_per_replica(self) -> int:
@@ -152,6 +154,7 @@ def describe(obj: Json) -> Description | None:
         deadline_seconds=layout.deadline_seconds or _pod_deadline(groups, main),
         surge=layout.surge,
         serve_config=text(at(obj, "spec").get("serveConfigV2")),
+        entrypoint=text(at(obj, "spec").get("entrypoint")) if kind == "RayJob" else "",
     )
     return _counted(described, groups, layout.units)
 

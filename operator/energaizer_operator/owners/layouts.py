@@ -9,6 +9,10 @@ from dataclasses import dataclass
 
 from energaizer_operator.owners.shapes import Json, at, count, items, mapping, text
 
+_GROUP_SIZE = "LWS_GROUP_SIZE"
+_GROUP_SIZE_MARK = "leaderworkerset.sigs.k8s.io/size"
+_DIGITS = 6
+_STORED = "STORAGE_URI"
 _PYTORCH_ROLES = ("Master", "Worker")
 
 
@@ -55,8 +59,11 @@ def _cron_job(obj: Json) -> Layout:
 
 def _replicated(obj: Json) -> Layout:
     spec = at(obj, "spec")
-    pods = _or_one(spec.get("replicas"))
-    return Layout((Template("/spec/template/spec", at(spec, "template"), pods),))
+    pods, template = _or_one(spec.get("replicas")), at(spec, "template")
+    size = text(at(template, "metadata", "annotations").get(_GROUP_SIZE_MARK))
+    if size.isdecimal():  # a StatefulSet of a LeaderWorkerSet
+        template = _sized(template, int(size[:_DIGITS]))
+    return Layout((Template("/spec/template/spec", template, pods),))
 
 
 def _deployment(obj: Json) -> Layout:
@@ -85,16 +92,28 @@ def _leader_worker_set(obj: Json) -> Layout:
     spec = at(obj, "spec")
     inner = at(spec, "leaderWorkerTemplate")
     size, path = _or_one(inner.get("size")), "/spec/leaderWorkerTemplate"
-    leader = mapping(inner.get("leaderTemplate"))
+    leader = _sized(mapping(inner.get("leaderTemplate")), size)
     workers = size - bool(leader)
     templates = [Template(f"{path}/leaderTemplate/spec", leader, 1)] if leader else []
-    templates.append(
-        Template(f"{path}/workerTemplate/spec", at(inner, "workerTemplate"), max(workers, 0))
-    )
+    worker = _sized(at(inner, "workerTemplate"), size)
+    templates.append(Template(f"{path}/workerTemplate/spec", worker, max(workers, 0)))
     groups = _or_one(spec.get("replicas"))
     rolling = at(spec, "rolloutStrategy", "rollingUpdateConfiguration")
     surge = _surge(rolling.get("maxSurge", 0), groups)
     return Layout(tuple(templates), units=groups, surge=surge)
+
+
+def _sized(template: Json, size: int) -> Json:
+    """Return a template with the variable that LeaderWorkerSet gives each of its containers."""
+    if not template:
+        return template
+    variable = {"name": _GROUP_SIZE, "value": str(size)}
+    pod_spec = at(template, "spec")
+    containers = [
+        {**one, "env": [variable, *items(one.get("env"))]}
+        for one in items(pod_spec.get("containers"))
+    ]
+    return {**template, "spec": {**pod_spec, "containers": containers}}
 
 
 def _pytorch_job(obj: Json) -> Layout:
@@ -142,12 +161,22 @@ def _inference_service(obj: Json) -> Layout:
         body["containers"] = [{"image": image, **model}]
         fetch = {"name": "storage-initializer", "args": [model.get("storageUri"), "/mnt/models"]}
         body["initContainers"] = [fetch] if model.get("storageUri") else []
+    elif source := _stored(predictor):
+        fetch = {"name": "storage-initializer", "args": [source, "/mnt/models"]}
+        body["initContainers"] = [*items(predictor.get("initContainers")), fetch]
     templates = [Template("/spec/predictor", {"spec": body}, 1)]
     if workers:
         stages = max(_or_one(workers.get("pipelineParallelSize")) - 1, 0)
         templates.append(Template("/spec/predictor/workerSpec", {"spec": workers}, stages))
     # Scaled to zero it still wants a price: what one replica takes once it runs.
     return Layout(tuple(templates), units=max(_or_one(predictor.get("minReplicas")), 1))
+
+
+def _stored(predictor: Json) -> str:
+    """Return the address in the environment of a container of one's own, which KServe fetches."""
+    (first, *_) = items(predictor.get("containers")) or [{}]
+    named = (one for one in items(first.get("env")) if one.get("name") == _STORED)
+    return text(next(named, {}).get("value"))
 
 
 def _llm_inference_service(obj: Json) -> Layout:

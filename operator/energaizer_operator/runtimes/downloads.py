@@ -8,18 +8,22 @@ in the server's own script.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from energaizer_operator.runtimes import kubelet, shell
+from energaizer_operator.runtimes.records import NO_LITERAL
 
 Json = Mapping[str, Any]
 MOUNTED = "/mnt/models"
 """Where KServe puts a model."""
+INITIALIZED = "/workspace/model"
+"""Where the model initializer of Kubeflow's Trainer puts one."""
 _COMMANDS: Mapping[tuple[str, ...], tuple[tuple[str, ...], str, bool]] = {
     ("huggingface-cli", "download"): (("--local-dir",), "", True),
     ("hf", "download"): (("--local-dir",), "", True),
     ("modelscope", "download"): (("--local_dir",), "--model", True),
+    ("aibrix_download",): (("--local-dir",), "--model-uri", True),
     ("git", "clone"): ((), "", False),
     ("git", "lfs", "clone"): ((), "", False),
     ("curl",): (("-o", "--output", "-Lo", "-fLo", "-fsSLo", "-sLo"), "", False),
@@ -28,6 +32,7 @@ _COMMANDS: Mapping[tuple[str, ...], tuple[tuple[str, ...], str, bool]] = {
 """Command -> flags of where to, flag of what, and whether the rest names a model of the Hub."""
 _HUB = ("https://huggingface.co/", "https://hf.co/")
 _SWITCHES = ("--quiet", "--force-download", "--resume-download")
+_INITIALIZER = "model-initializer"
 _MARKS = ("download", "git", "curl", "wget")
 _SNAPSHOT = re.compile(r"snapshot_download\(([^()]{1,1000})\)")
 _NAMED = re.compile(r"(repo_id|local_dir)\s*=\s*['\"]([^'\"]{1,253})['\"]")
@@ -46,6 +51,18 @@ def places(pod_spec: Json) -> dict[str, str]:
             for folder, source in _fetched(container):
                 found.setdefault(folder.rstrip("/"), set()).add(source)
     return {folder: min(sources) for folder, sources in found.items() if len(sources) == 1}
+
+
+def initialized(pod_specs: Iterable[Json]) -> str | None:
+    """Return what the one model initializer among the pods of a training fetches; None if none."""
+    found = {
+        kubelet.environment(container).get("STORAGE_URI", NO_LITERAL)
+        for pod_spec in pod_specs
+        for section in ("initContainers", "containers")
+        for container in kubelet.items(pod_spec.get(section))[:_CONTAINERS_MOST]
+        if container.get("name") == _INITIALIZER
+    }
+    return found.pop() if len(found) == 1 else None
 
 
 def _fetched(container: Json) -> Iterator[tuple[str, str]]:

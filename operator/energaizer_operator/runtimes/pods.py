@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -39,23 +39,50 @@ _CONTAINERS_MOST = 16
 _TEMPLATES_MOST = 16
 
 
-def of_workload(
-    pod_specs: Sequence[Json], serve_config: str, known: Mapping[str, str], world: int = 0
-) -> Reading:
-    """Return what the pods of a workload state together, or its `serveConfigV2`.
+def of_workload(described: owners.Description, known: Mapping[str, str]) -> Reading:
+    """Return what the pods of a workload state together, or Ray's own fields beside them.
 
     Leaders start a server and workers join it, so most say nothing; those that speak must agree.
 
     Args:
-        pod_specs: One of each template.
-        serve_config: Of a RayService; empty for others.
+        described: The workload.
         known: Last part of a model's name, in lower case -> name (`last_parts`).
-        world: GPUs of all its pods; 0: unknown.
     """
-    if serve_config:
-        return serveconfig.read(serve_config, known)
-    found = [read(pod_spec, known, world) for pod_spec in pod_specs[:_TEMPLATES_MOST]]
-    return common(found, "differs between the pods of the workload")
+    if described.serve_config:
+        return serveconfig.read(described.serve_config, known)
+    if described.entrypoint:
+        return _submitted(described.entrypoint, known)
+    world = described.gpus_per_replica * described.replicas
+    found = [read(one, known, world) for one in described.pod_specs[:_TEMPLATES_MOST]]
+    together = common(found, "differs between the pods of the workload")
+    source = downloads.initialized(group.pod_spec for group in described.groups)
+    return together if source is None else _initialized(together, source, known)
+
+
+def _submitted(entrypoint: str, known: Mapping[str, str]) -> Reading:
+    """Return what the command of a RayJob states; its environment and its GPUs are Ray's matter."""
+    found = [
+        _of_call(call, {}, known, 0)
+        for command in shell.commands(kubelet.clean(entrypoint), {NO_LITERAL: ""})
+        for call in _started(command.words, command.variables, 0)
+    ]
+    return common(found, "differs between the servers that one job starts")
+
+
+def _initialized(reading: Reading, source: str, known: Mapping[str, str]) -> Reading:
+    """Return a training's reading with the model that an initializer fetches for it."""
+    if Input.MODEL in reading.values:
+        return reading
+    values, unknown = dict(reading.values), dict(reading.unknown)
+    name, revision = model_name(source, known)
+    if name is None:
+        unknown[Input.MODEL] = "is fetched from an address that names no model for sure"
+        return replace(reading, unknown=unknown)
+    unknown.pop(Input.MODEL, None)
+    values |= {Input.MODEL: name, Input.TASK: values.get(Input.TASK, "FineTuning")}
+    if revision is not None:
+        values[Input.REVISION] = revision
+    return replace(reading, values=values, unknown=unknown)
 
 
 def read(pod_spec: Json, known: Mapping[str, str], world: int = 0) -> Reading:
@@ -81,18 +108,25 @@ def _container(container: Json, pod_spec: Json, known: Mapping[str, str], world:
     for call in _calls(container, pod_spec):
         if call.runtime is NIM:
             found.append(_nim(container, call, known))
-        elif call.runtime in (LLAMA_CPP, LLAMA_CPP_PYTHON):
-            found.append(gguf(_mounted(call, places), known))
-        elif call.runtime is OLLAMA:
-            found.append(ollama(call, known))
-        elif call.runtime in RUNTIMES:
-            found.append(understand(_mounted(call, places), known))
         else:
-            told = replace(_mounted(call, places), world=world)
-            found.append(trainers.trained(told, known))
+            found.append(_of_call(call, places, known, world))
     if not found:
         return _stored(container, places.get(downloads.MOUNTED), known)
     return common(found, "differs between the servers that one container starts")
+
+
+def _of_call(
+    call: Call, places: Mapping[str, str], known: Mapping[str, str], world: int
+) -> Reading:
+    """Return what one call of a server or trainer states."""
+    if call.runtime is OLLAMA:
+        return ollama(call, known)
+    told = _mounted(call, places)
+    if call.runtime in (LLAMA_CPP, LLAMA_CPP_PYTHON):
+        return gguf(told, known)
+    if call.runtime in RUNTIMES:
+        return understand(told, known)
+    return trainers.trained(replace(told, world=world), known)
 
 
 def _stored(container: Json, source: str | None, known: Mapping[str, str]) -> Reading:
@@ -254,7 +288,7 @@ def _mounted(call: Call, places: Mapping[str, str]) -> Call:
     words = list(call.words)
     for index, word in enumerate(words):
         flag, equals, value = word.rpartition("=")
-        source = places.get(value.rstrip("/"))
+        source = places.get(value.rstrip("/")) or _within(value, places)
         if source is not None:
             words[index] = f"{flag}{equals}{source}"
     source = places.get(downloads.MOUNTED)
@@ -263,6 +297,18 @@ def _mounted(call: Call, places: Mapping[str, str]) -> Call:
     if way is not None and source is not None and not names_model(call):
         words.append(f"{way}={source}")
     return replace(call, words=tuple(words))
+
+
+def _within(path: str, places: Mapping[str, str]) -> str | None:
+    """Return what was fetched into a folder under its own name, if a path is that."""
+    return next(
+        (
+            source
+            for folder, source in places.items()
+            if path.rstrip("/") in (f"{folder}/{source}", f"{folder}/{source.rpartition('/')[2]}")
+        ),
+        None,
+    )
 
 
 def _base(word: str) -> str:

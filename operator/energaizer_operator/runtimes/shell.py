@@ -1,18 +1,26 @@
-"""A shell script as simple commands: enough of POSIX to find the server that it starts.
+"""A shell script as simple commands: enough of POSIX and bash to find the server that it starts.
 
-What depends on more than literals becomes NO_LITERAL. Functions are not read: a script that needs
-them is answered by nothing at all. Here-documents are data for a command, so they are passed over.
+What depends on more than literals becomes NO_LITERAL. A call of a function stands for the commands
+of its body, which does not know its parameters. Here-documents are data for a command, so they are
+passed over.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from energaizer_operator.runtimes import functions
 from energaizer_operator.runtimes.records import NO_LITERAL
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
 _BRACED = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(?:(:?-)([^{}$`\"'\\]*))?\}")
+_ARRAY = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\[[@*]\]\}")
+_OPENING = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(\+?)=")
+_PRODUCT = re.compile(r"\$?\{?(\w+)\}? *([*+-]) *\$?\{?(\w+)\}?", re.ASCII)
+"""Arithmetic of two terms, as in `$((LWS_GROUP_SIZE * 8))`."""
+_DEEPEST = 4
+_DIGITS = 6
 _INJECTED = re.compile(
     r"(LWS|RAY|KUBERAY|PET|NVIDIA|CUDA|KUBERNETES|POD|NODE|HOST|OMPI|SLURM|MASTER)"
     r"|(LOCAL_)?(RANK|WORLD_SIZE)$|JOB_COMPLETION_INDEX|PATH$|HOME$|.*_SERVICE_"
@@ -22,13 +30,14 @@ _INJECTED = re.compile(
 Of another that the manifest does not set, `${NAME:-fallback}` is the fallback.
 """
 _BLANK, _ENDS = " \t\r", "\n;&|()"
-_BRANCHES = frozenset(
-    {"if", "case", "for", "while", "until", "select", "function", "{", "set", "unset", "read"}
-    | {"source", ".", "eval", "shift"}
-)
+_OPENS = frozenset({"if", "case", "for", "while", "until", "select"})
+_CLOSES = frozenset({"fi", "esac", "done"})
+_ASKS = frozenset({"[", "[[", "test"})
+_SETS = frozenset({"read", "unset", "for", "select"})
+_OPAQUE = frozenset({"function", "{", "source", ".", "eval", "shift"})
+"""What may change any variable, or runs nobody knows how often."""
 _LEADING = frozenset({"then", "do", "else", "{", "!", "if", "elif", "while", "until"})
 _COUNTS_GPUS = re.compile(r"nvidia-smi (?:-L|--list-gpus) *\| *wc -l")
-_REFUSED = ("function ", "() {", "(){")
 _HERE = re.compile(r"<-?[ \t]*(['\"]?)([A-Za-z_][A-Za-z0-9_]*)\1")
 
 
@@ -53,9 +62,25 @@ class _Reader:
     words: list[str] = field(default_factory=list)
     word: str | None = None
     sure: bool = True
-    """Whether every command so far runs, so that its assignments count."""
+    """Whether nothing so far may have changed variables unseen, or runs nobody knows when."""
+    inside: int = 0
+    """Branches and loops that are open."""
+    asked: bool = False
+    """Whether the last command was a test."""
+    doubt: bool = False
+    """Whether the next command depends on the one before it."""
     here: list[str] = field(default_factory=list)
     """Words that end the here-documents that begin on the next line."""
+    functions: Mapping[str, str] = field(default_factory=dict)
+    arrays: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    opened: tuple[str, bool, list[str]] | None = None
+    """Of the array that is being written: its name, whether it grows, the words before it."""
+    depth: int = 0
+
+    @property
+    def certain(self) -> bool:
+        """Return whether the next command runs for sure, so that its assignments count."""
+        return self.sure and not self.doubt and self.inside == 0
 
     def read(self) -> list[Command]:
         while self.at < len(self.text):
@@ -73,13 +98,8 @@ class _Reader:
         elif char == "<" and (found := _HERE.match(self.text, self.at)):
             self.here.append(found.group(2))
             self.at = found.end()
-        elif char in _ENDS and not self.redirects(char):
-            self.end_command()
-            if char == "\n" and self.here:
-                self.pass_over()
-            if char in "|&" and self.text[self.at : self.at + 1] == char:
-                self.sure = self.sure and char == "&"
-                self.at += 1
+        elif char in _ENDS and (self.opened is not None or not self.redirects(char)):
+            self.separated(char)
         elif char == "\\":
             following = self.text[self.at : self.at + 1]
             self.at += 1
@@ -91,12 +111,50 @@ class _Reader:
             self.at = end + 1
         elif char == '"':
             self.quoted()
+        elif char == "$" and (elements := self.elements()) is not None:
+            self.spread(" ".join(elements))
         elif char == "$":
             self.spread(self.variable())
         elif char == "`":
             self.substituted("`")
         else:
             self.add(char)
+
+    def separated(self, char: str) -> None:
+        """End a command, or a word of an array, or begin an array."""
+        if self.opened is not None:
+            self.in_array(char)
+        elif char == "(" and (found := _OPENING.fullmatch(self.word or "")):
+            self.opened = (found.group(1), bool(found.group(2)), self.words)
+            self.words, self.word = [], None
+        else:
+            self.end_command()
+            if char == "\n" and self.here:
+                self.pass_over()
+            chained = char in "|&" and self.text[self.at : self.at + 1] == char
+            self.at += chained
+            # After `||`, and after `[ ... ] &&`, the next command may not run; the one after does.
+            self.doubt = chained and (self.doubt or self.asked or char == "|")
+
+    def in_array(self, char: str) -> None:
+        """Go on in an array at a blank line or at its end; a branch may have left it out."""
+        self.end_word()
+        if char not in "\n)" or self.opened is None:
+            self.words.append(NO_LITERAL)
+        elif char == ")":
+            name, grows, before = self.opened
+            elements = self.words if self.certain else [_doubtful(word) for word in self.words]
+            kept = self.arrays.get(name, () if self.certain else (NO_LITERAL,)) if grows else ()
+            self.arrays[name] = (*kept, *elements)
+            self.opened, self.words = None, before
+
+    def elements(self) -> tuple[str, ...] | None:
+        """Return the words of the array whose expansion begins here; None if none does."""
+        found = _ARRAY.match(self.text, self.at)
+        if found is None:
+            return None
+        self.at = found.end()
+        return self.arrays.get(found.group(1), (NO_LITERAL,))
 
     def pass_over(self) -> None:
         """Skip the here-documents that begin here; one without an end takes the rest."""
@@ -120,7 +178,15 @@ class _Reader:
                 self.add(self.text[self.at].replace("\n", ""))
                 self.at += 1
             elif char == "$":
-                self.add(self.variable())
+                if (elements := self.elements()) is None:
+                    self.add(self.variable())
+                    continue
+                for index, element in enumerate(elements):
+                    if index:
+                        self.end_word()
+                    self.add(element)
+                if not elements and not self.word:
+                    self.word = None
             elif char == "`":
                 self.substituted("`")
             else:
@@ -142,12 +208,33 @@ class _Reader:
             return self.variables.get(name.group(), NO_LITERAL)
         following = self.text[self.at : self.at + 1]
         if following in ("(", "{"):
-            self.substituted(")" if following == "(" else "}")
-            return ""
+            return self.substitution(following)
         if following and following in "@*#?$!-0123456789":
             self.at += 1
             return NO_LITERAL
         return "$"
+
+    def substitution(self, opening: str) -> str:
+        """Return the result of `$((...))`; add what stands for any other substitution."""
+        end = self.text.find("))", self.at) if self.text.startswith("((", self.at) else -1
+        if end < 0:
+            self.substituted(")" if opening == "(" else "}")
+            return ""
+        term, self.at = self.text[self.at + 2 : end].strip(), end + 2
+        return self.calculated(term)
+
+    def calculated(self, term: str) -> str:
+        """Return the result of an arithmetic expansion of at most two terms."""
+        found = _PRODUCT.fullmatch(term)
+        terms = (found.group(1), found.group(3)) if found else (term.strip("${}"),)
+        known = [one if one.isdigit() else self.variables.get(one, "") for one in terms]
+        if not all(one.isdigit() and len(one) <= _DIGITS for one in known):
+            return NO_LITERAL
+        if found is None:
+            return known[0]
+        first, second = int(known[0]), int(known[1])
+        results = {"*": first * second, "+": first + second, "-": first - second}
+        return str(results[found.group(2)])
 
     def substituted(self, closing: str) -> None:
         """Skip a substitution, whose result nobody knows, unless it counts the GPUs."""
@@ -183,21 +270,46 @@ class _Reader:
     def end_command(self) -> None:
         self.end_word()
         words, self.words = self.words, []
-        if words and words[0] in _BRANCHES:
-            self.sure = self.sure and words[0] == "set"
         while words and words[0] in _LEADING:
+            self.inside += words[0] in _OPENS
+            self.sure = self.sure and words[0] not in _OPAQUE
             words = words[1:]
+        first = words[0] if words else ""
+        self.asked = first in _ASKS
+        self.inside = max(0, self.inside + (first in _OPENS) - (first in _CLOSES))
+        self.sure = self.sure and first not in _OPAQUE
+        if first in _SETS:
+            self.variables |= {name: NO_LITERAL for name in words[1:] if _NAME.fullmatch(name)}
         exported = bool(words) and words[0] in ("export", "readonly", "declare", "local")
         if exported:
             words = words[1:]
         own: dict[str, str] = {}
         while words and (found := _ASSIGNMENT.fullmatch(words[0])):
-            own[found.group(1)] = found.group(2) if self.sure else NO_LITERAL
+            own[found.group(1)] = found.group(2) if self.certain else NO_LITERAL
             words = words[1:]
         if exported or not words:
             self.variables |= own
+        elif words[0] in self.functions:
+            self.call(self.functions[words[0]], own)
         else:
             self.commands.append(Command(tuple(words), {**self.variables, **own}))
+
+    def call(self, body: str, own: Mapping[str, str]) -> None:
+        """Read the body of a function where it is called; what it sets stays set, as in a shell."""
+        if self.depth == _DEEPEST:
+            return
+        inner = _Reader(body, {**self.variables, **own}, self.gpus, functions=self.functions)
+        inner.arrays, inner.sure, inner.depth = dict(self.arrays), self.certain, self.depth + 1
+        self.commands += inner.read()
+        self.variables, self.arrays = inner.variables, inner.arrays
+
+
+def _doubtful(word: str) -> str:
+    """Return a word of which nobody knows whether it is there: its flag, without the value."""
+    flag, equals, _ = word.partition("=")
+    if not word.startswith("-"):
+        return NO_LITERAL
+    return f"{flag}={NO_LITERAL}" if equals else flag
 
 
 def commands(script: str, variables: Mapping[str, str], gpus: int = 0) -> list[Command]:
@@ -205,6 +317,7 @@ def commands(script: str, variables: Mapping[str, str], gpus: int = 0) -> list[C
 
     NO_LITERAL among the names says that there are more variables than those.
     """
-    if any(mark in script for mark in _REFUSED):
+    parted = functions.taken_out(script)
+    if parted is None:
         return []
-    return _Reader(script, dict(variables), gpus).read()
+    return _Reader(parted[0], dict(variables), gpus, functions=parted[1]).read()

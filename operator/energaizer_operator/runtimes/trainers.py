@@ -51,7 +51,9 @@ def _batch(
     each, folds = values.get(Input.MICRO), said.get("--gradient-accumulation-steps", "1")
     if each is None or Input.BATCH in values:
         return
-    if not folds.isdigit():
+    if "--gradient-accumulation-steps" not in said and _names_settings(call):
+        unknown[Input.BATCH] = "follows gradient accumulation, which a file of settings may state"
+    elif not folds.isdigit():
         unknown[Input.BATCH] = "follows gradient accumulation, which is no literal number"
     elif not call.world:
         unknown[Input.BATCH] = "follows the number of GPUs, which the pods do not state"
@@ -59,6 +61,15 @@ def _batch(
         unknown[Input.BATCH] = unknown[Input.DATA] = why
     else:
         values[Input.BATCH] = str(int(each) * int(folds) * call.world)
+
+
+def _names_settings(call: Call) -> bool:
+    """Return whether a trainer reads settings from a file beside its flags."""
+    return call.runtime in (LIBRARIES, AXOLOTL) and any(
+        canonical(word, call.runtime) == "--config"
+        or (not word.startswith("-") and word.endswith((".yaml", ".yml", ".json")))
+        for word in call.words
+    )
 
 
 def _idle(call: Call, said: Mapping[str, str]) -> str | None:
