@@ -135,9 +135,9 @@ def resident_mib(process: OperatorProcess) -> float:
     return int(next(line for line in status.splitlines() if "VmHWM" in line).split()[1]) / 1024
 
 
-def cpu(cluster: Cluster) -> dict[str, float]:
-    """Processor time that each process of the instance and this one have taken, s."""
-    found = {one.component: one.pid for one in processes.running(cluster.directory)}
+def cpu(cluster: Cluster, **others: int) -> dict[str, float]:
+    """Processor time that each process of the instance, `others` and this one have taken, s."""
+    found = {one.component: one.pid for one in processes.running(cluster.directory)} | others
     found["benchmark"] = os.getpid()
     tick = os.sysconf("SC_CLK_TCK")
     return {
@@ -147,9 +147,9 @@ def cpu(cluster: Cluster) -> dict[str, float]:
     }
 
 
-def since(before: Mapping[str, float], cluster: Cluster) -> dict[str, float]:
+def since(before: Mapping[str, float], cluster: Cluster, **others: int) -> dict[str, float]:
     """Processor time that each process has taken since, s."""
-    return {name: used - before.get(name, 0.0) for name, used in cpu(cluster).items()}
+    return {name: used - before.get(name, 0.0) for name, used in cpu(cluster, **others).items()}
 
 
 async def delays(api: Api, follower: Follower, process: OperatorProcess) -> tuple[float, ...]:

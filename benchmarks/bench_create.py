@@ -3,7 +3,8 @@
 Three replicas of ours and a leader on a control plane of this machine; the bare webhook is called
 as ours are, once to change and once to judge. AT_ONCE clients create pods one after the other, in
 turns: some without a webhook, some with the bare one, some with ours, and again. Prints
-milliseconds of each.
+milliseconds of each, and where they go: processor time of each process for one pod, and how long
+the API server waited for each webhook.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import asyncio
 import base64
 import json
 import multiprocessing
+import re
 import ssl
 import sys
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
@@ -24,6 +27,7 @@ from typing import Any
 
 import numpy as np
 from aiohttp import web
+from bench_cluster import cpu, since
 
 from crowd import INPUTS, Crowd
 from energaizer_operator import certificates
@@ -31,6 +35,11 @@ from localcluster import Cluster, operator
 
 AT_ONCE, TURNS, PODS = 5, 8, 60
 REPLICAS = 3
+LEAST_MS = 0.05
+WAITED = re.compile(
+    r'^apiserver_admission_webhook_admission_duration_seconds_(sum|count)\{name="(.+?)".*\} (\S+)$',
+    re.MULTILINE,
+)
 CREATED = 201
 PROFILE = "gpuprofile/h100-sxm5-80gb"
 SPACES = {"plain": {}, "bare": {"bench": "bare"}, "ours": {"energaizer.io/admission": "enabled"}}
@@ -130,18 +139,39 @@ def turn(cluster: Cluster, space: str, number: int, *, fresh: bool) -> list[floa
         return [one for part in pool.map(create, clients, range(AT_ONCE)) for one in part]
 
 
-def table(cluster: Cluster, *, fresh: bool, first: int) -> None:
-    """Print what creation takes with each kind of webhook."""
+def waited(cluster: Cluster) -> Counter[str]:
+    """Return seconds that the API server has waited for each webhook, and its calls (`NAME #`)."""
+    found: Counter[str] = Counter()
+    for what, name, value in WAITED.findall(cluster.kubectl("get", "--raw", "/metrics").stdout):
+        found[name if what == "sum" else f"{name} #"] += float(value)
+    return found
+
+
+def table(cluster: Cluster, bare: int, *, fresh: bool, first: int) -> None:
+    """Print what creation takes with each kind of webhook; `bare` is a process of its own."""
     took: dict[str, list[float]] = {space: [] for space in SPACES}
+    spent: dict[str, Counter[str]] = {space: Counter() for space in SPACES}
     for number in range(first, first + TURNS):
         for space in SPACES:
+            before = cpu(cluster, bare=bare)
             part = turn(cluster, space, number, fresh=fresh)
             if number > first:  # the first turn warms up
                 took[space] += part
-    bare = float(np.percentile(took["plain"], 50))
+                spent[space].update(since(before, cluster, bare=bare))
+            else:
+                calls = waited(cluster)
+    calls = waited(cluster) - calls
+    none = float(np.percentile(took["plain"], 50))
     for space, label in (("plain", "no webhook"), ("bare", "bare aiohttp"), ("ours", "energaizer")):
         p50, p99 = np.percentile(took[space], [50, 99])
-        say(f"{label:<36} {p50:9.2f} {p99:9.2f} {p50 - bare:+9.2f}")
+        say(f"{label:<36} {p50:9.2f} {p99:9.2f} {p50 - none:+9.2f}")
+    for space, by_process in spent.items():
+        each = {name: 1e3 * used / len(took[space]) for name, used in by_process.most_common()}
+        shares = ", ".join(f"{name} {ms:.1f}" for name, ms in each.items() if ms >= LEAST_MS)
+        say(f"processor time of a pod, {space}: {sum(each.values()):.1f} ms: {shares}")
+    for name in sorted(set(calls) - {one for one in calls if one.endswith("#")}):
+        number = calls[f"{name} #"]
+        say(f"{name:<36} {1e3 * calls[name] / number:9.2f} ms a call, {number:.0f} calls")
 
 
 def main() -> int:
@@ -172,7 +202,7 @@ def main() -> int:
             if who == "no leader" and leader.running:
                 leader.terminate()
             say(f"every estimate {'new' if fresh else 'known'}, {who}")
-            table(cluster, fresh=fresh, first=number * TURNS)
+            table(cluster, process.pid or 0, fresh=fresh, first=number * TURNS)
     process.terminate()
     return 0
 
