@@ -4,7 +4,6 @@ The scheduler's own machinery chooses; we only say by weights which GPU takes le
 nothing where the difference is smaller than our error.
 """
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -23,6 +22,7 @@ JsonPatch = list[dict[str, Any]]
 MAX_WEIGHT: Final = 100
 _MAX_PREFERENCES = 16
 _ERRORS = 2  # a difference counts from twice the error on
+_NODES = ("affinity", "nodeAffinity")
 _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 
@@ -257,16 +257,18 @@ def _expressions(expressions: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 class _Additions:
-    """Grows the JSON Patch of one pod: parents first, then what hangs below them."""
+    """Grows the JSON Patch of one pod: as few operations as possible, each costs the API server."""
 
     def __init__(self, pod_spec: Mapping[str, Any], path: str) -> None:
         self.operations: JsonPatch = []
-        self._there = pod_spec
+        self._there: Any = pod_spec
+        self._made: dict[str, Any] = {}
+        """Path -> map or list that an operation brings, and that may still grow."""
         self._path = path
 
     def prefer(self, terms: Sequence[tuple[int, dict[str, Any]]]) -> None:
         """Add preferred terms, weighted below each of the user's own."""
-        present = self._get("affinity", "nodeAffinity", _PREFERRED)
+        present = self._get(*_NODES, _PREFERRED)
         existing = present if isinstance(present, list) else []
         mine = [term for _, term in terms]
         theirs = [one for one in existing if _get(one, "preference") not in mine]
@@ -277,18 +279,18 @@ class _Additions:
             return
         for weight, term in terms:
             scaled = max(1, weight * (least - 1) // MAX_WEIGHT)
-            self._append(_PREFERRED, {"weight": scaled, "preference": term}, bare=[])
+            self._append({"weight": scaled, "preference": term}, *_NODES, _PREFERRED)
 
     def require(self, terms: Sequence[dict[str, Any]]) -> None:
         """Add required terms: (user's terms) and (any of ours), as alternatives of both.
 
         Each user term takes the first of ours into itself; a copy of it takes each other one.
         """
-        present = self._get("affinity", "nodeAffinity", _REQUIRED, "nodeSelectorTerms")
+        present = self._get(*_NODES, _REQUIRED, "nodeSelectorTerms")
         theirs = present if isinstance(present, list) else []
         if not theirs:
             for term in terms:
-                self._append(_REQUIRED, term, bare={"nodeSelectorTerms": []})
+                self._append(term, *_NODES, _REQUIRED, "nodeSelectorTerms")
             return
         if all(_contains(one, terms) for one in theirs if one):
             return
@@ -306,22 +308,24 @@ class _Additions:
                 both = [*(term.get("matchExpressions") or ()), *other["matchExpressions"]]
                 self._add(f"{at}/-", {**term, "matchExpressions": both})
 
-    def _append(self, field_name: str, value: Any, bare: Any) -> None:
-        """Append to a list of the node affinity; its parents are made if they are absent."""
-        parents: tuple[tuple[str, Any], ...] = (
-            ("affinity", {}),
-            ("nodeAffinity", {}),
-            (field_name, bare),
-        )
-        path = self._path
-        node: Any = self._there
-        for name, empty in parents:
+    def _append(self, value: Any, *names: str) -> None:
+        """Append to a list of the affinity; its parents are made, as one addition, if absent."""
+        path, node, ours = self._path, self._there, False
+        for depth, name in enumerate(names, start=1):
             path = f"{path}/{name}"
-            node = _get(node, name)
-            made = any(one["path"] == path for one in self.operations)
-            if node is None and not made:
-                self._add(path, empty)
-        self._add(f"{path}/nodeSelectorTerms/-" if isinstance(bare, dict) else f"{path}/-", value)
+            child = self._made[path] if path in self._made else _get(node, name)
+            if child is None:
+                child = [] if depth == len(names) else {}
+                self._made[path] = child
+                if ours:
+                    node[name] = child
+                else:
+                    self._add(path, child)
+            node, ours = child, path in self._made
+        if ours:
+            node.append(value)
+        else:
+            self._add(f"{path}/-", value)
 
     def _get(self, *names: str) -> Any:
         node: Any = self._there
@@ -330,7 +334,7 @@ class _Additions:
         return node
 
     def _add(self, path: str, value: Any) -> None:
-        self.operations.append({"op": "add", "path": path, "value": copy.deepcopy(value)})
+        self.operations.append({"op": "add", "path": path, "value": value})
 
 
 def _get(node: Any, name: str) -> Any:

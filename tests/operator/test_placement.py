@@ -140,20 +140,21 @@ TWO = Plan(
 )
 
 
-def test_a_bare_pod_gets_its_affinity_step_by_step() -> None:
+def test_a_bare_pod_gets_its_affinity_at_once() -> None:
     operations = patch({}, TWO)
-    assert [operation["path"] for operation in operations] == [
-        "/spec/affinity",
-        "/spec/affinity/nodeAffinity",
-        f"/spec/affinity/nodeAffinity/{PREFERRED}",
-        f"/spec/affinity/nodeAffinity/{PREFERRED}/-",
-        f"/spec/affinity/nodeAffinity/{PREFERRED}/-",
-    ]
+    assert [operation["path"] for operation in operations] == ["/spec/affinity"]
     affinity = apply({"spec": {}}, operations)["spec"]["affinity"]["nodeAffinity"]
     assert affinity[PREFERRED] == [
         {"weight": 100, "preference": TWO.preferences["a"]},
         {"weight": 1, "preference": TWO.preferences["b"]},
     ]
+
+
+def test_demands_and_preferences_share_what_is_made() -> None:
+    pod = {"affinity": {"podAffinity": {}}}
+    (made,) = patch(pod, BOTH)
+    assert made["path"] == "/spec/affinity/nodeAffinity"
+    assert set(made["value"]) == {PREFERRED, REQUIRED}
 
 
 def with_preferences(*weights: int) -> dict[str, Any]:
