@@ -67,6 +67,8 @@ class Decision:
     reason: Reason
     """Estimated, or why not."""
     message: str
+    late: bool = False
+    """Whether an estimate that is on its way would change it."""
 
     @property
     def shown(self) -> Option | None:
@@ -140,7 +142,8 @@ def conclude(
         )
     )
     likely = policy.likely(question, case.modes.objective)
-    return Decision(case, question, marked, verdict, plan, likely, reason, message)
+    late = any(one.reason is Reason.ESTIMATOR_TIMEOUT for replies in answers for one in replies)
+    return Decision(case, question, marked, verdict, plan, likely, reason, message, late)
 
 
 def decide(

@@ -5,6 +5,7 @@ breaks its bounds counts as missing and as a problem: weaker sources do not repl
 estimate made from them would describe another workload. Nothing is ever guessed.
 """
 
+from energaizer_operator.inputs.fields import ANNOTATIONS
 from energaizer_operator.inputs.records import (
     Origins,
     Problem,
@@ -14,4 +15,12 @@ from energaizer_operator.inputs.records import (
 )
 from energaizer_operator.inputs.resolver import resolve
 
-__all__ = ["Origins", "Problem", "Resolution", "ResolvedInputs", "inputs_digest", "resolve"]
+__all__ = [
+    "ANNOTATIONS",
+    "Origins",
+    "Problem",
+    "Resolution",
+    "ResolvedInputs",
+    "inputs_digest",
+    "resolve",
+]

@@ -175,4 +175,7 @@ COMMON = (
     ),
     Field("deadline_seconds", ("duration", "deadline_seconds")),
 )
-CHECKS = {entry.path: entry.check for entry in (TASK, *MODEL, *INFERENCE, *TRAINING, *COMMON)}
+_ALL = (TASK, *MODEL, *INFERENCE, *TRAINING, *COMMON)
+CHECKS = {entry.path: entry.check for entry in _ALL}
+ANNOTATIONS = frozenset(key for entry in _ALL for key in entry.keys)
+"""Every annotation that is read as an input."""

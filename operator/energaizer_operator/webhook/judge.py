@@ -6,7 +6,7 @@ question that was asked when the workload itself came, hence the same answer fro
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from energaizer_operator import decision, owners, queueing
@@ -20,6 +20,7 @@ from energaizer_operator.resources.aiworkload import AIWorkload
 from energaizer_operator.settings import Settings
 from energaizer_operator.webhook.accounts import Accounts
 from energaizer_operator.webhook.lineage import Lineage
+from energaizer_operator.webhook.repeats import Repeats, key_of
 from energaizer_operator.webhook.review import MalformedReviewError, Request
 from energaizer_operator.webhook.view import View, metadata_of
 
@@ -60,14 +61,22 @@ class Judge:
     estimator: Estimator
     settings: Settings
     accounts: Accounts
+    repeats: Repeats = field(default_factory=Repeats)
 
-    async def part(self, request: Request, obj: Mapping[str, Any]) -> Part:
+    async def part(
+        self, request: Request, obj: Mapping[str, Any], described: Description | None = None
+    ) -> Part:
         """Return the workload that an object of a review belongs to.
+
+        Args:
+            request: The review.
+            obj: The object.
+            described: What it says (`owners.describe`), where that was read already.
 
         Raises:
             MalformedReviewError: The object is of a kind without pods.
         """
-        described = owners.describe(obj)
+        described = described or owners.describe(obj)
         if described is None:
             raise MalformedReviewError(f"kind {request.kind.kind} has no pods that we understand")
         described = replace(described, namespace=request.namespace, name=_name(request, described))
@@ -124,8 +133,17 @@ class Judge:
         return described.with_claims(found)
 
     async def decide(self, part: Part, balances: Sequence[Balance] = ()) -> Decision:
-        """Return the decision on a part's workload."""
-        return await decision.decide_soon(part.subject, self.view.world, self.estimator, balances)
+        """Return the decision on a part's workload; one without a word may be an earlier one."""
+        subject, world = part.subject, self.view.world
+        key = None if balances else key_of(subject, world)
+        known = None if key is None else self.repeats.find(key, subject, world)
+        if known is not None:
+            self.estimator.found(len(known.case.questions))
+            return known
+        decided = await decision.decide_soon(subject, world, self.estimator, balances)
+        if key is not None:
+            self.repeats.keep(key, decided)
+        return decided
 
     def purses(self, part: Part, namespace: str) -> tuple[Purse, ...]:
         """Return the budgets that select a part's workload."""

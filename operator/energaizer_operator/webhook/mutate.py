@@ -9,7 +9,7 @@ from typing import Any
 
 from energaizer_operator import placement, status
 from energaizer_operator.names import LABEL_WORKLOAD, AuditKey
-from energaizer_operator.owners import describe
+from energaizer_operator.owners import Description, describe
 from energaizer_operator.webhook import hold, power
 from energaizer_operator.webhook.judge import Judge, Part
 from energaizer_operator.webhook.review import Answer, Patch, Request, allow
@@ -26,11 +26,12 @@ async def mutate_owner(judge: Judge, request: Request) -> Answer:
     A workload that is updated was labelled before; it may be one that starts only now.
     """
     obj = request.object
-    if request.operation not in ("CREATE", "UPDATE") or obj is None or not _gpus(obj):
+    described = _asking(request, "CREATE", "UPDATE")
+    if obj is None or described is None:
         return allow(cause="Skipped")
     if judge.own(request.user.username):
         return allow(cause="OwnAccount")
-    part = await judge.part(request, obj)
+    part = await judge.part(request, obj, described)
     if not part.asks:
         return allow(cause="Skipped")
     patch = Patch(obj)
@@ -38,7 +39,7 @@ async def mutate_owner(judge: Judge, request: Request) -> Answer:
     if created:
         patch.put(LABEL, part.label)
     if created and obj.get("kind") in COUNTED_TEMPLATES:  # Kueue sees what the pods will ask for
-        await _request_watts(judge, part, obj, patch)
+        await _request_watts(judge, part, described, patch)
     if part.parent and request.user.username in judge.settings.trusted_controllers:
         return allow(patch=patch.operations, cause="JudgedBefore")
     starts = created or hold.suspended(request.old_object)
@@ -66,9 +67,10 @@ async def _must_wait(judge: Judge, request: Request, part: Part) -> bool:
 async def mutate_pod(judge: Judge, request: Request) -> Answer:
     """Label a pod, annotate it with its share of the prediction, and steer it to a GPU."""
     obj = request.object
-    if request.operation != "CREATE" or obj is None or not _gpus(obj):
+    described = _asking(request, "CREATE")
+    if obj is None or described is None:
         return allow(cause="Skipped")
-    part = await judge.part(request, obj)
+    part = await judge.part(request, obj, described)
     if not part.asks:
         return allow(cause="Skipped")
     patch = Patch(obj)
@@ -90,11 +92,8 @@ def leave(_request: Request, why: str) -> Answer:
     return allow(audit={"decision": "error"}, cause=why.capitalize())
 
 
-async def _request_watts(judge: Judge, part: Part, obj: dict[str, Any], patch: Patch) -> None:
+async def _request_watts(judge: Judge, part: Part, described: Description, patch: Patch) -> None:
     """Let each template of a Job or JobSet carry the watts of one of its pods."""
-    described = describe(obj)
-    if described is None:
-        return
     decided = await judge.decide(part)
     for group in described.groups:
         gpus = sum(group.gpus.values())
@@ -108,6 +107,9 @@ def _spec(obj: dict[str, Any]) -> dict[str, Any]:
     return spec if isinstance(spec, dict) else {}
 
 
-def _gpus(obj: dict[str, object]) -> bool:
-    described = describe(obj)
-    return described is not None and bool(described.gpus or described.claims)
+def _asking(request: Request, *operations: str) -> Description | None:
+    """Return what an object says that asks for GPUs, or for devices that may be some."""
+    if request.operation not in operations or request.object is None:
+        return None
+    described = describe(request.object)
+    return described if described and (described.gpus or described.claims) else None

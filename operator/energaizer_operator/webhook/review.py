@@ -232,7 +232,10 @@ def trim(warnings: Iterable[str]) -> list[str]:
 
 def clean(text: str, limit: int) -> str:
     """Return one printable line of at most `limit` characters; an ellipsis shows a cut."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * limit]).split())
+    text = text[: 4 * limit]
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " for c in text)
+    line = " ".join(text.split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
