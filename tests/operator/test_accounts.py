@@ -13,7 +13,7 @@ from energaizer_operator.cluster import Conflict, Unreachable
 from energaizer_operator.informer import Informer
 from energaizer_operator.resources.energybudget import EnergyBudget, Provisional
 from energaizer_operator.webhook.accounts import Accounts, Ask, BusyError
-from fake_cluster import FakeCluster
+from fake_cluster import FakeCluster, settle
 
 KEY = ("team-a", "monthly")
 NEED = 100
@@ -41,7 +41,7 @@ async def replicas(cluster: FakeCluster, count: int = 3) -> AsyncIterator[list[A
     watching = [asyncio.create_task(one.run(cluster)) for one in informers]  # type: ignore[arg-type]
     for one in informers:
         await one.wait()
-    yield [Accounts(cluster, one) for one in informers]  # type: ignore[arg-type]
+    yield [Accounts(cluster, one, within_s=60) for one in informers]  # type: ignore[arg-type]
     for task in watching:
         task.cancel()
     await asyncio.gather(*watching, return_exceptions=True)
@@ -144,6 +144,7 @@ async def test_who_finds_no_write_in_time_is_let_go_and_leaves_nothing() -> None
         with pytest.raises(BusyError, match="too many"):
             await one.promise(KEY, "a", asking("a"))
         cluster.replace = replace  # type: ignore[method-assign]
+        one._within_s = 60
         assert (await one.promise(KEY, "b", asking("b"))).new
     assert entries(cluster) == ["b"]
 
@@ -154,7 +155,7 @@ async def test_nobody_is_told_on_a_copy_that_may_be_old() -> None:
     cluster.put(kinds.ENERGYBUDGETS, stored(NEED))
     async with replicas(cluster) as (one, other, _):
         await one.promise(KEY, "a", asking("a"))
-        await asyncio.sleep(0.01)
+        await settle()
         old = other._newest.get(KEY)
         await one.withdraw(KEY, "a")
         other._newest.get = lambda _: old  # type: ignore[method-assign]
@@ -184,7 +185,7 @@ async def test_what_cannot_be_judged_now_may_come_again() -> None:
             await one.promise(KEY, "a", asking("a"))
         full = [asking(str(number), 0)(None).to_dict() for number in range(128)]  # type: ignore[arg-type]
         cluster.put(kinds.ENERGYBUDGETS, stored(NEED, provisional=full))
-        await asyncio.sleep(0.01)
+        await settle()
         with pytest.raises(BusyError, match="waits for the controller"):
             await one.promise(KEY, "a", asking("a"))
         cluster.fail = Unreachable("no answer")
@@ -192,5 +193,5 @@ async def test_what_cannot_be_judged_now_may_come_again() -> None:
             await one.promise(KEY, "b", asking("b", 10 * NEED))
         cluster.fail = None
         cluster.remove(kinds.ENERGYBUDGETS, "monthly", "team-a")
-        await asyncio.sleep(0.01)
+        await settle()
         assert (await one.promise(KEY, "a", asking("a"))).refused_by is None, "it limits nobody"

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from tests.support.fake_cluster import FakeCluster
 
 from energaizer import catalog
 from energaizer_operator import estimation, kinds, status, translate
@@ -26,6 +25,7 @@ from energaizer_operator.metrics import Metrics
 from energaizer_operator.resources.aiworkload import AIWorkload
 from energaizer_operator.resources.gpuprofile import GPUProfile
 from energaizer_operator.translate import Setting
+from fake_cluster import FakeCluster, settle
 
 NAME = "h100-sxm5-80gb"
 PROFILE = next(one for one in estimation.catalogue() if one.metadata.name == NAME)
@@ -159,7 +159,7 @@ async def test_the_profile_tells_and_is_looked_at_again(fake: FakeCluster) -> No
         assert await reconciler.reconcile(("", NAME)) is Result.CHANGED
         assert (_condition(fake)["status"], news) == ("True", [1])
         fake.remove(kinds.GPUPROFILES, NAME)
-        await asyncio.sleep(0.05)
+        await settle()
         assert await reconciler.reconcile(("", NAME)) is Result.GONE
         assert (held.texts, news) == ({}, [1, 1])
 
@@ -172,7 +172,7 @@ def _condition(fake: FakeCluster) -> dict[str, Any]:
 async def _context(fake: FakeCluster) -> AsyncIterator[Context]:
     informer = Informer()
     task = asyncio.create_task(informer.run(fake))  # type: ignore[arg-type]
-    await asyncio.wait_for(informer.wait(), 2)
+    await asyncio.wait_for(informer.wait(), 60)
     events = Events(fake, component="c", instance="i", interval_s=60)  # type: ignore[arg-type]
     yield Context.of(fake, informer, events, Metrics("1"))  # type: ignore[arg-type]
     task.cancel()

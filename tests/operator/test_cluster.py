@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,18 @@ def api() -> Api:
 
 @pytest.fixture
 async def connected(api: Api, tmp_path: Path) -> AsyncIterator[Cluster]:
+    async with connection(api, tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+async def impatient(api: Api, tmp_path: Path) -> AsyncIterator[Cluster]:
+    async with connection(api, tmp_path, request_timeout_s=2, watch_silence_s=0.2) as found:
+        yield found
+
+
+@asynccontextmanager
+async def connection(api: Api, tmp_path: Path, **patience: float) -> AsyncIterator[Cluster]:
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", api.handle)
     async with TestServer(app) as server:
@@ -66,7 +79,7 @@ async def connected(api: Api, tmp_path: Path) -> AsyncIterator[Cluster]:
         }
         path = tmp_path / "config"
         path.write_text(yaml.safe_dump(config))
-        settings = Settings(kubeconfig=path, page_size=2, request_timeout_s=1, watch_silence_s=0.2)
+        settings = Settings(kubeconfig=path, page_size=2, **patience)
         found = await Cluster.connect(settings)
         yield found
         await found.close()
@@ -228,13 +241,13 @@ async def test_watch_that_is_too_old_says_so(connected: Cluster, api: Api) -> No
         _ = [change async for change in connected.watch(PODS, "1")]
 
 
-async def test_silent_watch_is_broken_off(connected: Cluster, api: Api) -> None:
-    api.answers["GET", "/api/v1/pods"] = lines(hold=1.0)
+async def test_silent_watch_is_broken_off(impatient: Cluster, api: Api) -> None:
+    api.answers["GET", "/api/v1/pods"] = lines(hold=5.0)
     with pytest.raises(room.Unreachable, match="watch of pods broke"):
-        _ = [change async for change in connected.watch(PODS, "1")]
+        _ = [change async for change in impatient.watch(PODS, "1")]
 
 
-async def test_slow_answer_is_no_answer(connected: Cluster, api: Api) -> None:
-    api.answers["GET", "/api/v1/nodes/a"] = lines(hold=1.5)
+async def test_slow_answer_is_no_answer(impatient: Cluster, api: Api) -> None:
+    api.answers["GET", "/api/v1/nodes/a"] = lines(hold=5.0)
     with pytest.raises(room.Unreachable):
-        await connected.get(NODES, "a")
+        await impatient.get(NODES, "a")

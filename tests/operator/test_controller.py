@@ -75,7 +75,7 @@ def cluster() -> FakeCluster:
 async def context(cluster: FakeCluster) -> AsyncIterator[Context]:
     informer = Informer()
     task = asyncio.create_task(informer.run(cluster))  # type: ignore[arg-type]
-    await asyncio.wait_for(informer.wait(), 2)
+    await asyncio.wait_for(informer.wait(), 60)
     events = Events(cluster, component="c", instance="i", interval_s=60)  # type: ignore[arg-type]
     yield Context.of(cluster, informer, events, Metrics("1"))  # type: ignore[arg-type]
     task.cancel()

@@ -21,7 +21,7 @@ from fake_cluster import FakeCluster, settle
 async def running(store: Store[MetadataRecord], cluster: FakeCluster) -> AsyncIterator[None]:
     task = asyncio.create_task(store.run(cluster))  # type: ignore[arg-type]
     try:
-        await asyncio.wait_for(store.wait(), 2)
+        await asyncio.wait_for(store.wait(), 60)
         yield
     finally:
         task.cancel()

@@ -29,7 +29,7 @@ async def test_what_is_missing_is_looked_for_again() -> None:
     loop: Loop[str] = Loop("test", reconciler, Metrics("1"), lambda: ["a"], 1)
     loop.queue.chance = lambda: 1.0
     task = asyncio.create_task(loop.run(600))
-    await asyncio.wait_for(reconciler.done.wait(), 2)
+    await asyncio.wait_for(reconciler.done.wait(), 60)
     task.cancel()
 
 
@@ -38,7 +38,7 @@ async def test_no_failure_ends_the_loop() -> None:
     reconciler = Scripted(Unreachable("no answer"), ValueError("bug"), Result.CHANGED)
     loop: Loop[str] = Loop("test", reconciler, metrics, lambda: ["a", "b", "c"], 1)
     task = asyncio.create_task(loop.run(600))
-    await asyncio.wait_for(reconciler.done.wait(), 2)
+    await asyncio.wait_for(reconciler.done.wait(), 60)
     await settle()
     task.cancel()
     page = metrics.page().decode()

@@ -41,7 +41,8 @@ def fall_back(_request: review.Request, why: str) -> review.Answer:
 @pytest.fixture
 async def served() -> AsyncIterator[tuple[Server, int, bytes]]:
     material = certificates.make(NAMES, datetime.now(UTC))
-    server = Server([Route("pod", judge, fall_back, 0.2)], material.leaf)
+    routes = [Route("pod", judge, fall_back, 60.0), Route("hasty", judge, fall_back, 0.2)]
+    server = Server(routes, material.leaf)
     port = await server.start("127.0.0.1", 0)
     yield server, port, material.trusted
     await server.stop()
@@ -52,9 +53,9 @@ def trusting(*authorities: bytes) -> ssl.SSLContext:
 
 
 async def post(
-    session: aiohttp.ClientSession, port: int, body: bytes, query: str = ""
+    session: aiohttp.ClientSession, port: int, body: bytes, path: str = "pod"
 ) -> tuple[int, dict[str, object], str | None]:
-    url = f"https://localhost:{port}/pod{query}"
+    url = f"https://localhost:{port}/{path}"
     async with session.post(url, data=io.BytesIO(body)) as response:
         return response.status, await response.json(), response.headers.get("Connection")
 
@@ -75,19 +76,19 @@ async def test_questions_are_answered_over_verified_tls(
 
 
 @pytest.mark.parametrize(
-    ("kind", "query", "expected"),
+    ("kind", "path", "expected"),
     [
-        ("Slow", "", {"uid": UID, "allowed": True, "warnings": ["late"]}),
-        ("Slow", "?timeout=1s", {"uid": UID, "allowed": True, "warnings": ["late"]}),
-        ("Bug", "", {"uid": UID, "allowed": True, "warnings": ["error"]}),
+        ("Slow", "hasty", {"uid": UID, "allowed": True, "warnings": ["late"]}),
+        ("Slow", "pod?timeout=1s", {"uid": UID, "allowed": True, "warnings": ["late"]}),
+        ("Bug", "pod", {"uid": UID, "allowed": True, "warnings": ["error"]}),
     ],
 )
 async def test_lateness_and_bugs_become_the_fallback(
-    served: tuple[Server, int, bytes], kind: str, query: str, expected: dict[str, object]
+    served: tuple[Server, int, bytes], kind: str, path: str, expected: dict[str, object]
 ) -> None:
     _, port, authority = served
     async with session(authority) as client:
-        status, answer, _ = await post(client, port, ask_body(kind), query)
+        status, answer, _ = await post(client, port, ask_body(kind), path)
     assert (status, answer["response"]) == (200, expected)
 
 

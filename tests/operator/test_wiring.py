@@ -34,7 +34,7 @@ async def wiring() -> AsyncIterator[Wiring]:
     cluster.put(kinds.AIWORKLOADS, MINE)
     cluster.put(kinds.GPUPROFILES, PROFILE)
     watching = asyncio.create_task(informer.run(cluster))  # type: ignore[arg-type]
-    await asyncio.wait_for(informer.wait(), 10)
+    await asyncio.wait_for(informer.wait(), 60)
     events = Events(cluster, component="c", instance="i", interval_s=60)  # type: ignore[arg-type]
     context = Context.of(cluster, informer, events, Metrics("1"))  # type: ignore[arg-type]
     yield Wiring(context, Settings(), "1")
@@ -48,7 +48,7 @@ def cluster_of(wiring: Wiring) -> FakeCluster:
 async def heard(wiring: Wiring, version: str) -> None:
     """Wait until the watch brought a version."""
     store = wiring._context.informer.aiworkloads
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (record := store.get("mine", "team-a")) is None or record.version != version:
             await asyncio.sleep(0)
 
@@ -67,7 +67,7 @@ async def test_status_that_we_wrote_leads_to_no_second_look(wiring: Wiring) -> N
 async def test_aiworkload_that_goes_is_looked_at_though_we_wrote_it_last(wiring: Wiring) -> None:
     await wiring.aiworkloads.reconciler.reconcile(KEY)
     cluster_of(wiring).remove(kinds.AIWORKLOADS, "mine", "team-a")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not len(wiring.aiworkloads.queue):
             await asyncio.sleep(0)
 

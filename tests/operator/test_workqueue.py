@@ -57,7 +57,7 @@ async def test_planned_key_becomes_due_and_the_earlier_plan_wins() -> None:
     queue.add_after("a", 60.0)
     queue.add_after("a", 0.01)
     queue.add_after("a", 60.0)
-    assert await asyncio.wait_for(queue.take(), 2) == "a"
+    assert await asyncio.wait_for(queue.take(), 60) == "a"
 
 
 async def test_age_of_the_oldest_key() -> None:
