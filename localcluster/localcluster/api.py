@@ -64,7 +64,7 @@ class Api:
             method=method,
             headers={"Authorization": f"Bearer {self._token}", "Content-Type": kind},
         )
-        with self._opener.open(request, timeout=10) as answer:
+        with self._opener.open(request, timeout=60) as answer:
             found: dict[str, Any] = json.loads(answer.read())
             return found
 

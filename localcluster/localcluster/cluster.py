@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from localcluster import instances
+from localcluster import instances, processes
 from localcluster.api import Api
 from localcluster.build import build
 from localcluster.credentials import write_kubeconfig
@@ -113,9 +113,7 @@ class Cluster:
         """
         if self._record is not None:
             instances.remove(self._record, grace_s)
-        if self._launch is not None:
-            for child in self._launch.children.values():
-                child.wait(timeout=10)
+            processes.reap(self._record.folder)
         self._record = self._launch = None
 
     def __enter__(self) -> Self:
@@ -172,6 +170,11 @@ class Cluster:
     def audit_log(self) -> Path:
         """JSON lines, one a call of any service account outside kube-system."""
         return self.directory / "audit.log"
+
+    def audit(self) -> list[dict[str, Any]]:
+        """Return the calls that the audit log tells of; one that is half written is for later."""
+        whole, _, _ = self.audit_log.read_text().rpartition("\n")
+        return [json.loads(line) for line in whole.splitlines()]
 
     def kubectl(
         self,

@@ -30,7 +30,7 @@ from observability.pages import FILES
 from observability.querying import Prometheus, blank, panels
 
 NAME = "demo"
-WAIT_S = 60.0
+WAIT_S = 120.0
 WINDOW_S = 4
 """Of measured energy; five minutes elsewhere."""
 EXAMPLES = "examples"
@@ -97,7 +97,7 @@ class Demo:
             self._say(f"{process.component} ready (process {process.child.pid}, {process.log})")
         ours = (f"127.0.0.1:{one.metrics_port}" for one in (webhook, self._controller))
         self._prometheus.scrape("energaizer", *ours)
-        self._wait("the profiles know their nodes", self._nodes_by_profile)
+        self._wait("the profiles know their nodes", self._all_counted)
         self._shell("kubectl get gpuprofiles | awk 'NR == 1 || $4 > 0'")
 
     def _ask(self) -> None:
@@ -155,6 +155,14 @@ class Demo:
         self._title("A Job over its namespace's limit is refused, with a way out")
         self._shell(f"kubectl apply -f {EXAMPLES}/energy-policy.yaml")
         self._wait("the policy is in force", lambda: self._policy_counts("team-b-limit"))
+        rehearsal = (
+            "create",
+            "--dry-run=server",
+            "-f",
+            str(ROOT / EXAMPLES / "job-over-limit.yaml"),
+        )
+        kubectl = functools.partial(self._cluster.kubectl, *rehearsal, check=False)
+        self._wait("admission knows it too", lambda: kubectl().returncode != 0)
         said = self._shell(f"kubectl apply -f {EXAMPLES}/job-over-limit.yaml", fails=True)
         refusal = re.search(
             r"needs (\S+ \S+) \(predicted (\S+ \S+), 90 % interval [^;]+; .*limit is (\S+ \S+) .*"
@@ -311,6 +319,13 @@ class Demo:
             one["reason"] == "EstimateReady" and one["involvedObject"]["name"] == name
             for one in events
         )
+
+    def _all_counted(self) -> bool:
+        """Say whether the profiles count every GPU node: prices and places depend on it."""
+        nodes = self._json("nodes").get("items", [])
+        gpus = [one for one in nodes if any("/gpu" in key for key in one["status"]["capacity"])]
+        profiles = self._json("gpuprofiles").get("items", [])
+        return sum(one.get("status", {}).get("nodes", 0) for one in profiles) == len(gpus) > 0
 
     def _nodes_by_profile(self) -> dict[str, str]:
         """Return the profile of each node, as the controller exports it."""

@@ -20,6 +20,7 @@ import urllib.request
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from http.client import HTTPException
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Self
@@ -73,6 +74,8 @@ class LocalNode:
         self._thread.join(10)
         for run in self._runs.values():
             run.kill()
+        for run in self._runs.values():
+            run.join(60)
         self._balancer.close()
         self.cluster.kubectl("delete", "node", self.name, "--wait=false", check=False)
 
@@ -93,7 +96,7 @@ class LocalNode:
     def _work(self) -> None:
         beaten = time.monotonic()
         while not self._stop.wait(POLL_S):
-            with suppress(OSError):  # the API server may be stopped before us
+            with suppress(OSError, HTTPException):  # the API server may be stopped before us
                 self._sync()
                 if time.monotonic() - beaten > HEARTBEAT_S:
                     self._beat()
@@ -248,7 +251,8 @@ class _Run(threading.Thread):
             guard = probes["livenessProbe" if started else "startupProbe"]
             if not _good(guard) and guard is not None and guard.failed:
                 break
-            self._tell("Running", running, ready=ready)
+            with suppress(OSError):  # a status that is not written now is written soon
+                self._tell("Running", running, ready=ready)
         grace = self.pod["spec"].get("terminationGracePeriodSeconds", 30)
         self.child.terminate()
         try:

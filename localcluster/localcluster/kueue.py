@@ -13,7 +13,6 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from random import SystemRandom
 from typing import Any
 
 import yaml
@@ -60,7 +59,7 @@ def start(
     address = cluster.kubectl(
         "get", "service", SERVICE, "-n", NAMESPACE, "-o", "jsonpath={.spec.clusterIP}"
     ).stdout.strip()
-    probe_port = network.choose_ports(1, set(), SystemRandom(), network.can_bind)[0]
+    (probe_port,) = network.free_ports(1)
     folder = cluster.directory / "kueue"
     (folder / "certificates").mkdir(parents=True, exist_ok=True)
     settings = {

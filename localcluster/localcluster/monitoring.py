@@ -10,7 +10,6 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from random import SystemRandom
 
 import yaml
 
@@ -21,7 +20,7 @@ from localcluster.errors import LocalClusterError
 from localcluster.places import write_private
 
 EXPORTER, STATE_METRICS = "dcgm-exporter", "kube-state-metrics"
-READY_TIMEOUT_S = 30.0
+READY_TIMEOUT_S = 120.0
 _POLL_S = 0.05
 _POD_OF = {EXPORTER: {"namespace": "gpu-operator", "pod": "nvidia-dcgm-exporter-x7k2p"}}
 """Labels that service discovery adds to a target: the exporter's own become `exported_`."""
@@ -95,16 +94,11 @@ def start_state_metrics(cluster: Cluster, *, leashed: bool = True) -> ExporterPr
 def _start(
     cluster: Cluster, name: str, module: str, options: Sequence[str], *, leashed: bool
 ) -> ExporterProcess:
-    port = _free_port()
+    (port,) = network.free_ports(1)
     where = (f"--kubeconfig={cluster.kubeconfig}", f"--port={port}")
     command = [sys.executable, "-m", module, *where, *options]
     child = processes.spawn(name, command, cluster.directory, leashed=leashed)
     return ExporterProcess(child, f"127.0.0.1:{port}")
-
-
-def _free_port() -> int:
-    (port,) = network.choose_ports(1, set(), SystemRandom(), network.can_bind)
-    return port
 
 
 def start_prometheus(
@@ -149,7 +143,7 @@ def start_alone(
         "scrape_configs": [ours, *also],
     }
     write_private(folder / "prometheus.yml", yaml.safe_dump(configuration))
-    port = _free_port()
+    (port,) = network.free_ports(1)
     child = processes.spawn(
         "prometheus",
         [

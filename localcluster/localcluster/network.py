@@ -6,7 +6,7 @@ import re
 import socket
 from collections.abc import Callable, Collection, Iterable
 from ipaddress import IPv4Network
-from random import Random
+from random import Random, SystemRandom
 
 from localcluster.errors import LocalClusterError
 
@@ -16,6 +16,8 @@ SERVICE_RANGES = tuple(IPv4Network("127.64.0.0/10").subnets(new_prefix=16))
 PORTS = range(18000, 30000)
 """Below the ports that Linux gives to outgoing connections (32768 up), so that none slips in
 between the choice and the bind; above those that services usually have."""
+
+_GIVEN: set[int] = set()
 
 _RANGE_FLAG = re.compile(r"--service-cluster-ip-range=(127\.\d+\.\d+\.\d+/\d+)")
 
@@ -66,6 +68,16 @@ def choose_ports(
         f"fewer than {count} free ports from {PORTS.start} to {PORTS.stop - 1} on 127.0.0.1; "
         "`ss -ltn` shows who has them"
     )
+
+
+def free_ports(count: int) -> tuple[int, ...]:
+    """Return distinct free ports that this process was never given before.
+
+    Who got one earlier may be about to bind it, seconds later on a busy machine.
+    """
+    chosen = choose_ports(count, _GIVEN, SystemRandom(), can_bind)
+    _GIVEN.update(chosen)
+    return chosen
 
 
 def can_bind(port: int) -> bool:

@@ -15,7 +15,6 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from random import SystemRandom
 
 from localcluster import network, processes
 from localcluster.cluster import Cluster
@@ -27,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 NAMESPACE = "energaizer-system"
 SERVICE = "energaizer-webhook"
 SERVICE_PORT = 9443
-READY_TIMEOUT_S = 60.0
+READY_TIMEOUT_S = 120.0
 _POLL_S = 0.05
 
 
@@ -90,7 +89,7 @@ class OperatorProcess:
         """Return the end of its log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
-    def terminate(self, timeout_s: float = 25.0) -> int:
+    def terminate(self, timeout_s: float = 60.0) -> int:
         """Ask it to end and return its exit code."""
         self.child.terminate()
         return self.child.wait(timeout_s)
@@ -109,7 +108,7 @@ class OperatorProcess:
     def page(url: str) -> tuple[int, str]:
         """Return status and text of a page of any process of ours; 0 if it does not listen."""
         try:
-            with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 (our own URL)
+            with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310 (our own URL)
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -177,7 +176,7 @@ def _start(
     cluster: Cluster, role: str, number: int, leashed: bool, settings: dict[str, object]
 ) -> OperatorProcess:
     component = f"energaizer-{role}-{number}"
-    probe_port, metrics_port = network.choose_ports(2, set(), SystemRandom(), network.can_bind)
+    probe_port, metrics_port = network.free_ports(2)
     account = cluster.service_account_kubeconfig(NAMESPACE, f"energaizer-{role}")
     chosen = {
         "kubeconfig": account,

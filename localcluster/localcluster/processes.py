@@ -25,6 +25,8 @@ COMPONENT = "ENERGAIZER_LOCALCLUSTER_COMPONENT"
 
 _LEASH = Path(__file__).with_name("leash.py")
 _PROC = Path("/proc")
+_children: list[tuple[Path, subprocess.Popen[bytes]]] = []
+"""What this process started, by the folder of its instance, until it is collected."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def spawn(
         command = [sys.executable, "-I", "-S", str(_LEASH), str(os.getpid()), *command]
     kept = {name: os.environ[name] for name in ("PATH", "TMPDIR", "TZ") if name in os.environ}
     with (folder / f"{component}.log").open("ab") as log:
-        return subprocess.Popen(
+        child = subprocess.Popen(
             list(command),
             cwd=folder,
             env={**kept, "HOME": str(folder), FOLDER: str(folder), COMPONENT: component}
@@ -67,6 +69,15 @@ def spawn(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+    _children.append((folder, child))
+    return child
+
+
+def reap(folder: Path) -> None:
+    """Collect the children of this process that ran in a folder, once `stop` has ended them."""
+    for one in [one for one in _children if one[0] == folder]:
+        one[1].wait(timeout=60)
+        _children.remove(one)
 
 
 def running(folder: Path | None = None) -> tuple[Running, ...]:

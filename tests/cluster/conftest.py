@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
 
+import patient
+import polling
 from localcluster import Cluster, build, operator
 from localcluster.crds import workload_crds
 from localcluster.operator import OperatorProcess
+from localcluster.places import DEFAULT_POOLS
+from localcluster.pools import load_pools
 
 HERE = Path(__file__).parent
 
@@ -38,7 +42,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def installed(cluster: Cluster) -> Cluster:
     """The control plane with our kinds, accounts, webhooks and GPU profiles."""
-    operator.install(cluster)
+    patient.install(cluster)
     return cluster
 
 
@@ -55,19 +59,31 @@ def foreign_kinds(installed: Cluster) -> None:
 @pytest.fixture(scope="session")
 def webhook_process(installed: Cluster) -> Iterator[OperatorProcess]:
     """The webhook, as a process of its own behind its Service."""
-    process = operator.start_webhook(installed)
-    process.wait_ready()
+    process = patient.start_webhook(installed)
+    patient.wait_reached(installed, process)
     yield process
     process.terminate()
 
 
 @pytest.fixture(scope="module")
 def controller_process(installed: Cluster) -> Iterator[OperatorProcess]:
-    """A leading controller, as a process of its own."""
+    """A leading controller, as a process of its own, once it has counted the nodes."""
     process = operator.start_controller(installed)
     process.wait_leading()
+    wait_counted(installed)
     yield process
     process.terminate()
+
+
+def wait_counted(cluster: Cluster) -> None:
+    """Return once every GPU node of the pools is counted: estimates change until then."""
+    nodes = sum(pool.count for pool in load_pools(DEFAULT_POOLS) if "gpu" in str(pool.capacity))
+
+    def counted() -> bool:
+        profiles = json.loads(cluster.kubectl("get", "gpuprofiles", "-o", "json").stdout)["items"]
+        return sum(one.get("status", {}).get("nodes") or 0 for one in profiles) >= nodes
+
+    polling.until(counted, f"{nodes} GPU nodes are counted")
 
 
 @dataclass
@@ -90,11 +106,28 @@ class Namespace:
         assert done.returncode != 0, f"admitted, but should not be:\n{done.stdout}"
         return done.stderr
 
+    def rehearse(self, *objects: dict[str, Any]) -> CompletedProcess[str]:
+        """Create manifests in a dry run, and return what kubectl said, as JSON if they pass."""
+        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
+        flags = ("-n", self.name, "--dry-run=server", "-o", "json", "-f", "-")
+        return self.cluster.kubectl("create", *flags, input=text, check=False)
+
+    def wait_refused(self, body: dict[str, Any]) -> str:
+        """Rehearse until it is refused: admission learns of a rule by a watch of its own."""
+        said = ""
+
+        def refused() -> bool:
+            nonlocal said
+            done = self.rehearse(body)
+            said = done.stderr
+            return done.returncode != 0
+
+        polling.until(refused, f"{body['kind']} is refused in {self.name}")
+        return said
+
     def get(self, kind: str, name: str) -> dict[str, Any]:
         """Return an object, or an empty one."""
-        done = self.cluster.kubectl("get", kind, name, "-n", self.name, "-o", "json", check=False)
-        found: dict[str, Any] = json.loads(done.stdout) if done.returncode == 0 else {}
-        return found
+        return polling.read(self.cluster, kind, name, self.name)
 
     def items(self, kind: str, selector: str = "") -> list[dict[str, Any]]:
         """Return all objects of a kind."""
@@ -108,16 +141,10 @@ class Namespace:
         kind: str,
         name: str,
         check: Callable[[dict[str, Any]], object],
-        timeout_s: float = 20.0,
+        timeout_s: float = polling.PATIENCE_S,
     ) -> dict[str, Any]:
         """Return an object once `check` holds for it; fail with its last form."""
-        deadline = time.monotonic() + timeout_s
-        while True:
-            body = self.get(kind, name)
-            if body and check(body):
-                return body
-            assert time.monotonic() < deadline, f"{kind} {name} after {timeout_s} s: {body}"
-            time.sleep(0.1)
+        return polling.wait_for(self.cluster, kind, name, check, self.name, timeout_s)
 
 
 @pytest.fixture(scope="session")
@@ -126,8 +153,7 @@ def new_namespace(installed: Cluster) -> Callable[[], Namespace]:
 
     def make() -> Namespace:
         name = f"test-{uuid.uuid4().hex[:8]}"
-        installed.kubectl("create", "namespace", name)
-        installed.kubectl("label", "namespace", name, "energaizer.io/admission=enabled")
+        patient.make_namespace(installed, name, "enabled")
         return Namespace(installed, name)
 
     return make
@@ -139,14 +165,3 @@ def namespace(new_namespace: Callable[[], Namespace]) -> Iterator[Namespace]:
     made = new_namespace()
     yield made
     made.cluster.kubectl("delete", "namespace", made.name, "--wait=false", "--ignore-not-found")
-
-
-def reason(body: dict[str, Any], type_: str) -> str:
-    """Return the reason of one condition of an object, or nothing."""
-    return str(condition(body, type_).get("reason", ""))
-
-
-def condition(body: dict[str, Any], type_: str) -> dict[str, Any]:
-    """Return one condition of an object, or an empty one."""
-    conditions = body.get("status", {}).get("conditions", [])
-    return next((one for one in conditions if one["type"] == type_), {})

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+import patient
 from energaizer_operator import names
-from localcluster import Cluster, operator
+from localcluster import Cluster
 from localcluster.operator import OperatorProcess
+from polling import until
 
 # The namespace fixture and its class come from conftest.py of this folder.
 Namespace = Any
@@ -77,26 +78,43 @@ def preferred(pod: dict[str, Any]) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def serving(
-    webhook_process: OperatorProcess, controller_process: OperatorProcess, installed: Cluster
+    webhook_process: OperatorProcess,
+    controller_process: OperatorProcess,
+    installed: Cluster,
+    new_namespace: Callable[[], Namespace],
 ) -> Iterator[OperatorProcess]:
-    """Admission, once the controller has said which GPUs the nodes have.
+    """Admission, once it knows which GPUs the nodes have.
 
     Profiles claim an error of 1 %, so that any difference of GPUs is honest.
     """
     assert controller_process.running
-    deadline = time.monotonic() + 30
-    while not nodes_of(installed, "h100-sxm5-80gb"):
-        assert time.monotonic() < deadline, "no node was recognised"
-        time.sleep(0.2)
     claim_error(installed, 10)
-    time.sleep(0.5)  # for the webhook's watch
+    place = new_namespace()
+    kinds = len(profiles_with_nodes(installed))
+
+    def all_compared() -> bool:
+        said = place.rehearse(pod("compared")).stdout
+        return bool(said) and len(preferred(json.loads(said))) >= kinds - 1
+
+    until(all_compared, "admission prefers GPUs of every profile but those that differ in nothing")
     yield webhook_process
     claim_error(installed, None)
+    installed.kubectl("delete", "namespace", place.name, "--wait=false")
 
 
-def nodes_of(cluster: Cluster, profile: str) -> int:
-    said = cluster.kubectl("get", "gpuprofile", profile, "-o", "json").stdout
-    return int(json.loads(said).get("status", {}).get("nodes") or 0)
+def profiles_with_nodes(cluster: Cluster) -> list[str]:
+    profiles = json.loads(cluster.kubectl("get", "gpuprofiles", "-o", "json").stdout)["items"]
+    return [one["metadata"]["name"] for one in profiles if one.get("status", {}).get("nodes")]
+
+
+def pod(name: str) -> dict[str, Any]:
+    body = pod_template(restartPolicy="Never")
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "annotations": INPUTS},
+        **body,
+    }
 
 
 def claim_error(cluster: Cluster, permille: int | None) -> None:
@@ -119,20 +137,21 @@ def policy(installed: Cluster, namespace: Namespace) -> Iterator[Callable[..., N
             "spec": {"action": action, "namespaceSelector": selector, "limits": limits},
         }
         installed.kubectl("apply", "-f", "-", input=json.dumps(body))
-        time.sleep(0.5)  # for the webhook's watch
+        until(
+            lambda: name in namespace.rehearse(job("told-of-the-policy")).stderr,
+            f"admission knows {name}",
+        )
 
     yield make
     installed.kubectl("delete", "energypolicy", name, "--ignore-not-found")
 
 
 def pods_of(namespace: Namespace, name: str, count: int = PODS) -> list[dict[str, Any]]:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
+    def made() -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = namespace.items("pods", f"{names.LABEL_WORKLOAD}={name}")
-        if len(found) >= count:
-            return found
-        time.sleep(0.1)
-    raise AssertionError(f"{count} pods expected: {namespace.items('pods')}")
+        return found if len(found) >= count else []
+
+    return until(made, lambda: f"{count} pods: {namespace.items('pods')}")
 
 
 def test_pods_of_an_annotated_job_carry_their_prediction(namespace: Namespace) -> None:
@@ -153,13 +172,13 @@ def test_pods_of_an_annotated_job_carry_their_prediction(namespace: Namespace) -
     assert int(marks[0][names.ANNOTATION_DURATION]) > 60
     assert marks[0][names.ANNOTATION_METHOD] in ("Calibrated", "Analytical", "Extrapolated")
 
+    digest = marks[0][names.ANNOTATION_DIGEST]
     workload = namespace.wait(
-        "aiworkload", "job-summarise", lambda body: body.get("status", {}).get("estimate")
+        "aiworkload", "job-summarise", lambda body: body["status"]["inputsDigest"] == digest
     )
     estimate = workload["status"]["estimate"]
     assert estimate["energyJoules"] == whole
     assert estimate["profile"] == marks[0][names.ANNOTATION_GPU_PROFILE]
-    assert workload["status"]["inputsDigest"] == marks[0][names.ANNOTATION_DIGEST]
     for pod in pods:
         weights = [term["weight"] for term in preferred(pod)]
         assert weights == sorted(weights, reverse=True)
@@ -208,18 +227,11 @@ def test_a_warning_lets_in_and_says_so(namespace: Namespace, policy: Callable[..
 def test_dry_runs_are_judged_and_write_nothing(
     namespace: Namespace, policy: Callable[..., None]
 ) -> None:
-    cluster: Cluster = namespace.cluster
-
-    def dry(body: dict[str, Any]) -> Any:
-        text = json.dumps(body)
-        flags = ("-n", namespace.name, "--dry-run=server", "-o", "json", "-f", "-")
-        return cluster.kubectl("create", *flags, input=text, check=False)
-
-    admitted = dry(job("rehearsal"))
+    admitted = namespace.rehearse(job("rehearsal"))
     labels = json.loads(admitted.stdout)["metadata"]["labels"]
     assert labels[names.LABEL_WORKLOAD] == "job-rehearsal"
     policy("Deny", maxEnergyJoules=1000)
-    assert "energy policy" in dry(job("rehearsal")).stderr
+    assert "energy policy" in namespace.rehearse(job("rehearsal")).stderr
     assert namespace.items("jobs") == []
 
 
@@ -234,7 +246,7 @@ def test_allowed_profiles_become_a_demand(namespace: Namespace) -> None:
         },
     }
     namespace.apply(workload)
-    time.sleep(0.5)  # for the webhook's watch
+    until(lambda: workload_of(namespace, job("choosy")) == "choosy", "admission knows AIWorkload")
     namespace.apply(job("choosy"))
     for pod in pods_of(namespace, "choosy"):
         affinity = pod["spec"]["affinity"]["nodeAffinity"]
@@ -243,6 +255,12 @@ def test_allowed_profiles_become_a_demand(namespace: Namespace) -> None:
         assert pod["metadata"]["annotations"][names.ANNOTATION_GPU_PROFILE] == "l40s-48gb"
     placed = [pod["spec"].get("nodeName", "") for pod in pods_of(namespace, "choosy")]
     assert all(node.startswith("l40s") for node in placed if node)
+
+
+def workload_of(namespace: Namespace, body: dict[str, Any]) -> str:
+    """Return the workload that admission takes an object for, in a dry run; nothing if none."""
+    labels = json.loads(namespace.rehearse(body).stdout)["metadata"].get("labels", {})
+    return str(labels.get(names.LABEL_WORKLOAD, ""))
 
 
 def test_an_aiworkload_over_its_own_limit_is_refused(namespace: Namespace) -> None:
@@ -277,20 +295,20 @@ def test_other_namespaces_and_pods_without_gpus_are_left_alone(
     assert names.LABEL_WORKLOAD not in namespace.get("job", "plain")["metadata"].get("labels", {})
     cluster: Cluster = namespace.cluster
     cluster.kubectl("label", "namespace", namespace.name, "energaizer.io/admission-")
-    time.sleep(0.5)  # for the API server's own watch
+    until(lambda: not workload_of(namespace, job("unseen")), "the API server has heard of it")
     namespace.apply(job("unseen"))
     assert names.LABEL_WORKLOAD not in namespace.get("job", "unseen")["metadata"].get("labels", {})
 
 
 def scheduled(namespace: Namespace, job: str, count: int = PODS) -> list[dict[str, Any]]:
     """Return the pods of a Job once all of them have a node."""
-    deadline = time.monotonic() + 60
-    while True:
+
+    def placed() -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = namespace.items("pods", f"batch.kubernetes.io/job-name={job}")
-        if len(found) >= count and all(pod["spec"].get("nodeName") for pod in found):
-            return found
-        assert time.monotonic() < deadline, f"{job} is not scheduled: {found}"
-        time.sleep(0.2)
+        there = len(found) >= count and all(pod["spec"].get("nodeName") for pod in found)
+        return found if there else []
+
+    return until(placed, lambda: f"{job} is scheduled: {namespace.items('pods')}")
 
 
 def most_preferred(pod: dict[str, Any]) -> dict[str, Any]:
@@ -314,33 +332,17 @@ def holders(cluster: Cluster, nodes: set[str]) -> list[str]:
 
 def test_pods_fill_the_preferred_gpus_and_the_rest_spill_over(namespace: Namespace) -> None:
     cluster: Cluster = namespace.cluster
-    strict = ("label", "namespace", namespace.name, "energaizer.io/admission=strict", "--overwrite")
-    cluster.kubectl(*strict)  # a machine that is slow lets in no pod that we did not see
-    time.sleep(0.5)  # for the API server's own watch
-    create = ("create", "-n", namespace.name, "-f", "-", "-o", "json")
-    deadline = time.monotonic() + 60
-
-    def created(body: dict[str, Any], *options: str) -> dict[str, Any]:
-        while True:
-            done = cluster.kubectl(*create, *options, input=json.dumps(body), check=False)
-            if done.returncode == 0:
-                made: dict[str, Any] = json.loads(done.stdout)
-                return made
-            assert time.monotonic() < deadline, done.stderr
-            time.sleep(0.5)
-
-    probe = {"name": "probe", "annotations": INPUTS}
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": probe, **pod_template()}
-    best = most_preferred(created(pod, "--dry-run=server"))
+    best = most_preferred(json.loads(namespace.rehearse(pod("probe")).stdout))
     selector = f"{best['key']} in ({','.join(best['values'])})"
     said = cluster.kubectl("get", "nodes", "-l", selector, "-o", "json").stdout
     room = {
         node["metadata"]["name"]: int(node["status"]["allocatable"]["nvidia.com/gpu"])
         for node in json.loads(said)["items"]
     }
-    while taken := holders(cluster, set(room)):  # pods of tests before are on their way out
-        assert time.monotonic() < deadline, f"{taken} still hold the preferred GPUs"
-        time.sleep(0.5)
+    until(  # pods of tests before are on their way out
+        lambda: not holders(cluster, set(room)),
+        lambda: f"{holders(cluster, set(room))} no longer hold the preferred GPUs",
+    )
 
     rest = 4
     count = sum(room.values()) + rest
@@ -349,7 +351,7 @@ def test_pods_fill_the_preferred_gpus_and_the_rest_spill_over(namespace: Namespa
     # They run until they are looked at: one that ended would make room for the next.
     delay = {"pod-complete.stage.kwok.x-k8s.io/delay": "1h"}
     body["spec"]["template"]["metadata"] = {"annotations": delay}
-    created(body)
+    namespace.apply(body)
     pods = scheduled(namespace, "crowd", count)
     where = [pod["spec"]["nodeName"] for pod in pods]
     cluster.kubectl("delete", "job", "crowd", "-n", namespace.name, "--wait=false")
@@ -372,7 +374,7 @@ def test_a_dead_webhook_stops_nobody_but_our_own_kind_and_keeps_its_certificate(
             assert not preferred(pod)
             assert names.ANNOTATION_ENERGY not in pod["metadata"].get("annotations", {})
         cluster.kubectl(*enroll, "energaizer.io/admission=strict", "--overwrite")
-        time.sleep(0.5)  # for the API server's own watch
+        namespace.wait_refused(job("strict"))
         assert "failed calling webhook" in namespace.refuse(job("strict"))
         assert "created" in namespace.apply(job("plain", gpus=0))
         workload = {
@@ -383,8 +385,8 @@ def test_a_dead_webhook_stops_nobody_but_our_own_kind_and_keeps_its_certificate(
         }
         assert "failed calling webhook" in namespace.refuse(workload)
     finally:
-        vars(serving).update(vars(operator.start_webhook(cluster)))  # for the tests to come
-        serving.wait_ready()
+        vars(serving).update(vars(patient.start_webhook(cluster)))  # for the tests to come
+        patient.wait_reached(cluster, serving)
     assert "created" in namespace.apply(workload)
     assert "created" in namespace.apply(job("strict"))
     assert namespace.get("job", "strict")["metadata"]["labels"][names.LABEL_WORKLOAD]

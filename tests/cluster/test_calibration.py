@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.cluster.conftest import condition
 
 from energaizer import catalog
 from energaizer_operator.controller.calibrations import KEY, digest_of
 from localcluster import Cluster
 from localcluster.operator import NAMESPACE, OperatorProcess
+from polling import condition, reason, wait_for
 
 GPU = "h100-sxm5-80gb"
 SHIPPED = catalog.coefficients(catalog.gpu(GPU))
@@ -38,12 +38,11 @@ def refer(cluster: Cluster, digest: str) -> None:
     cluster.kubectl("patch", "gpuprofile", GPU, "--type=merge", "-p", patch)
 
 
-def told(cluster: Cluster, reason: str) -> str:
+def told(cluster: Cluster, wanted: str) -> str:
     """Wait until the profile says what became of its calibration, and return the message."""
-    path = "{.status.conditions[?(@.type=='CalibrationLoaded')].reason}"
-    wait = ("wait", f"gpuprofile/{GPU}", f"--for=jsonpath={path}={reason}", "--timeout=20s")
-    cluster.kubectl(*wait)
-    body = json.loads(cluster.kubectl("get", "gpuprofile", GPU, "-o", "json").stdout)
+    body = wait_for(
+        cluster, "gpuprofile", GPU, lambda body: reason(body, "CalibrationLoaded") == wanted
+    )
     message: str = condition(body, "CalibrationLoaded")["message"]
     return message
 

@@ -80,13 +80,21 @@ def pod(name: str) -> dict[str, Any]:
 def test_the_scheduler_gives_the_cheapest_gpu_that_is_free(namespace: Namespace) -> None:
     namespace.apply(WORKLOAD)
     body = namespace.wait(
-        "aiworkload", "chat", lambda one: one.get("status", {}).get("placement", {}).get("applied")
+        "aiworkload",
+        "chat",
+        lambda one: (
+            one["status"]["placement"]["applied"]
+            and len(one["status"]["placement"]["preferredProfiles"]) == len(PROFILES)
+        ),
     )
     order = body["status"]["placement"]["preferredProfiles"]
     assert sorted(order) == sorted(PROFILES.values())
-    template = namespace.get("resourceclaimtemplate", "chat-gpu")
-    request = template["spec"]["spec"]["devices"]["requests"][0]
-    assert [choice["name"] for choice in request["firstAvailable"]] == order
+
+    def chosen(template: dict[str, Any]) -> bool:
+        request = template["spec"]["spec"]["devices"]["requests"][0]
+        return [choice["name"] for choice in request["firstAvailable"]] == order
+
+    namespace.wait("resourceclaimtemplate", "chat-gpu", chosen)
 
     names = [f"p-{number}" for number in range(4)]
     for name in names:  # one after the other, so that each finds what the one before left

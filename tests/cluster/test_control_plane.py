@@ -14,6 +14,7 @@ import yaml
 from localcluster import Cluster, LocalClusterError, NodePool, load_pools, network
 from localcluster.places import DEFAULT_POOLS
 from localcluster.pools import node_manifests
+from polling import holds, until, wait_for
 
 JOB = """
 apiVersion: batch/v1
@@ -41,18 +42,14 @@ spec: {ports: [{port: 9443}]}
 
 
 def test_nodes_are_ready_with_the_labels_of_their_vendors(cluster: Cluster) -> None:
-    nodes = json.loads(cluster.kubectl("get", "nodes", "-o", "json").stdout)["items"]
     expected = {node["metadata"]["name"] for node in node_manifests(load_pools(DEFAULT_POOLS))}
-    assert expected <= {node["metadata"]["name"] for node in nodes}
+    nodes = [wait_for(cluster, "node", name, holds("Ready")) for name in sorted(expected)]
     labels = {node["metadata"]["name"]: node["metadata"]["labels"] for node in nodes}
     allocatable = {node["metadata"]["name"]: node["status"]["allocatable"] for node in nodes}
     assert labels["h100-0"]["nvidia.com/gpu.product"] == "NVIDIA-H100-80GB-HBM3"
     assert labels["mi300x-1"]["amd.com/gpu.device-id"] == "74a1"
     assert allocatable["b200-0"]["nvidia.com/gpu"] == "8"
     assert allocatable["mi300x-0"]["amd.com/gpu"] == "8"
-    for node in nodes:
-        ready = [one for one in node["status"]["conditions"] if one["type"] == "Ready"]
-        assert [one["status"] for one in ready] == ["True"], node["metadata"]["name"]
 
 
 def running_for(delay: str, name: str) -> str:
@@ -67,21 +64,16 @@ def running_for(delay: str, name: str) -> str:
 def test_pods_that_fill_their_nodes_get_a_node_each(cluster: Cluster) -> None:
     # They run until they are deleted: one that ended would make room for the next.
     cluster.kubectl("apply", "-f", "-", input=running_for("1h", "three-gpu-pods"))
-    cluster.kubectl(
-        "wait", "job/three-gpu-pods", "--for=jsonpath={.status.ready}=3", "--timeout=60s"
-    )
+    wait_for(cluster, "job", "three-gpu-pods", lambda body: body["status"]["ready"] == 3)
     pods = cluster.kubectl("get", "pods", "-l", "job-name=three-gpu-pods", "-o", "json").stdout
     placed = sorted(pod["spec"]["nodeName"] for pod in json.loads(pods)["items"])
-    cluster.kubectl("delete", "job", "three-gpu-pods", "--cascade=foreground", "--timeout=60s")
+    cluster.kubectl("delete", "job", "three-gpu-pods", "--cascade=foreground", "--timeout=120s")
     assert placed == ["h100-0", "h100-1", "h100-2"]  # eight GPUs each: one pod a node
 
 
 def test_a_job_runs_for_as_long_as_its_annotation_says(cluster: Cluster) -> None:
     cluster.kubectl("apply", "-f", "-", input=running_for("3s", "three-seconds"))
-    cluster.kubectl("wait", "job/three-seconds", "--for=condition=Complete", "--timeout=120s")
-    status = json.loads(cluster.kubectl("get", "job", "three-seconds", "-o", "json").stdout)[
-        "status"
-    ]
+    status = wait_for(cluster, "job", "three-seconds", holds("Complete"))["status"]
     began, ended = (datetime.fromisoformat(status[key]) for key in ("startTime", "completionTime"))
     assert (ended - began).total_seconds() >= 2  # times of objects are whole seconds
 
@@ -100,24 +92,29 @@ def test_a_service_account_has_its_own_rights_and_none_more(cluster: Cluster) ->
     cluster.kubectl("create", "role", "reads", "--verb=list", "--resource=configmaps")
     cluster.kubectl("create", "rolebinding", "r", "--role=reads", "--serviceaccount=default:reader")
     reader = cluster.service_account_kubeconfig("default", "reader")
-    cluster.kubectl("get", "configmaps", kubeconfig=reader)
+    lists = ("get", "configmaps")
+    until(  # the API server learns of a role by a watch of its own
+        lambda: cluster.kubectl(*lists, kubeconfig=reader, check=False).returncode == 0,
+        "the role is in force",
+    )
     with pytest.raises(LocalClusterError, match='cannot list resource "secrets"'):
         cluster.kubectl("get", "secrets", kubeconfig=reader)
-    calls = [json.loads(line) for line in cluster.audit_log.read_text().splitlines()]
-    users = {call["user"]["username"] for call in calls}
-    assert "system:serviceaccount:default:reader" in users
-    assert not any(user.startswith("system:serviceaccount:kube-system:") for user in users)
-    assert {"configmaps", "secrets"} <= {
-        call.get("objectRef", {}).get("resource") for call in calls
-    }
+    user, kubernetes = "system:serviceaccount:default:reader", "system:serviceaccount:kube-system:"
+
+    def read_by_it() -> set[str]:
+        calls = cluster.audit()
+        assert not any(call["user"]["username"].startswith(kubernetes) for call in calls)
+        mine = [call for call in calls if call["user"]["username"] == user]
+        return {call.get("objectRef", {}).get("resource", "") for call in mine}
+
+    until(lambda: {"configmaps", "secrets"} <= read_by_it(), "the audit log tells of its calls")
 
 
 def test_nodes_can_be_added_and_changed(cluster: Cluster) -> None:
     small = NodePool(name="extra", count=1, capacity={"cpu": "4", "memory": "8Gi", "pods": "10"})
     cluster.apply_nodes([small])
     cluster.apply_nodes([small.model_copy(update={"capacity": {**small.capacity, "cpu": "6"}})])
-    query = ("get", "node", "extra-0", "-o", "jsonpath={.status.allocatable.cpu}")
-    assert cluster.kubectl(*query).stdout == "6"
+    wait_for(cluster, "node", "extra-0", lambda node: node["status"]["allocatable"]["cpu"] == "6")
     cluster.kubectl("delete", "node", "extra-0")
 
 

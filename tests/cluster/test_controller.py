@@ -12,6 +12,7 @@ import pytest
 
 from localcluster import Cluster, NodePool
 from localcluster.operator import OperatorProcess
+from polling import condition, holds, until
 
 LLAMA = {
     "task": "Inference",
@@ -45,14 +46,7 @@ def job(name: str, gpus: int = 1, **annotations: str) -> dict[str, Any]:
     }
 
 
-def condition(body: dict[str, Any], type_: str) -> dict[str, Any]:
-    conditions = body.get("status", {}).get("conditions", [])
-    found: dict[str, Any] = next((one for one in conditions if one["type"] == type_), {})
-    return found
-
-
-def ready(body: dict[str, Any]) -> bool:
-    return condition(body, "Ready").get("status") == "True"
+ready = holds()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -92,13 +86,13 @@ def test_columns_conditions_events_and_metrics(
     assert estimate["profile"] in row
     types = {one["type"]: one["status"] for one in body["status"]["conditions"]}
     assert types["InputsResolved"] == types["Estimated"] == "True"
-    described = namespace.cluster.kubectl("describe", "aiworkload", "llama", "-n", namespace.name)
-    assert "EstimateReady" in described.stdout
+    describe = ("describe", "aiworkload", "llama", "-n", namespace.name)
+    until(lambda: "EstimateReady" in namespace.cluster.kubectl(*describe).stdout, "an event tells")
     labels = f'gpu_profile="{estimate["profile"]}",namespace="{namespace.name}",workload="llama"'
-    energy = controller_process.series("energaizer_workload_predicted_energy_joules")
-    assert energy[labels] == estimate["energyJoules"]
-    power = controller_process.series("energaizer_workload_predicted_power_watts")
-    assert power[labels] == estimate["powerWatts"]
+    for name, key in (("energy_joules", "energyJoules"), ("power_watts", "powerWatts")):
+        series = f"energaizer_workload_predicted_{name}"
+        told = until(lambda series=series: controller_process.series(series)[labels], series)  # type: ignore[misc]
+        assert told == estimate[key]
 
 
 def test_unchanged_object_is_not_written_again(namespace: Any) -> None:
@@ -126,19 +120,17 @@ def test_status_follows_the_spec(namespace: Any) -> None:
 def test_series_vanish_with_the_object(namespace: Any, controller_process: OperatorProcess) -> None:
     namespace.apply(aiworkload("brief"))
     namespace.wait("aiworkload", "brief", ready)
-    assert f'namespace="{namespace.name}",workload="brief"' in controller_process.metrics()
+    label = f'namespace="{namespace.name}",workload="brief"'
+    until(lambda: label in controller_process.metrics(), "it has series")
     namespace.cluster.kubectl("delete", "aiworkload", "brief", "-n", namespace.name)
-    deadline = time.monotonic() + 5
-    while f'namespace="{namespace.name}",workload="brief"' in controller_process.metrics():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    until(lambda: label not in controller_process.metrics(), "its series are gone")
 
 
 def test_every_gpu_workload_gets_an_aiworkload(namespace: Any) -> None:
     namespace.apply(
         job("train", gpus=8, model="meta-llama/Llama-3.1-8B", task="Inference", batch_size="8")
     )
-    body = namespace.wait("aiworkload", "job-train", lambda body: "status" in body)
+    body = namespace.wait("aiworkload", "job-train", lambda body: body["status"]["modelName"])
     owner = body["metadata"]["ownerReferences"][0]
     assert (owner["kind"], owner["name"]) == ("Job", "train")
     assert "blockOwnerDeletion" not in owner
@@ -148,10 +140,7 @@ def test_every_gpu_workload_gets_an_aiworkload(namespace: Any) -> None:
     assert body["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "energaizer-controller"
     assert body["status"]["modelName"] == "meta-llama/Llama-3.1-8B"
     namespace.cluster.kubectl("delete", "job", "train", "-n", namespace.name)
-    deadline = time.monotonic() + 20
-    while namespace.get("aiworkload", "job-train"):
-        assert time.monotonic() < deadline, "not collected with its Job"
-        time.sleep(0.2)
+    until(lambda: not namespace.get("aiworkload", "job-train"), "it is collected with its Job")
 
 
 def test_invalid_annotation_is_shown_and_bounded(namespace: Any) -> None:
@@ -174,25 +163,24 @@ def test_missing_workload_is_named(namespace: Any) -> None:
 
 
 def test_profiles_count_their_nodes(installed: Cluster) -> None:
-    found = json.loads(installed.kubectl("get", "gpuprofiles", "-o", "json").stdout)["items"]
-    counted = {
-        item["metadata"]["name"]: (item["status"]["nodes"], item["status"]["gpus"])
-        for item in found
-        if item.get("status", {}).get("nodes")
-    }
-    assert sum(nodes for nodes, _ in counted.values()) == 12
-    assert sum(gpus for _, gpus in counted.values()) == 96
+    def counted() -> tuple[int, int]:
+        items = json.loads(installed.kubectl("get", "gpuprofiles", "-o", "json").stdout)["items"]
+        found = [one.get("status", {}) for one in items]
+        return sum(one.get("nodes", 0) for one in found), sum(one.get("gpus", 0) for one in found)
+
+    until(lambda: counted() == (12, 96), lambda: f"12 nodes with 96 GPUs: {counted()}")
 
 
 def test_unprofiled_gpu_node_is_reported(
     unknown_gpu: str, installed: Cluster, controller_process: OperatorProcess
 ) -> None:
-    deadline = time.monotonic() + 15
-    while controller_process.series("energaizer_unprofiled_gpu_nodes")[""] != 1:
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    events = installed.kubectl("get", "events", "-A", "-o", "json").stdout
-    assert re.search(r'"reason": "UnprofiledGPU"', events)
+    unprofiled = "energaizer_unprofiled_gpu_nodes"
+    until(lambda: controller_process.series(unprofiled)[""] == 1, "it is counted")
+    events = ("get", "events", "-A", "-o", "json")
+    until(
+        lambda: re.search(r'"reason": "UnprofiledGPU"', installed.kubectl(*events).stdout),
+        "an event tells",
+    )
     described = installed.kubectl("describe", "node", unknown_gpu).stdout
     assert "no GPUProfile matches this node" in described
 
@@ -208,6 +196,9 @@ def test_policy_counts_its_namespaces(namespace: Any, installed: Cluster) -> Non
         },
     }
     namespace.apply(policy)
-    body = namespace.wait("energypolicy", namespace.name, ready)
-    assert body["status"]["matchedNamespaces"] == 1
+    namespace.wait(
+        "energypolicy",
+        namespace.name,
+        lambda body: ready(body) and body["status"]["matchedNamespaces"] == 1,
+    )
     installed.kubectl("delete", "energypolicy", namespace.name)

@@ -20,6 +20,7 @@ from energaizer_operator import crds
 from energaizer_operator.names import GROUP, NAMESPACED, PLURALS, VERSION, Kind
 from energaizer_operator.resources import MODELS
 from localcluster import Cluster
+from polling import until
 
 CRDS = Path(__file__).parents[2] / "crds"
 GENERATED = int(os.environ.get("ENERGAIZER_GENERATED", "3000"))  # more of them on demand
@@ -64,10 +65,8 @@ def server(cluster: Cluster) -> Iterator[Server]:
     cluster.wait_for_kinds(*(f"{PLURALS[kind]}.{GROUP}" for kind in MODELS))
     found = Server(cluster.kubeconfig)
     for kind in MODELS:  # established is not yet served by every handler
-        for _ in range(100):
-            status, _ = found.create(manifest(kind, SMALLEST[kind]))
-            if status == http.HTTPStatus.CREATED:
-                break
+        smallest = manifest(kind, SMALLEST[kind])
+        until(lambda one=smallest: found.create(one)[0] == http.HTTPStatus.CREATED, kind)  # type: ignore[misc]
     yield found
     found.close()
     cluster.kubectl("delete", "energybudgets,energyreservations", "--all")

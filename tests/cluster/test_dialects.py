@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 
 from localcluster import Cluster, NodePool
 from localcluster.operator import OperatorProcess
+from polling import condition, until
 
 GFD = "nvidia.com/gpu."
 A100_40GB, MI300X = "a100-sxm4-40gb", "mi300x-192gb"
@@ -139,7 +139,7 @@ def before(
 ) -> Iterator[dict[str, tuple[int, int]]]:
     """What profiles count without our nodes, which are there from now on."""
     assert controller_process.running
-    counted: dict[str, tuple[int, int]] = wait(lambda: census(installed))
+    counted: dict[str, tuple[int, int]] = until(lambda: census(installed))
     installed.apply_nodes(
         [pool(f"dialect-{name}", labels, gpus) for name, (labels, gpus, _) in NODES.items()]
     )
@@ -160,35 +160,12 @@ def census(cluster: Cluster) -> dict[str, tuple[int, int]]:
     return {name: (one.get("nodes", 0), one.get("gpus", 0)) for name, one in found.items()}
 
 
-def condition(body: dict[str, Any], type_: str) -> dict[str, Any]:
-    conditions = body.get("status", {}).get("conditions", [])
-    found: dict[str, Any] = next((one for one in conditions if one["type"] == type_), {})
-    return found
-
-
-def wait(check: Any, timeout_s: float = 20.0) -> Any:
-    deadline = time.monotonic() + timeout_s
-    while not (found := check()):
-        assert time.monotonic() < deadline, f"not within {timeout_s} s"
-        time.sleep(0.3)
-    return found
-
-
 def test_every_dialect_is_counted(installed: Cluster, before: dict[str, tuple[int, int]]) -> None:
     expected = {
         name: (nodes + (name in GPUS), gpus + GPUS.get(name, 0))
         for name, (nodes, gpus) in before.items()
     }
-    last: dict[str, tuple[int, int]] = {}
-
-    def counted() -> bool:
-        last.update(census(installed))
-        return last == expected
-
-    try:
-        wait(counted)
-    except AssertionError:
-        assert last == expected
+    until(lambda: census(installed) == expected, lambda: (census(installed), expected))
     meant = {profile for _, _, profile in NODES.values() if profile}
     for name, item in profiles(installed).items():
         if name in meant:
@@ -197,7 +174,7 @@ def test_every_dialect_is_counted(installed: Cluster, before: dict[str, tuple[in
 
 
 def test_unknown_gpus_are_visible(installed: Cluster, controller_process: OperatorProcess) -> None:
-    wait(lambda: controller_process.series("energaizer_unprofiled_gpu_nodes")[""] == 2)
+    until(lambda: controller_process.series("energaizer_unprofiled_gpu_nodes")[""] == 2)
 
     def told() -> set[str]:
         events = json.loads(installed.kubectl("get", "events", "-A", "-o", "json").stdout)["items"]
@@ -207,7 +184,7 @@ def test_unknown_gpus_are_visible(installed: Cluster, controller_process: Operat
             if event["reason"] == "UnprofiledGPU"
         }
 
-    wait(lambda: {"dialect-intel-0", "dialect-bare-0"} <= told())
+    until(lambda: {"dialect-intel-0", "dialect-bare-0"} <= told())
     assert "dialect-gfd-0" not in told()
 
 
@@ -223,7 +200,7 @@ def test_contradicting_labels_are_a_conflict(installed: Cluster) -> None:
         }
 
     try:
-        wait(lambda: conflicts() == {"l4-24gb", "t4-16gb"})
+        until(lambda: conflicts() == {"l4-24gb", "t4-16gb"})
         found = profiles(installed)
         message = condition(found["l4-24gb"], "Matched")["message"]
         assert f"{LIAR}-0" in message
@@ -233,7 +210,7 @@ def test_contradicting_labels_are_a_conflict(installed: Cluster) -> None:
         assert condition(found["t4-16gb"], "Ready")["status"] == "False"
     finally:
         installed.kubectl("delete", "node", f"{LIAR}-0")
-    wait(lambda: not conflicts())
+    until(lambda: not conflicts())
 
 
 def resource_slice(node: str, product: str, boards: int) -> dict[str, Any]:
@@ -275,11 +252,14 @@ def test_devices_of_a_driver_count_where_labels_say_nothing(
     try:
         installed.kubectl("apply", "-f", "-", input=text)
         # The node with both is taken for the A10, whose power is the higher, and counted by labels.
-        wait(lambda: census(installed).get("a10-24gb") == (nodes + 2, gpus + 6))
-        matched = condition(profiles(installed)["l4-24gb"], "Matched")
-        assert (matched["reason"], "lying-0" in matched["message"]) == ("Conflict", True)
+        until(lambda: census(installed).get("a10-24gb") == (nodes + 2, gpus + 6))
+        until(
+            lambda: "lying-0" in condition(profiles(installed)["l4-24gb"], "Matched")["message"],
+            "the conflict names its node",
+        )
+        assert condition(profiles(installed)["l4-24gb"], "Matched")["reason"] == "Conflict"
         names = (item["metadata"]["name"] for item in items)
         installed.kubectl("delete", "resourceslice", *names)
-        wait(lambda: census(installed).get("a10-24gb") == (nodes, gpus))
+        until(lambda: census(installed).get("a10-24gb") == (nodes, gpus))
     finally:
         installed.kubectl("delete", "node", "slices-0", "lying-0")

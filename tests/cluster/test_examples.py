@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ import pytest
 
 from localcluster import Cluster, instances, processes
 from localcluster.operator import ROOT, OperatorProcess
+from polling import holds, until, wait_for
 
 EXAMPLES = ROOT / "examples"
-DEMO = "demo-test"
+DEMO = f"demo-test-{os.getpid()}"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -28,7 +29,8 @@ def _processes(controller_process: OperatorProcess, webhook_process: OperatorPro
 def teams(installed: Cluster) -> Iterator[Cluster]:
     installed.kubectl("apply", "-f", str(EXAMPLES / "namespaces.yaml"))
     yield installed
-    installed.kubectl("delete", "-f", str(EXAMPLES / "namespaces.yaml"), "--wait=false")
+    # Waits until they are gone: test_monitoring makes them anew.
+    installed.kubectl("delete", "-f", str(EXAMPLES / "namespaces.yaml"), "--timeout=120s")
 
 
 @pytest.fixture
@@ -37,12 +39,7 @@ def apply(teams: Cluster) -> Any:
 
 
 def ready(cluster: Cluster, name: str, namespace: str) -> None:
-    cluster.kubectl(
-        *("wait", "--for=create", f"aiworkload/{name}", "-n", namespace, "--timeout=20s")
-    )
-    cluster.kubectl(
-        *("wait", "--for=condition=Ready", f"aiworkload/{name}", "-n", namespace, "--timeout=20s")
-    )
+    wait_for(cluster, "aiworkload", name, holds("Ready"), namespace)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +76,9 @@ def test_arguments_of_a_server_are_its_description(apply: Any, teams: Cluster) -
 
 def test_policy_refuses_the_job_that_its_comment_names(apply: Any, teams: Cluster) -> None:
     assert apply("energy-policy.yaml").returncode == 0
-    teams.kubectl(*("wait", "--for=condition=Ready", "energypolicy/team-b-limit", "--timeout=20s"))
+    wait_for(teams, "energypolicy", "team-b-limit", holds("Ready"))
+    rehearsal = ("create", "--dry-run=server", "-f", str(EXAMPLES / "job-over-limit.yaml"))
+    until(lambda: teams.kubectl(*rehearsal, check=False).returncode, "admission knows the policy")
     done = apply("job-over-limit.yaml")
     teams.kubectl("delete", "-f", str(EXAMPLES / "energy-policy.yaml"))
     assert done.returncode == 1
@@ -91,25 +90,24 @@ def test_budgets_hold_the_experiments_of_their_comment(apply: Any, teams: Cluste
     try:
         assert apply("energy-budget.yaml").returncode == 0
         for name in ("monthly", "experiments"):
-            where = (f"energybudget/{name}", "-n", "team-c", "--timeout=20s")
-            teams.kubectl("wait", "--for=condition=Ready", *where)
+            wait_for(teams, "energybudget", name, holds("Ready"), "team-c")
         assert apply("experiments.yaml").returncode == 0
         shown = teams.kubectl("get", "job", "experiment", "-n", "team-c", "-o", "yaml").stdout
         assert "energaizer.io/workload: job-experiment" in shown
         for name in ("experiment", "experiment-again"):
-            where = (f"job/{name}", "-n", "team-c", "--timeout=20s")
-            teams.kubectl("wait", "--for=jsonpath={.spec.suspend}=false", *where)
+            wait_for(teams, "job", name, lambda job: not job["spec"]["suspend"], "team-c")
     finally:
         teams.kubectl("delete", "-f", str(EXAMPLES / "energy-budget.yaml"), "--wait=false")
 
 
 def test_quota_of_watts_is_counted(apply: Any, teams: Cluster) -> None:
     assert apply("watt-quota.yaml").returncode == 0
-    described = ("describe", "quota", "power", "-n", "team-a")
-    deadline = time.monotonic() + 30
-    while not re.search(r"requests.energaizer.io/watts +0 +20k", teams.kubectl(*described).stdout):
-        assert time.monotonic() < deadline, teams.kubectl(*described).stdout
-        time.sleep(0.2)
+    describe = ("describe", "quota", "power", "-n", "team-a")
+
+    def described() -> str:
+        return teams.kubectl(*describe).stdout
+
+    until(lambda: re.search(r"requests.energaizer.io/watts +0 +20k", described()), described)
 
 
 def test_no_example_is_forgotten() -> None:
@@ -120,7 +118,7 @@ def test_no_example_is_forgotten() -> None:
 def test_demo_holds_and_leaves_nothing_behind() -> None:
     run = [sys.executable, "-m", "localcluster.demo", "--name", DEMO]
     try:
-        done = subprocess.run(run, capture_output=True, text=True, timeout=240, check=False)
+        done = subprocess.run(run, capture_output=True, text=True, timeout=600, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "Everything held" in done.stdout
         record = instances.find(DEMO)

@@ -15,6 +15,7 @@ import pytest
 from energaizer_operator import names
 from localcluster import Cluster
 from localcluster.operator import OperatorProcess
+from polling import until
 
 Namespace = Any
 Object = dict[str, Any]
@@ -77,13 +78,11 @@ def source(body: Object, name: str) -> str:
 
 
 def pods(namespace: Namespace, label: str, count: int) -> list[Object]:
-    deadline = time.monotonic() + 20
-    while True:
+    def all_made() -> list[Object]:
         found: list[Object] = namespace.items("pods", f"{names.LABEL_WORKLOAD}={label}")
-        if len(found) == count:
-            return found
-        assert time.monotonic() < deadline, f"{count} pods of {label}: {namespace.items('pods')}"
-        time.sleep(0.2)
+        return found if len(found) == count else []
+
+    return until(all_made, lambda: f"{count} pods of {label}: {namespace.items('pods')}")
 
 
 def shares(found: list[Object]) -> tuple[int, int]:
@@ -319,34 +318,38 @@ def test_gpus_that_are_claimed(namespace: Namespace) -> None:
 
 
 @pytest.fixture
-def refuse_power(installed: Cluster, namespace: Namespace) -> Iterator[Callable[[int], None]]:
-    """Set an EnergyPolicy that refuses more than so many watts at once."""
+def refuse_power(installed: Cluster, namespace: Namespace) -> Iterator[Callable[[int, int], None]]:
+    """Set an EnergyPolicy that refuses more than so many watts at once, and so many replicas."""
     name = f"power-{namespace.name}"
 
-    def make(watts: int) -> None:
+    def make(watts: int, refused_replicas: int) -> None:
         selector = {"matchLabels": {names.LABEL_NAMESPACE_NAME: namespace.name}}
         limits = {"maxPowerWatts": watts}
         spec = {"action": "Deny", "namespaceSelector": selector, "limits": limits}
         namespace.apply(thing(names.API_VERSION, "EnergyPolicy", name, spec))
-        time.sleep(0.5)  # for the webhook's watch
+        namespace.wait_refused(served("Deployment", "heard", refused_replicas))
 
     yield make
     installed.kubectl("delete", "energypolicy", name, "--ignore-not-found")
 
 
+def served(kind: str, name: str, replicas: int) -> Object:
+    spec = {
+        "replicas": replicas,
+        "selector": {"matchLabels": {"app": name}},
+        "template": template(1, "Always", name),
+    }
+    return thing("apps/v1", kind, name, spec)
+
+
 @pytest.mark.parametrize("kind", ["Deployment", "StatefulSet"])
 def test_a_scale_request_is_judged(
-    namespace: Namespace, refuse_power: Callable[[int], None], kind: str
+    namespace: Namespace, refuse_power: Callable[[int, int], None], kind: str
 ) -> None:
-    spec = {
-        "replicas": 2,
-        "selector": {"matchLabels": {"app": "s"}},
-        "template": template(1, "Always", "s"),
-    }
-    namespace.apply(thing("apps/v1", kind, "s", spec))
+    namespace.apply(served(kind, "s", 2))
     body = priced(namespace, f"{kind.lower()}-s", 2)
     watts = body["status"]["estimate"]["powerHighWatts"]
-    refuse_power(4 * watts)
+    refuse_power(4 * watts, 50)
     cluster: Cluster = namespace.cluster
     scale = ("scale", f"{kind.lower()}/s", "-n", namespace.name)
     cluster.kubectl(*scale, "--replicas=3")
@@ -354,6 +357,6 @@ def test_a_scale_request_is_judged(
     said = cluster.kubectl(*scale, "--replicas=50", check=False)
     assert said.returncode != 0
     assert f"energy policy power-{namespace.name}: needs" in said.stderr
-    refuse_power(1)
+    refuse_power(1, 2)
     cluster.kubectl(*scale, "--replicas=1")  # who is over a limit may shrink
     priced(namespace, f"{kind.lower()}-s", 1)

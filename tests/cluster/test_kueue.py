@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+import patient
 from annotated import BATCH
 from localcluster import Cluster, build, kueue, operator
 from localcluster.operator import ROOT
 from localcluster.places import DEFAULT_POOLS
 from localcluster.pools import load_pools
+from polling import holds, until
 
 GROUP = "kueue.x-k8s.io"
 VERSION = f"{GROUP}/v1beta2"
@@ -30,31 +32,26 @@ def queueing() -> Iterator[Cluster]:
     build()
     pools = [pool for pool in load_pools(DEFAULT_POOLS) if pool.name in PRODUCTS]
     with Cluster(pools=pools) as cluster:
-        operator.install(cluster)
+        patient.install(cluster)
         for extra in ("power", "kueue"):
             cluster.kubectl("apply", "--server-side", "-k", str(ROOT / "charts/kustomize" / extra))
         settings = {"power_resource": True, "kueue": True, "kueue_retry_s": RETRY_S}
         controller = operator.start_controller(cluster, **settings)
-        webhook = operator.start_webhook(cluster, power_resource=True, kueue=True)
+        webhook = patient.start_webhook(cluster, power_resource=True, kueue=True)
         queues = kueue.start(cluster)
-        webhook.wait_ready()
+        patient.wait_reached(cluster, webhook)
         controller.wait_leading()
-        apply(cluster, *(flavor(name, product) for name, product in PRODUCTS.items()))
-        apply(
-            cluster, {"apiVersion": VERSION, "kind": "ResourceFlavor", "metadata": {"name": "any"}}
+        anything = {"apiVersion": VERSION, "kind": "ResourceFlavor", "metadata": {"name": "any"}}
+        text = json.dumps(anything)
+        until(  # the API server learns whom to trust in Kueue's place by a watch of its own
+            lambda: cluster.kubectl("apply", "-f", "-", input=text, check=False).returncode == 0,
+            "the API server reaches Kueue's webhooks",
         )
-        wait(lambda: power_nodes(cluster) == {3, 2})
+        apply(cluster, *(flavor(name, product) for name, product in PRODUCTS.items()))
+        until(lambda: power_nodes(cluster) == {3, 2})
         yield cluster
         for process in (queues, controller, webhook):
             process.terminate()
-
-
-def wait(check: Callable[[], Any], timeout_s: float = 30.0) -> Any:
-    deadline = time.monotonic() + timeout_s
-    while not (found := check()):
-        assert time.monotonic() < deadline, f"{check} does not hold after {timeout_s} s"
-        time.sleep(0.1)
-    return found
 
 
 def read(cluster: Cluster, *arguments: str) -> dict[str, Any]:
@@ -102,7 +99,7 @@ def queue(
             "spec": {"clusterQueue": name},
         },
     )
-    wait(lambda: active(read(cluster, "clusterqueue", name)))
+    until(lambda: active(read(cluster, "clusterqueue", name)))
 
 
 def check(cluster: Cluster, name: str, policy: str | None = None) -> dict[str, Any]:
@@ -119,9 +116,7 @@ def check(cluster: Cluster, name: str, policy: str | None = None) -> dict[str, A
     return {"admissionChecksStrategy": {"admissionChecks": [{"name": name}]}}
 
 
-def active(body: dict[str, Any]) -> bool:
-    conditions = body.get("status", {}).get("conditions", [])
-    return any(one["type"] == "Active" and one["status"] == "True" for one in conditions)
+active = holds("Active")
 
 
 def limit(cluster: Cluster, namespace: str, joules: int) -> None:
@@ -140,7 +135,19 @@ def limit(cluster: Cluster, namespace: str, joules: int) -> None:
         observed = body.get("status", {}).get("observedGeneration")
         return bool(observed == body["metadata"]["generation"])
 
-    wait(seen)
+    until(seen)
+
+
+def wait_held(cluster: Cluster, namespace: str) -> None:
+    """Return once admission has heard that a budget holds what is in no queue."""
+    made = job(namespace, "held")
+    del made["metadata"]["labels"]
+    made["spec"]["suspend"] = False
+    create = ("create", "--dry-run=server", "-o", "json", "-f", "-")
+    until(
+        lambda: "energaizer.io/held" in cluster.kubectl(*create, input=json.dumps(made)).stdout,
+        f"the budget of {namespace} holds",
+    )
 
 
 def job(namespace: str, name: str, queue: str = "queue") -> dict[str, Any]:
@@ -171,7 +178,7 @@ def verdict(cluster: Cluster, namespace: str, name: str) -> dict[str, Any]:
                 return next((one for one in states if one["state"] != "Pending"), None)
         return None
 
-    answered: dict[str, Any] = wait(found)
+    answered: dict[str, Any] = until(found)
     return answered
 
 
@@ -182,7 +189,7 @@ def running(cluster: Cluster, namespace: str) -> set[str]:
 
 def test_what_fits_is_ready_with_the_flavor_s_gpu(queueing: Cluster) -> None:
     strategy = check(queueing, "energy")
-    wait(lambda: active(read(queueing, "admissioncheck", "energy")))
+    until(lambda: active(read(queueing, "admissioncheck", "energy")))
     queue(queueing, "ready", PLENTY, "l40s", **strategy)
     apply(queueing, job("ready", "fits"))
     answered = verdict(queueing, "ready", "fits")
@@ -190,7 +197,7 @@ def test_what_fits_is_ready_with_the_flavor_s_gpu(queueing: Cluster) -> None:
     assert "1 x l40s-48gb" in answered["message"]
     marks = answered["podSetUpdates"][0]["annotations"]
     assert marks["energaizer.io/gpu-profile"] == "l40s-48gb"
-    wait(lambda: running(queueing, "ready") == {"fits"})
+    until(lambda: running(queueing, "ready") == {"fits"})
     template = read(queueing, "job", "fits", "-n", "ready")["spec"]["template"]
     assert template["metadata"]["annotations"]["energaizer.io/gpu-profile"] == "l40s-48gb"
 
@@ -210,14 +217,14 @@ def test_placement_mode_kueue_selects_the_cheapest_gpu(queueing: Cluster) -> Non
     profile = update["annotations"]["energaizer.io/gpu-profile"]
     product = {"l40s-48gb": "NVIDIA-L40S", "h100-sxm5-80gb": "NVIDIA-H100-80GB-HBM3"}[profile]
     assert update["nodeSelector"] == {"nvidia.com/gpu.product": product}
-    wait(lambda: running(queueing, "places") == {"chosen"})
+    until(lambda: running(queueing, "places") == {"chosen"})
     spec = read(queueing, "job", "chosen", "-n", "places")["spec"]["template"]["spec"]
     assert spec["nodeSelector"] == update["nodeSelector"]
 
 
 def test_what_a_policy_forbids_is_rejected_and_never_starts(queueing: Cluster) -> None:
     strategy = check(queueing, "guarded", policy="tight")
-    wait(lambda: read(queueing, "admissioncheck", "guarded").get("status", {}).get("conditions"))
+    until(lambda: read(queueing, "admissioncheck", "guarded").get("status", {}).get("conditions"))
     condition = read(queueing, "admissioncheck", "guarded")["status"]["conditions"][0]
     assert (condition["status"], condition["reason"]) == ("False", "BadParameters")
     assert "EnergyPolicy tight does not exist" in condition["message"]
@@ -232,7 +239,7 @@ def test_what_a_policy_forbids_is_rejected_and_never_starts(queueing: Cluster) -
             "spec": spec,
         },
     )
-    wait(lambda: active(read(queueing, "admissioncheck", "guarded")))
+    until(lambda: active(read(queueing, "admissioncheck", "guarded")))
     queue(queueing, "rejects", PLENTY, "h100", **strategy)
     apply(queueing, job("rejects", "hungry"))
     answered = verdict(queueing, "rejects", "hungry")
@@ -247,6 +254,7 @@ def test_what_a_budget_holds_is_tried_again_and_admitted_once_there_is_room(
 ) -> None:
     queue(queueing, "retries", PLENTY, "h100", **check(queueing, "energy"))
     limit(queueing, "retries", 1000)
+    wait_held(queueing, "retries")
     made = job("retries", "waits")
     made["spec"]["suspend"] = False
     apply(queueing, made)
@@ -259,7 +267,7 @@ def test_what_a_budget_holds_is_tried_again_and_admitted_once_there_is_room(
     assert running(queueing, "retries") == set()
 
     limit(queueing, "retries", 10**12)
-    wait(lambda: running(queueing, "retries") == {"waits"}, 60.0)
+    until(lambda: running(queueing, "retries") == {"waits"})
     assert verdict(queueing, "retries", "waits")["state"] == "Ready"
     uid = read(queueing, "job", "waits", "-n", "retries")["metadata"]["uid"]
 
@@ -267,13 +275,14 @@ def test_what_a_budget_holds_is_tried_again_and_admitted_once_there_is_room(
         found = read(queueing, "energyreservations", "-n", "retries")["items"]
         return [one["metadata"]["name"] for one in found] == [uid]
 
-    wait(reserved)  # what Kueue let go is charged
+    until(reserved)  # what Kueue let go is charged
 
 
 def test_a_label_of_kueue_lifts_no_hold_where_its_queue_does_not_ask_us(queueing: Cluster) -> None:
     """Neither a queue without our check nor one that is not there; Kueue and we both let it go."""
     queue(queueing, "unasked", PLENTY, "h100")
     limit(queueing, "unasked", 1000)
+    wait_held(queueing, "unasked")
     for name in ("queue", "nowhere"):
         made = job("unasked", name, queue=name)
         made["spec"]["suspend"] = False
@@ -282,20 +291,16 @@ def test_a_label_of_kueue_lifts_no_hold_where_its_queue_does_not_ask_us(queueing
     assert held == [True, True]
 
     def admitted() -> bool:
-        (body,) = (
-            one
+        return any(
+            holds("Admitted")(one)
             for one in read(queueing, "workloads.kueue.x-k8s.io", "-n", "unasked")["items"]
             if one["metadata"]["ownerReferences"][0]["name"] == "queue"
         )
-        return any(
-            one["type"] == "Admitted" and one["status"] == "True"
-            for one in body.get("status", {}).get("conditions", ())
-        )
 
-    wait(admitted)
+    until(admitted)
     assert running(queueing, "unasked") == set(), "Kueue has let it go, its budget has not"
     limit(queueing, "unasked", 10**15)
-    wait(lambda: running(queueing, "unasked") >= {"queue"}, 60)
+    until(lambda: running(queueing, "unasked") >= {"queue"})
     assert not marked(queueing, "unasked", "queue")
 
 
@@ -314,17 +319,17 @@ def test_kueue_queues_and_borrows_by_watts(queueing: Cluster) -> None:
     quota = {"nvidia.com/gpu": 8, WATTS: 2 * each - (-each // 2)}  # room for 2.5
     queue(queueing, "alone", quota, "h100")
     apply(queueing, *(job("alone", f"j{n}") for n in range(3)))
-    wait(lambda: len(running(queueing, "alone")) == 2)
+    until(lambda: len(running(queueing, "alone")) == 2)
     time.sleep(1)
     done = running(queueing, "alone")
     assert len(done) == 2
     queueing.kubectl("delete", "job", "-n", "alone", min(done))
-    wait(lambda: len(running(queueing, "alone")) == 2)  # the third took its place
+    until(lambda: len(running(queueing, "alone")) == 2)  # the third took its place
 
     for name in ("lends", "borrows"):
         queue(queueing, name, quota, "h100", cohortName="power")
     apply(queueing, *(job("borrows", f"j{n}") for n in range(6)))
-    wait(lambda: len(running(queueing, "borrows")) == 5)
+    until(lambda: len(running(queueing, "borrows")) == 5)
     time.sleep(1)
     assert len(running(queueing, "borrows")) == 5  # floor((2.5 + 2.5) w / w) of the cohort
 

@@ -7,8 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,9 @@ import pytest
 
 from localcluster import processes
 from localcluster.places import state_root
+from polling import until
 
-UP_TO = 30.0
+UP_TO = 120.0
 
 
 class Tool:
@@ -38,7 +38,7 @@ class Tool:
 
     def __call__(self, *arguments: str) -> tuple[int, str, str]:
         with self.start(*arguments) as running:
-            output, errors = running.communicate(timeout=120)
+            output, errors = running.communicate(timeout=2 * UP_TO)
         return running.returncode, output, errors
 
     def up(self, *arguments: str) -> dict[str, Any]:
@@ -69,13 +69,6 @@ def tool(tmp_path: Path) -> Iterator[Tool]:
     chosen = Tool(tmp_path)
     yield chosen
     processes.stop(chosen.alive(), grace_s=0)
-
-
-def until(done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + UP_TO
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_down_leaves_no_process_and_no_folder(tool: Tool) -> None:

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from crowd import INPUTS, energybudget, job
 from energaizer_operator import kubectl, names
 from localcluster.operator import OperatorProcess
+from polling import PATIENCE_S
 
 Namespace = Any
 Object = dict[str, Any]
@@ -104,7 +105,7 @@ def test_both_say_the_same_of_every_kind(namespace: Namespace, tmp_path: Path, n
         actions = set()
         for obj in OBJECTS:
             # Nodes are still being counted, and the webhook hears of a rule when its watch says so.
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + PATIENCE_S
             while differences := different(namespace, obj, world(namespace, made, tmp_path)):
                 assert time.monotonic() < deadline, differences
                 time.sleep(0.2)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,6 +14,7 @@ from energaizer_operator.kinds import ApiResource
 from energaizer_operator.settings import Settings
 from localcluster import Cluster
 from localcluster.operator import NAMESPACE, ROOT, OperatorProcess
+from polling import until
 from rights import FORBIDDEN, Call
 
 BASE = ROOT / "charts/kustomize/base"
@@ -74,8 +73,7 @@ def audited(cluster: Cluster) -> list[tuple[str, Call, bool]]:
     A write into a namespace that is going away is 403 too, but allowed.
     """
     found = []
-    for line in cluster.audit_log.read_text().splitlines():
-        entry = json.loads(line)
+    for entry in cluster.audit():
         user = entry["user"]["username"].removeprefix(f"system:serviceaccount:{NAMESPACE}:")
         reference = entry.get("objectRef") or {}
         resource = reference.get("resource")
@@ -178,10 +176,8 @@ def test_roles_grant_what_is_called_and_nothing_else(scenario: Cluster) -> None:
     refused = {(user, *call) for user, call, forbidden in calls if forbidden}
     configmaps = {("energaizer-controller", "get", "", "configmaps")}  # bound by namespace
     assert refused - configmaps == set(), "called, but not granted"
-    deadline = time.monotonic() + 10
-    while unused(scenario) and time.monotonic() < deadline:
-        time.sleep(0.5)  # a lease is renewed every two seconds
-    assert unused(scenario) == set(), "granted, but never called"
+    # A lease is renewed every two seconds.
+    until(lambda: not unused(scenario), lambda: f"granted, but never called: {unused(scenario)}")
 
 
 WEBHOOK_FORBIDDEN: tuple[Call, ...] = (

@@ -14,6 +14,8 @@ from energaizer_operator.identity import Catalogue, identities
 from energaizer_operator.resources.gpuprofile import GPUProfile
 from energaizer_operator.schema import EstimateSummary, Option
 from localcluster import Cluster
+from patient import make_namespace
+from polling import wait_for
 
 IDENTITIES = Path(energaizer_operator.__file__).parent / "profiles" / "identities.yaml"
 NAMESPACE = "placement"
@@ -32,7 +34,7 @@ def profiles(cluster: Cluster) -> Iterator[dict[str, GPUProfile]]:
         for term in identified.terms if identified.profile else ():
             seen = terms[identified.profile or ""]
             seen[term] = seen.get(term, 0) + 1
-    cluster.kubectl("create", "namespace", NAMESPACE)
+    make_namespace(cluster, NAMESPACE)
     yield {name: profile(name, found[name].to_dict(), list(terms[name].items())) for name in ENERGY}
     cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
 
@@ -101,10 +103,11 @@ def create(cluster: Cluster, made: dict[str, Any], plan: placement.Plan) -> None
 
 
 def nodes_of(cluster: Cluster, *names: str) -> list[str]:
-    pods = [f"pod/{name}" for name in names]
-    cluster.kubectl("wait", "-n", NAMESPACE, "--for=condition=PodScheduled", "--timeout=30s", *pods)
-    template = "jsonpath={.spec.nodeName}"
-    return [cluster.kubectl("get", "-n", NAMESPACE, one, "-o", template).stdout for one in pods]
+    def placed(name: str) -> str:
+        node = wait_for(cluster, "pod", name, lambda pod: pod["spec"]["nodeName"], NAMESPACE)
+        return str(node["spec"]["nodeName"])
+
+    return [placed(name) for name in names]
 
 
 def test_pods_go_where_they_take_least(cluster: Cluster, profiles: dict[str, GPUProfile]) -> None:

@@ -15,12 +15,14 @@ from typing import Any
 import pytest
 import yaml
 
+import patient
 from annotated import BATCH
 from localcluster import Cluster, build, operator
 from localcluster.crds import workload_crds
 from localcluster.operator import ROOT, OperatorProcess
 from localcluster.places import DEFAULT_POOLS
 from localcluster.pools import load_pools
+from polling import until
 
 WATTS = "energaizer.io/watts"
 CAPACITY = "energaizer.io/power-capacity-watts"
@@ -34,34 +36,29 @@ def powered() -> Iterator[Cluster]:
     build()
     pools = [pool for pool in load_pools(DEFAULT_POOLS) if pool.name == "h100"]
     with Cluster(pools=pools) as cluster:
-        operator.install(cluster)
+        patient.install(cluster)
         cluster.kubectl("apply", "--server-side", "-k", str(ROOT / "charts/kustomize/power"))
         files = [part for path in workload_crds() for part in ("-f", str(path))]
         cluster.kubectl("apply", "--server-side", *files)
         cluster.wait_for_kinds("jobsets.jobset.x-k8s.io")
         start(cluster, power_resource=True, audit_s=2)
-        wait(lambda: set(advertised(cluster).values()) == {"5600"})
-        wait(lambda: power_nodes(cluster) == 3)
+        until(lambda: set(advertised(cluster).values()) == {"5600"})
+        until(lambda: power_nodes(cluster) == 3)
         yield cluster
+        for process in RUNNING.pop(cluster.name):
+            process.terminate()
 
 
 def start(cluster: Cluster, **settings: Any) -> tuple[OperatorProcess, OperatorProcess]:
     controller = operator.start_controller(cluster, lease_duration_s=3, **settings)
-    webhook = operator.start_webhook(cluster, drain_s=0, **settings)
-    webhook.wait_ready()
+    webhook = patient.start_webhook(cluster, drain_s=0, **settings)
+    patient.wait_reached(cluster, webhook)
     controller.wait_leading()
     RUNNING[cluster.name] = (controller, webhook)
     return controller, webhook
 
 
 RUNNING: dict[str, tuple[OperatorProcess, OperatorProcess]] = {}
-
-
-def wait(check: Callable[[], object], timeout_s: float = 20.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not check():
-        assert time.monotonic() < deadline, f"{check} does not hold after {timeout_s} s"
-        time.sleep(0.1)
 
 
 def read(cluster: Cluster, *arguments: str) -> dict[str, Any]:
@@ -101,14 +98,8 @@ def create(cluster: Cluster, namespace: str, *objects: dict[str, Any]) -> None:
 
 
 def namespaces(cluster: Cluster, *names: str) -> None:
-    label = {"energaizer.io/admission": "enabled"}
-    items = [
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": label}}
-        for name in names
-    ]
-    create(cluster, "default", *items)
     for name in names:
-        wait(lambda name=name: read(cluster, "serviceaccounts", "-n", name)["items"])  # type: ignore[misc]
+        patient.make_namespace(cluster, name, "enabled")
 
 
 def requested(body: dict[str, Any]) -> tuple[str | None, str | None]:
@@ -163,7 +154,7 @@ def test_templates_of_job_sets_and_runs_of_cron_jobs_carry_the_watts_of_their_po
         found: list[dict[str, Any]] = read(powered, "pods", "-n", "kinds", *labels)["items"]
         return found
 
-    wait(of_the_run)
+    until(of_the_run)
     assert requested(of_the_run()[0]) == requested(run)
     powered.kubectl("delete", "jobset,cronjob,job", "--all", "-n", "kinds", "--wait=false")
 
@@ -174,21 +165,16 @@ def test_the_audit_finds_pods_whose_watts_nobody_counts(powered: Cluster) -> Non
     def uncounted() -> float:
         return controller.series("energaizer_unwatted_pods").get("", -1.0)
 
-    wait(lambda: uncounted() == 0)
-    create(
-        powered,
-        "default",
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "unseen"}},
-    )
-    wait(lambda: read(powered, "serviceaccounts", "-n", "unseen")["items"])
+    until(lambda: uncounted() == 0)
+    patient.make_namespace(powered, "unseen")
     create(powered, "unseen", pod("early"))
-    wait(lambda: uncounted() == 1)
+    until(lambda: uncounted() == 1)
     told = ("events", "-n", "unseen", "--field-selector", "reason=UnwattedPod")
     assert not read(powered, *told)["items"]  # a namespace that did not opt in is left alone
     powered.kubectl("label", "namespace", "unseen", "energaizer.io/admission=enabled")
-    wait(lambda: read(powered, *told)["items"])
+    until(lambda: read(powered, *told)["items"])
     powered.kubectl("delete", "pod", "early", "-n", "unseen", "--force", "--grace-period=0")
-    wait(lambda: uncounted() == 0)
+    until(lambda: uncounted() == 0)
 
 
 def test_a_quota_of_watts_admits_exactly_what_fits(powered: Cluster) -> None:
@@ -206,7 +192,7 @@ def test_a_quota_of_watts_admits_exactly_what_fits(powered: Cluster) -> None:
             "spec": {"hard": hard},
         }
         create(powered, name, quota)
-    wait(lambda: all(counted(powered, name) for name in names))
+    until(lambda: all(counted(powered, name) for name in names))
     post = poster(powered)
     admitted = []
     with ThreadPoolExecutor(WRITERS) as writers:
@@ -216,8 +202,12 @@ def test_a_quota_of_watts_admits_exactly_what_fits(powered: Cluster) -> None:
             admitted.append(codes.count(201))
             assert set(codes) == {201, 403}
     assert admitted == [ROOM] * RUNS
-    used = read(powered, "resourcequota", "power", "-n", names[-1])["status"]["used"]
-    assert int(used[f"requests.{WATTS}"]) == ROOM * each
+
+    def used() -> int:
+        quota = read(powered, "resourcequota", "power", "-n", names[-1])
+        return int(quota["status"]["used"][f"requests.{WATTS}"])
+
+    until(lambda: used() == ROOM * each, lambda: f"{ROOM} of {each} W are used: {used()}")
 
 
 def counted(cluster: Cluster, namespace: str) -> bool:
@@ -235,7 +225,7 @@ def poster(cluster: Cluster) -> Callable[[str, dict[str, Any]], int]:
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         request = urllib.request.Request(url, json.dumps(body).encode(), headers)
         try:
-            with urllib.request.urlopen(request, context=context, timeout=30) as answer:
+            with urllib.request.urlopen(request, context=context, timeout=60) as answer:
                 return int(answer.status)
         except urllib.error.HTTPError as error:
             return error.code if "exceeded quota: power" in error.read().decode() else -error.code
@@ -245,10 +235,10 @@ def poster(cluster: Cluster) -> Callable[[str, dict[str, Any]], int]:
 
 def test_a_statement_lowers_a_node_at_run_time_and_a_broken_one_stops_it(powered: Cluster) -> None:
     powered.kubectl("annotate", "node", "h100-2", f"{CAPACITY}=2000")
-    wait(lambda: advertised(powered)["h100-2"] == "2k")
+    until(lambda: advertised(powered)["h100-2"] == "2k")
     powered.kubectl("annotate", "--overwrite", "node", "h100-2", f"{CAPACITY}=2kW")
-    wait(lambda: advertised(powered)["h100-2"] == "0")
-    wait(
+    until(lambda: advertised(powered)["h100-2"] == "0")
+    until(
         lambda: any(
             '"2kW" is no whole number' in event["message"]
             for event in read(
@@ -257,7 +247,7 @@ def test_a_statement_lowers_a_node_at_run_time_and_a_broken_one_stops_it(powered
         )
     )
     powered.kubectl("annotate", "node", "h100-2", f"{CAPACITY}-")
-    wait(lambda: advertised(powered)["h100-2"] == "5600")
+    until(lambda: advertised(powered)["h100-2"] == "5600")
 
 
 def test_the_scheduler_never_binds_more_watts_than_a_node_has(powered: Cluster) -> None:
@@ -265,28 +255,34 @@ def test_the_scheduler_never_binds_more_watts_than_a_node_has(powered: Cluster) 
     each = int(requested(read(powered, "pod", "plain", "-n", "predicted"))[1] or 0)
     powered.kubectl("delete", "pods", "--all", "-n", "predicted", "--force", "--grace-period=0")
     powered.kubectl("annotate", "node", "--all", f"{CAPACITY}={2 * each + 10}")
-    wait(lambda: set(advertised(powered).values()) == {str(2 * each + 10)})
+    until(lambda: set(advertised(powered).values()) == {str(2 * each + 10)})
     create(powered, "bound", *(pod(f"p-{number}") for number in range(8)))
 
     def scheduled() -> Counter[str]:
         pods = read(powered, "pods", "-n", "bound")["items"]
         return Counter(one["spec"].get("nodeName", "") for one in pods)
 
-    wait(lambda: scheduled()[""] == 2)
+    until(lambda: scheduled()[""] == 2)
     time.sleep(1)
     assert scheduled() == {"h100-0": 2, "h100-1": 2, "h100-2": 2, "": 2}
-    waiting = read(powered, "events", "-n", "bound", "--field-selector", "reason=FailedScheduling")
-    assert any(f"Insufficient {WATTS}" in event["message"] for event in waiting["items"])
+    waiting = ("events", "-n", "bound", "--field-selector", "reason=FailedScheduling")
+    until(
+        lambda: any(
+            f"Insufficient {WATTS}" in event["message"]
+            for event in read(powered, *waiting)["items"]
+        ),
+        "the scheduler says why",
+    )
     powered.kubectl("annotate", "node", "--all", f"{CAPACITY}-")
-    wait(lambda: scheduled()[""] == 0)  # back at the GPUs' own limits there is room for all
+    until(lambda: scheduled()[""] == 0)  # back at the GPUs' own limits there is room for all
 
 
 def test_switched_off_no_trace_remains(powered: Cluster) -> None:
     for process in RUNNING[powered.name]:
         process.terminate()
     start(powered)
-    wait(lambda: not advertised(powered) and not advertised(powered, "capacity"))
-    wait(lambda: power_nodes(powered) == 0)
+    until(lambda: not advertised(powered) and not advertised(powered, "capacity"))
+    until(lambda: power_nodes(powered) == 0)
     namespaces(powered, "off")
     create(powered, "off", pod("plain"), pod("forged", forged="1"))
     for name in ("plain", "forged"):
@@ -299,7 +295,7 @@ def test_switched_on_again_pods_of_before_run_beside_new_ones(powered: Cluster) 
     for process in RUNNING[powered.name]:
         process.terminate()
     start(powered, power_resource=True)
-    wait(lambda: power_nodes(powered) == 3)
+    until(lambda: power_nodes(powered) == 3)
     assert requested(read(powered, "pod", "plain", "-n", "off")) == (None, None)
     create(powered, "off", pod("later"))
     assert requested(read(powered, "pod", "later", "-n", "off"))[1] is not None

@@ -4,7 +4,14 @@ from random import Random
 import pytest
 
 from localcluster.errors import LocalClusterError
-from localcluster.network import PORTS, SERVICE_RANGES, choose_ports, choose_range, ranges_in
+from localcluster.network import (
+    PORTS,
+    SERVICE_RANGES,
+    choose_ports,
+    choose_range,
+    free_ports,
+    ranges_in,
+)
 
 
 def test_the_slices_fill_the_loopback_half_that_is_ours() -> None:
@@ -46,3 +53,8 @@ def test_ports_are_distinct_free_and_nobodys() -> None:
 def test_too_few_ports_is_an_error_that_says_where() -> None:
     with pytest.raises(LocalClusterError, match="18000 to 29999"):
         choose_ports(3, (), Random(1), lambda _: False)
+
+
+def test_a_port_is_given_once_though_nobody_has_bound_it_yet() -> None:
+    given = [port for _ in range(50) for port in free_ports(2)]
+    assert len(set(given)) == len(given)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from localcluster.build import build
 from observability.crowd import Crowd, watched
 from observability.pages import FILES
 from observability.querying import GOOD_WHEN_EMPTY, Prometheus, ask, blank, panels, values
+from polling import until
 
 pytestmark = pytest.mark.cluster
 BOARDS = {
@@ -21,6 +21,8 @@ BOARDS = {
 }
 SERIES_MOST = 24
 """That a person tells apart, in one panel."""
+LATE_S = 180.0
+"""A rate takes several scrapes of ten seconds, and rules that read other rules take turns."""
 
 
 @pytest.fixture(scope="module")
@@ -30,19 +32,12 @@ def thousand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
         yield Prometheus(prometheus.url)
 
 
-def wait(look: Callable[[], Any], what: str) -> None:
-    deadline = time.monotonic() + 90
-    while not look():
-        assert time.monotonic() < deadline, f"after 90 s still not so: {what}"
-        time.sleep(0.5)
-
-
 @pytest.mark.parametrize("name", BOARDS)
 def test_a_thousand_workloads_fill_every_panel_and_crowd_none(
     thousand: Prometheus, name: str
 ) -> None:
     board = BOARDS[name]
-    wait(lambda: not blank(board, thousand, {}), f"every panel of {name} has data")
+    until(lambda: not blank(board, thousand, {}), f"every panel of {name} has data", LATE_S)
     known = values(board, thousand, {})
     for panel in panels(board):
         answers = ask(panel, thousand, known, minutes=1.0)
@@ -67,7 +62,7 @@ def test_no_workload_at_all_leaves_panels_that_say_what_to_do(tmp_path: Path) ->
     full = {"Leaders", "Oldest watch", "Silence of each watch", "Keys that wait"}
     with watched(Crowd(0), tmp_path) as prometheus:
         source = Prometheus(prometheus.url)
-        wait(lambda: not full & set(empty(source)), "our processes are seen")
+        until(lambda: not full & set(empty(source)), "our processes are seen", LATE_S)
         left = empty(source)
     assert {"Consumed and reserved", "Predicted power", "Most energy", *GOOD_WHEN_EMPTY} <= set(
         left

@@ -13,6 +13,8 @@ from localcluster.helm import helm
 from localcluster.kubelet import LocalNode
 from localcluster.operator import ROOT, OperatorProcess
 from localcluster.pools import NodePool
+from patient import make_namespace
+from polling import holds, wait_for
 
 CHART = ROOT / "charts/energaizer"
 RELEASE, NAMESPACE, FULL = "watt", "gpu-energy", "watt-energaizer"
@@ -68,9 +70,7 @@ class World:
 
     def wait_ready(self, name: str) -> dict[str, Any]:
         """Return an AIWorkload of team-a once it is Ready."""
-        ready = ("wait", "--for=condition=Ready", "-n", "team-a", "--timeout=20s")
-        self.cluster.kubectl(*ready, f"aiworkload/{name}")
-        return self.get("aiworkload", name, "-n", "team-a")
+        return wait_for(self.cluster, "aiworkload", name, holds("Ready"), "team-a")
 
     def ask(self) -> str:
         """Ask for a GPU pod in a dry run; return why not, or nothing."""
@@ -98,11 +98,10 @@ class World:
 def fresh_world() -> Iterator[World]:
     """A control plane with nothing of ours: a namespace for the release, a strict one for work."""
     with Cluster(pools=[GPUS]) as cluster, LocalNode(cluster) as node:
-        for name in (NAMESPACE, "team-a"):
-            cluster.kubectl("create", "namespace", name)
+        make_namespace(cluster, NAMESPACE)
+        make_namespace(cluster, "team-a", "strict")
         restricted = "pod-security.kubernetes.io/enforce=restricted"
         cluster.kubectl("label", "namespace", NAMESPACE, restricted)
-        cluster.kubectl("label", "namespace", "team-a", "energaizer.io/admission=strict")
         yield World(cluster, node)
 
 
