@@ -325,7 +325,8 @@ class Demo:
         nodes = self._json("nodes").get("items", [])
         gpus = [one for one in nodes if any("/gpu" in key for key in one["status"]["capacity"])]
         profiles = self._json("gpuprofiles").get("items", [])
-        return sum(one.get("status", {}).get("nodes", 0) for one in profiles) == len(gpus) > 0
+        counted: int = sum(one.get("status", {}).get("nodes", 0) for one in profiles)
+        return counted == len(gpus) > 0
 
     def _nodes_by_profile(self) -> dict[str, str]:
         """Return the profile of each node, as the controller exports it."""
