@@ -195,6 +195,8 @@ class Estimator:
             running = self._pending.get(key)
             if running is not None:
                 awaited[running] = None
+            elif not self._missing(question):
+                continue  # it ended while we looked, and the cache has it
             elif (len(self._pending) + len(begun)) * self._pace_s < self.deadline_s:
                 begun[key] = question
         if begun:
