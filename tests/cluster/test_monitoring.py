@@ -135,7 +135,7 @@ def test_pods_that_admission_never_saw_are_measured_too(installed: Cluster) -> N
             },
         },
     }
-    installed.kubectl("create", "namespace", UNSEEN)
+    make_namespace(installed, UNSEEN)
     try:
         installed.kubectl("apply", "-f", "-", input=json.dumps(body))
 
@@ -144,7 +144,7 @@ def test_pods_that_admission_never_saw_are_measured_too(installed: Cluster) -> N
             assert all(names.LABEL_WORKLOAD not in one["metadata"]["labels"] for one in pods)
             return sum(one["status"]["phase"] == "Running" for one in pods)
 
-        _wait(lambda: running() == 2, "both pods run")
+        until(lambda: running() == 2, "both pods run")
         installed.kubectl("label", "namespace", UNSEEN, "energaizer.io/admission=enabled")
 
         def covered() -> int:
@@ -153,7 +153,7 @@ def test_pods_that_admission_never_saw_are_measured_too(installed: Cluster) -> N
             percent: int = status.get("measured", {}).get("coveragePercent", 0)
             return percent
 
-        _wait(lambda: covered() >= 90, "measured")
+        until(lambda: covered() >= 90, "measured")
     finally:
         installed.kubectl("delete", "namespace", UNSEEN, "--wait=false")
 
