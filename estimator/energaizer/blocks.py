@@ -83,15 +83,12 @@ def linear(
     if formats.quantised_input:
         size = tokens * inner
         to.add(kernels.elementwise(size, size * formats.activation, size * operand, 4.0), count)
+    passes = max(1.0, tokens / _DEQUANTISE_TILE) if formats.unpacked else 0.0
     product = kernels.gemm(
-        1.0, tokens, out, inner, (operand, formats.weight, formats.activation), formats.rate
-    )
-    product = product._replace(
-        resident_bytes=tokens * (inner * operand + out * formats.activation), toggle=formats.toggle
-    )
-    if formats.unpacked:
-        passes = max(1.0, tokens / _DEQUANTISE_TILE)
-        product = product._replace(core_flops=2.0 * out * inner * passes)
+        1.0, tokens, out, inner, (operand, formats.weight, formats.activation), formats.rate,
+        resident_bytes=tokens * (inner * operand + out * formats.activation),
+        toggle=formats.toggle, core_flops=2.0 * out * inner * passes,
+    )  # fmt: skip
     to.add(product, count)
 
 
@@ -233,8 +230,10 @@ def eager_attention(
         to.add(kernels.copy(keys, act), 2.0 * layers)
     sizes = (act, act, act)
     near = act * (tokens * width + keys + scores)
-    product = kernels.gemm(groups, shard.queries, shard.context, shard.head_size, sizes, rate)
-    to.add(product._replace(resident_bytes=near), layers)
+    product = kernels.gemm(
+        groups, shard.queries, shard.context, shard.head_size, sizes, rate, resident_bytes=near
+    )
+    to.add(product, layers)
     if style.scale_on == "scores":
         to.add(pointwise(scores, 1.0, act), layers)
     if style.where:
@@ -249,8 +248,10 @@ def eager_attention(
         to.add(kernels.copy(scores, kernels.FP32_BYTES, act), layers)
     softmax_bytes = kernels.FP32_BYTES if wide else act
     to.add(kernels.softmax(groups * shard.queries, shard.context, softmax_bytes), layers)
-    product = kernels.gemm(groups, shard.queries, shard.head_size, shard.context, sizes, rate)
-    to.add(product._replace(resident_bytes=near), layers)
+    product = kernels.gemm(
+        groups, shard.queries, shard.head_size, shard.context, sizes, rate, resident_bytes=near
+    )
+    to.add(product, layers)
     if shard.queries > 1:
         to.add(kernels.copy(tokens * width, act), layers)
 

@@ -18,7 +18,7 @@ from energaizer.errors import NoEstimateError
 from energaizer.kernels import BLOCK_ELEMENTS, COLUMN, FAMILY, RATE, FloatArray
 from energaizer.machine import Machine
 from energaizer.precision import RATE_KEYS
-from energaizer.timeline import Work, fourth_norm
+from energaizer.timeline import Work, fourth_norm, fourth_norm_of
 
 _TENSOR_ROWS = 16  # a product this thin is bound by DRAM latency: a GEMV
 _FP32 = RATE["fp32"]
@@ -48,8 +48,8 @@ class Alternatives(NamedTuple):
 def missing_rate(rows: FloatArray, machine: Machine) -> str | None:
     """Return the key of a rate that kernels need and a GPU lacks; None: it can run them all."""
     used = rows[:, COLUMN["flops"]] > 0
-    needed = dict.fromkeys(rows[used, COLUMN["rate"]].tolist())
-    if (rows[:, COLUMN["core_flops"]] > 0).any():
+    needed = dict.fromkeys(rows[:, COLUMN["rate"]][used].tolist())
+    if max(rows[:, COLUMN["core_flops"]].tolist(), default=0.0) > 0:
         needed[_FP32] = None
     lacking = (int(rate) for rate in needed if not math.isfinite(machine.rates[int(rate)]))
     return next((RATE_KEYS[rate] for rate in lacking), None)
@@ -168,14 +168,17 @@ def _board(machine: Machine) -> _Board:
     return _Board(numbers, tiling.form_of(time, units), families)
 
 
-class _Limits(NamedTuple):
-    """What bounds each kernel, filled by family; arrays of shape (K,)."""
+_MATH, _CORE = range(2)  # rows of products among the clocked limits
 
-    math: FloatArray
-    core: FloatArray
-    l2: FloatArray
-    special: FloatArray
-    issue: FloatArray
+
+class _Limits(NamedTuple):
+    """What bounds each kernel, filled by family; arrays of shape (K,) but for `cycles`.
+
+    `cycles` has a row for each clocked limit: tensor cores, CUDA cores, L2, special functions and
+    issue, shape (5, K).
+    """
+
+    cycles: FloatArray
     blocks: FloatArray
     dram_bytes: FloatArray
     l2_bytes: FloatArray
@@ -192,11 +195,11 @@ def _streams(found: Alternatives, read: _Read) -> _Limits:
     def column(name: str) -> FloatArray:
         return rows[:, COLUMN[name]]
 
-    split = column("in_flight") > 0
-    base = np.maximum(column("batch"), 1.0)
-    most = column("blocks")
-    filled = np.maximum(base, np.minimum(most, base * np.ceil(one.units / base)))
-    blocks = np.where(split, filled, most)
+    split, blocks = column("in_flight") > 0, column("blocks").copy()
+    if split.any():
+        base = np.maximum(column("batch"), 1.0)
+        filled = np.maximum(base, np.minimum(blocks, base * np.ceil(one.units / base)))
+        blocks = np.where(split, filled, blocks)
     busy = np.minimum(one.units, blocks)
     reread = traffic.row_rereads(column("row_bytes"), one.row_bytes) * column("read_bytes")
     stream = column("read_bytes") + column("write_bytes") + reread
@@ -205,11 +208,15 @@ def _streams(found: Alternatives, read: _Read) -> _Limits:
     flops = column("flops")
     rate = np.where(flops > 0, read.rates, 1.0) * compute
     return _Limits(
-        math=flops / (2.0 * rate * busy),
-        core=column("core_flops") / (2.0 * one.core_rate * busy * compute),
-        l2=onchip / (one.stream_bytes_per_cycle * busy),
-        special=column("special") / (one.special_per_cycle * busy),
-        issue=_STREAMED[found.family] * blocks / (one.elements_per_cycle * busy),
+        cycles=np.array(
+            (
+                flops / (2.0 * rate * busy),
+                column("core_flops") / (2.0 * one.core_rate * busy * compute),
+                onchip / (one.stream_bytes_per_cycle * busy),
+                column("special") / (one.special_per_cycle * busy),
+                _STREAMED[found.family] * blocks / (one.elements_per_cycle * busy),
+            )
+        ),
         blocks=blocks,
         dram_bytes=stream * (1.0 - stays),
         l2_bytes=onchip,
@@ -226,8 +233,9 @@ def _products(limits: _Limits, found: Alternatives, read: _Read) -> None:
         return chosen[:, COLUMN[name]]
 
     choice = tiling.choose(found.plans, read.rates[at] * read.families[0, at], read.tiles)
-    limits.math[at], limits.l2[at], limits.special[at] = choice.cycles, 0.0, 0.0
-    limits.core[at] = column("core_flops") / (2.0 * one.core_rate * one.units)
+    limits.cycles[:, at] = 0.0
+    limits.cycles[_MATH, at] = choice.cycles
+    limits.cycles[_CORE, at] = column("core_flops") / (2.0 * one.core_rate * one.units)
     limits.blocks[at] = choice.blocks
     limits.l2_bytes[at] = choice.operand_bytes
     m, n, k, near = column("m"), column("n"), column("k"), column("resident_bytes")
@@ -302,9 +310,13 @@ def _compile(found: Alternatives, read: _Read) -> Work:
         limits.blocks, one.block_bytes_in_flight, one.bandwidth, one.memory_latency_s
     )
     reached = memory * np.where(limits.latency_bound, in_flight, 1.0)
-    link_s, sent = _exchanges(rows, read.fabrics)
     active = waves.active_fraction(limits.blocks, one.units)
-    ranks = column("link_ranks")
+    unclocked_s, sent = limits.dram_bytes / (one.bandwidth * reached), np.zeros(len(rows))
+    meets = column("link_ranks") > 1.0
+    if meets.any():
+        link_s, sent = _exchanges(rows, meets, read.fabrics)
+        unclocked_s = fourth_norm(unclocked_s, link_s)
+        active = np.where(meets, one.communicating, active)
     flops = np.zeros((len(rows), len(RATE_KEYS)))
     flops[np.arange(len(rows)), found.rate] = column("flops")
     flops[:, _FP32] += column("core_flops")
@@ -313,12 +325,12 @@ def _compile(found: Alternatives, read: _Read) -> Work:
     whole = (family == _DECODE) & (limits.blocks <= column("batch"))
     reduction_s = np.where(whole, 0.0, reduction_s)
     return Work(
-        cycles=fourth_norm(limits.math, limits.core, limits.l2, limits.special, limits.issue)
+        cycles=fourth_norm_of(limits.cycles)
         + block_cycles * limits.blocks / np.minimum(one.units, limits.blocks),
-        unclocked_s=fourth_norm(limits.dram_bytes / (one.bandwidth * reached), link_s),
+        unclocked_s=unclocked_s,
         fixed_cycles=launches * one.kernel_cycles,
         fixed_s=launches * (one.kernel_s + fixed_s + reduction_s),
-        active=np.where(ranks > 1.0, one.communicating, active),
+        active=active,
         flops=flops,
         dram_bytes=limits.dram_bytes,
         l2_bytes=limits.l2_bytes,
@@ -330,15 +342,14 @@ def _compile(found: Alternatives, read: _Read) -> Work:
     )
 
 
-def _exchanges(rows: FloatArray, fabrics: Sequence[links.Fabric]) -> tuple[FloatArray, FloatArray]:
+def _exchanges(
+    rows: FloatArray, meets: npt.NDArray[np.bool_], fabrics: Sequence[links.Fabric]
+) -> tuple[FloatArray, FloatArray]:
     """Return seconds on links and bytes sent, shape (K,); each GPU has an equal stretch of rows."""
     link_s, sent = np.zeros(len(rows)), np.zeros(len(rows))
-    meets = rows[:, COLUMN["link_ranks"]] > 1.0
-    if meets.any():
-        names = ("link_operation", "link_bytes", "link_ranks", "link_stride")
-        for at, fabric in zip(np.split(np.arange(len(rows)), len(fabrics)), fabrics, strict=True):
-            here = at[meets[at]]
-            operation, message, group, stride = (rows[here, COLUMN[name]] for name in names)
-            found = links.exchange(operation, message, group, stride, fabric)
-            link_s[here], sent[here] = found
+    names = ("link_operation", "link_bytes", "link_ranks", "link_stride")
+    for at, fabric in zip(np.split(np.arange(len(rows)), len(fabrics)), fabrics, strict=True):
+        here = at[meets[at]]
+        operation, message, group, stride = (rows[here, COLUMN[name]] for name in names)
+        link_s[here], sent[here] = links.exchange(operation, message, group, stride, fabric)
     return link_s, sent

@@ -6,6 +6,7 @@ P steps (a prompt, sampled decode steps) runs them, so that every later room wor
 Formulas are those of docs/method.md, 3.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -75,8 +76,9 @@ COLUMN = {name: index for index, name in enumerate(Kernel._fields)}
 
 
 def gemm(
-    batch: float, m: float, n: float, k: float, operand_bytes: tuple[float, float, float], rate: str
-) -> Kernel:
+    batch: float, m: float, n: float, k: float, operand_bytes: tuple[float, float, float],
+    rate: str, **others: float,
+) -> Kernel:  # fmt: skip
     """Return a batched product of m x k by k x n.
 
     Args:
@@ -86,11 +88,12 @@ def gemm(
         k: Length of the inner products.
         operand_bytes: Bytes per element of the m x k operand, the k x n operand and the result.
         rate: Key of the peak rate that multiplies.
+        **others: Further fields of the kernel.
     """
     a, b, out = operand_bytes
     return Kernel(
         FAMILY["gemm"], 2.0 * batch * m * n * k, RATE[rate], batch * k * (m * a + n * b),
-        batch * m * n * out, 0.0, batch=batch, m=m, n=n, k=k, a_bytes=a, b_bytes=b,
+        batch * m * n * out, 0.0, batch=batch, m=m, n=n, k=k, a_bytes=a, b_bytes=b, **others,
     )  # fmt: skip
 
 
@@ -368,4 +371,6 @@ class Program:
 
 def table(kernels: Sequence[Kernel]) -> FloatArray:
     """Return kernels as an array, shape (K, columns)."""
-    return np.array(kernels, dtype=np.float64).reshape(len(kernels), len(COLUMN))
+    size = len(kernels) * len(COLUMN)
+    flat = np.fromiter(itertools.chain.from_iterable(kernels), np.float64, size)
+    return flat.reshape(len(kernels), len(COLUMN))

@@ -103,13 +103,19 @@ def need(workload: Workload, gpu: Gpu) -> Memory:
 
 
 def _largest(total: Callable[[float], float], capacity: float) -> int:
-    """Return the largest batch that fits, by halving around where a straight line would end."""
+    """Return the largest batch that fits, by halving around where straight lines would end.
+
+    Activations grow until a chunk of a prompt is full, so that the line of few sequences and that
+    of many both count.
+    """
     low, high = 0, _LARGEST_BATCH + 1
-    empty, one = total(0.0), total(1.0)
-    guess = int((capacity - empty) / (one - empty)) if empty < one else _LARGEST_BATCH
-    for middle in (guess, guess + 1):
-        if low < middle < high:
-            low, high = (middle, high) if total(middle) <= capacity else (low, middle)
+    empty, one, last, most = (total(float(batch)) for batch in (0, 1, high - 1, high))
+    few = (capacity - empty) / (one - empty) if empty < one else _LARGEST_BATCH
+    many = high - (most - capacity) / (most - last) if last < most else _LARGEST_BATCH
+    for guess in (int(few), int(many)):
+        for middle in (guess, guess + 1):
+            if low < middle < high:
+                low, high = (middle, high) if total(middle) <= capacity else (low, middle)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if total(middle) <= capacity else (low, middle)

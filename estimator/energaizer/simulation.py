@@ -174,7 +174,7 @@ def swept(program: Program, timing: Timing, at: power.Points, activity: Activity
     kernel_s = timeline.durations(timing.work, at.clock_hz)
     gpu_s = kernel_s @ times
     window = program.column("link_hidden")
-    if window.any():
+    if max(window.tolist(), default=0.0) > 0.0:
         beside_s = (kernel_s * (window > 0.0)) @ times
         windows = (kernel_s * window) @ times / np.maximum(beside_s, _LEAST_S)
         gpu_s = exposed(gpu_s, beside_s, timing.overlap * windows)

@@ -31,6 +31,7 @@ _K_STEPS = 32.0 * SPLIT
 _SHORTEST = np.where(_WHOLE, 0.0, 128.0 * SPLIT)  # K that a split takes at least
 _K_STEP = 32.0
 _PARTIAL_BYTES = 8.0  # an fp32 partial sum is written and read
+_HALF = 2.0  # bytes of an element
 _ALIGNMENT = 16.0  # bytes that one vector load takes
 _CORE_EDGE = 0.25  # CUDA-core products suffer less from small tiles
 
@@ -165,10 +166,12 @@ def alternatives(
 def _misaligned(n: FloatArray, k: FloatArray, operand_bytes: FloatArray) -> BoolArray:
     width = np.maximum(operand_bytes[:, 0:1], operand_bytes[:, 1:2])
     # Scales of blocks lie apart: a row of 1.0002-byte elements is one of bytes.
-    width = 2.0 ** np.floor(np.log2(width))
-    row = np.minimum(width, 2.0)  # half-precision products: wider ones keep 4-byte loads
-    ragged: BoolArray = (n * row % _ALIGNMENT != 0) | (k * row % _ALIGNMENT != 0)
-    return (width <= row) & ragged
+    width = np.ldexp(0.5, np.frexp(width)[1])
+    # Half-precision products and narrower: wider ones keep 4-byte loads.
+    ragged: BoolArray = (width <= _HALF) & (
+        ((n * width) % _ALIGNMENT + (k * width) % _ALIGNMENT) > 0
+    )
+    return ragged
 
 
 def choose(plans: Plans, rates: FloatArray, form: Form) -> Choice:

@@ -64,7 +64,7 @@ class Work(NamedTuple):
     def moved(self) -> FloatArray:
         """Work that costs energy beside FLOP, as `power` wants it, shape (K, 4)."""
         near = self.l2_bytes * self.toggle
-        return np.stack((near, self.special, self.dram_bytes, self.link_bytes), axis=1)
+        return np.array((near, self.special, self.dram_bytes, self.link_bytes)).T
 
 
 class Timed(NamedTuple):
@@ -84,6 +84,14 @@ def fourth_norm(*terms: FloatArray) -> FloatArray:
         square = term * term
         total = total + square * square
     return np.sqrt(np.sqrt(total))
+
+
+def fourth_norm_of(rows: FloatArray) -> FloatArray:
+    """Return the same of the rows of an array, shape (N, K) -> (K,)."""
+    square = rows * rows
+    square *= square
+    found: FloatArray = np.sqrt(np.sqrt(square.sum(axis=0)))
+    return found
 
 
 def host_norm(gpu_s: FloatArray, host_s: FloatArray) -> FloatArray:

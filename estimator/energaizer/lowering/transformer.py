@@ -61,20 +61,23 @@ def lower(workload: Workload) -> Program:
 class _Table:
     """Distinct kernels and their counts in each step."""
 
-    def __init__(self, steps: int, stages: int) -> None:
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
         self.index: dict[Kernel, int] = {}
-        self.counts: FloatArray = np.zeros((steps, 32))
-        self.stages = stages
+        self.listed: list[tuple[slice, list[int], list[float]]] = []
 
     def add(self, listing: Listing, places: slice) -> None:
-        """Add the kernels of a listing to some steps; a stage runs its share of them."""
-        if not listing.counts:
-            return
+        """Add the kernels of a listing to some steps."""
         columns = [self.index.setdefault(kernel, len(self.index)) for kernel in listing.counts]
-        while len(self.index) > self.counts.shape[1]:
-            self.counts = np.hstack([self.counts, np.zeros_like(self.counts)])
-        # the kernels of a listing are distinct, so that no column is there twice
-        self.counts[places, columns] += np.array(list(listing.counts.values())) / self.stages
+        self.listed.append((places, columns, list(listing.counts.values())))
+
+    def counts(self) -> FloatArray:
+        """Return launches of each kernel in each step, shape (P, K)."""
+        found = np.zeros((self.steps, len(self.index)))
+        for places, columns, counts in self.listed:
+            # the kernels of a listing are distinct, so that no column is there twice
+            found[places, columns] += counts
+        return found
 
 
 @lru_cache(maxsize=1024)
@@ -93,7 +96,7 @@ def _lower(
         for context, weight in zip(contexts, weights, strict=True):
             shard = stacks.shard_of(model, sequences, 1.0, float(context), tensor)
             steps.append(Step("decode", float(weight), shard))
-    table = _Table(len(steps), stages)
+    table = _Table(len(steps))
     eager, spread = attention == "eager", stacks.spread_of(split)
     attend = stacks.eager_attention if eager else stacks.fused_attention
     # Decode steps differ in their attention only: what they share is listed once.
@@ -113,8 +116,10 @@ def _lower(
         if stages > 1:  # hidden states go to the next stage
             message = shard.tokens * model.hidden_size * formats.activation
             listing.add(kernels.collective(SEND, message, 2.0, float(tensor)), stages - 1.0)
+        if len(steps) == 1:
+            attend(listing, model, shard, formats)
         table.add(listing, places)
-    for index, step in enumerate(steps):
+    for index, step in enumerate(steps if len(steps) > 1 else ()):
         listing = Listing()
         attend(listing, model, step.shard, formats)
         table.add(listing, slice(index, index + 1))
@@ -127,7 +132,7 @@ def _lower(
     each = np.ones(len(steps))
     return Program(
         rows=kernels.table(list(table.index)),
-        counts=table.counts[:, : len(table.index)],
+        counts=table.counts() / stages,  # a stage runs its share
         phases=tuple(step.phase for step in steps),
         repetitions=np.array([step.repetitions for step in steps]),
         sequences=each * sequences,
