@@ -43,7 +43,7 @@ _CLUSTER = (
 )  # fmt: skip
 _REFERENCE = "import numpy, pydantic"
 _LIBRARIES = "import click, numpy; from pydantic import BaseModel, model_validator"
-_SCRIPT = ("-c", "from energaizer.cli import main; main()")  # as the installed command does
+_SCRIPT = ("-c", "from energaizer.cli import run; run()")  # as the installed command does
 _COMMAND = (*_SCRIPT, "estimate", "--model", "llama-3.1-8b", "--gpu", "h100-sxm")
 _COLD = {
     "reference: import numpy, pydantic": ("-c", _REFERENCE),

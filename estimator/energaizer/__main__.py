@@ -1,6 +1,6 @@
 """`python -m energaizer`: the command line."""
 
-from energaizer.cli import main
+from energaizer.cli import run
 
 if __name__ == "__main__":
-    main()
+    run()

@@ -6,23 +6,19 @@ Commands import what they need when they run, so that `--help` and completion st
 
 from __future__ import annotations
 
-import atexit
 import gc
+import importlib
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
 from energaizer import __version__
-from energaizer.collection.command import collect
 from energaizer.errors import EnergaizerError, NoEstimateError, ProfileError, one_line
 from energaizer.options import JOB, OUTPUT
-from energaizer.steady.command import serve
-from energaizer.train.command import train
-from energaizer.tuning.command import calibrate
-from energaizer.validation.command import validate
 
 if TYPE_CHECKING:
     from energaizer.arguments import Settings
@@ -38,17 +34,34 @@ _LIGHT: Final = {"OPENBLAS_NUM_THREADS": "1", "PYDANTIC_DISABLE_PLUGINS": "__all
 # Objects between two collections. Loading modules makes a quarter of a million that stay, and by
 # default the collector walks over them again and again: some of the start.
 _COLLECT_EVERY: Final = 500_000
+# Commands of rooms of their own, which are imported when somebody asks for one, or for help.
+_ROOMS: Final = {
+    "calibrate": "energaizer.tuning.command",
+    "collect": "energaizer.collection.command",
+    "serve": "energaizer.steady.command",
+    "train": "energaizer.train.command",
+    "validate": "energaizer.validation.command",
+}
 _SUFFIXES: Final = {".json": "json", ".csv": "csv", ".md": "markdown"}
 
 
 class _Root(click.Group):
     """A group that turns every expected failure into one line and an exit code."""
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *_ROOMS})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        room = _ROOMS.get(cmd_name)
+        if room is None:
+            return super().get_command(ctx, cmd_name)
+        found: click.Command = getattr(importlib.import_module(room), cmd_name)
+        return found
+
     def main(self, *args: Any, **options: Any) -> Any:
         options["standalone_mode"] = False
         os.environ.update(_LIGHT | os.environ)
         gc.set_threshold(_COLLECT_EVERY)
-        atexit.register(gc.freeze)  # else the interpreter walks over all objects twice as it ends
         try:
             code = super().main(*args, **options)
             sys.stdout.flush()
@@ -103,10 +116,6 @@ def main(context: click.Context) -> None:
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
-
-
-for _command in (validate, calibrate, collect, serve, train):
-    main.add_command(_command)
 
 
 @main.command()
@@ -321,3 +330,49 @@ def show(name: str, **options: Any) -> None:
 
 def _holds(pattern: str, profile: Gpu | Model | Network) -> bool:
     return any(pattern.casefold() in name.casefold() for name in (profile.name, *profile.aliases))
+
+
+def _metadata_later() -> None:
+    """Let `importlib.metadata` be imported when somebody uses it, not when somebody mentions it.
+
+    pydantic takes from it the function that finds plugins, and with it some sixty modules from
+    e-mail to zip files come in, although plugins are switched off.
+    """
+    name = "importlib.metadata"
+    if name in sys.modules:
+        return
+    stand_in = ModuleType(name)
+
+    def whole() -> ModuleType:
+        if sys.modules.get(name) is stand_in:
+            del sys.modules[name]
+        return importlib.import_module(name)
+
+    def look(attribute: str) -> Any:
+        if attribute.startswith("__"):  # who goes through all modules asks for their files
+            raise AttributeError(attribute)
+        return getattr(whole(), attribute)
+
+    def entry_points(**wanted: Any) -> Any:
+        return whole().entry_points(**wanted)
+
+    vars(stand_in).update(__getattr__=look, entry_points=entry_points)
+    sys.modules[name] = stand_in
+    vars(importlib)["metadata"] = stand_in
+
+
+def run() -> NoReturn:
+    """Run the command line as a process of its own.
+
+    It ends without taking the interpreter apart, object by object: the system does that at once.
+    """
+    _metadata_later()
+    try:
+        main()
+    except SystemExit as left:
+        if not isinstance(left.code, int):
+            raise
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(left.code)
+    sys.exit(_DONE)

@@ -279,3 +279,40 @@ others = {"energaizer.networks", *(f"energaizer.lowering.{room}" for room in roo
 assert not others & set(sys.modules), others & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+ASKED = ("estimate", "--model", "gpt2", "--gpu", "a10", "-o", "json")
+
+
+@pytest.mark.parametrize(
+    ("args", "code"),
+    [(ASKED, 0), ((*ASKED, "--batch", "0"), 2), (("estimate", "--model", "gpt2"), 2)],
+)
+def test_a_process_says_all_and_ends_with_its_code(args, code):
+    alone = run(*args)
+    done = subprocess.run(
+        [sys.executable, "-m", "energaizer", *args], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, alone.exit_code) == (code, code)
+    assert done.stdout == alone.stdout
+    assert bool(done.stderr) == bool(code)
+
+
+def test_a_search_for_plugins_is_neither_made_nor_broken():
+    script = f"""
+import os
+import sys
+from energaizer import cli
+os._exit = sys.exit
+sys.argv = ["energaizer", *{ASKED!r}]
+try:
+    cli.run()
+except SystemExit as left:
+    assert left.code == 0
+assert not {{"email", "zipfile", "socket"}} & set(sys.modules)
+import importlib.metadata
+assert importlib.metadata.version("numpy")
+from importlib.metadata import PackageNotFoundError, entry_points
+assert entry_points(group="console_scripts")
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL)
