@@ -18,6 +18,7 @@ from energaizer.result import Provenance
 FAMILIES = (
     "gemm", "attention-prefill", "attention-decode", "softmax", "norm", "elementwise", "copy",
     "gather", "collective", "convolution", "grouped-gemm", "state-space", "optimizer",
+    "sort",
 )  # fmt: skip
 """Kernel families in the order in which arrays hold them; a fit may add parameters to each."""
 
@@ -81,6 +82,9 @@ class FamilyCoefficients(Record):
         default=0.0, ge=0, description="cycles an SM spends on a block beyond its work"
     )
     energy_factor: float = Field(default=1.0, gt=0, description="dynamic energy, relative")
+    toggle: float = Field(
+        default=1.0, gt=0, description="energy of FLOP and L2 bytes, by the values of operands"
+    )
     provenance: Provenance = Field(description="calibrated: this family was in a fit of this GPU")
 
 

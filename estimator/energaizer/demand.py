@@ -121,7 +121,8 @@ class _Read(NamedTuple):
         tiles: Coefficients of the choice of tiles.
         rates: MAC per cycle and SM, shape (K,).
         families: Efficiency of compute and of DRAM, extra seconds per launch, those of a launch
-            that splits its keys, extra cycles of an SM per block: shape (5, K).
+            that splits its keys, extra cycles of an SM per block, energy by the values of operands:
+            shape (6, K).
         fabrics: What joins the boards of each GPU.
     """
 
@@ -134,7 +135,7 @@ class _Read(NamedTuple):
 
 
 class _Board(NamedTuple):
-    """What is read of one GPU, whatever the kernels; `families` has shape (5, families)."""
+    """What is read of one GPU, whatever the kernels; `families` has shape (6, families)."""
 
     numbers: _Numbers
     tiles: tiling.Form
@@ -163,7 +164,7 @@ def _board(machine: Machine) -> _Board:
     )
     families = np.stack(
         (machine.compute, machine.memory, machine.fixed_s, machine.reduction_s,
-         machine.block_cycles)
+         machine.block_cycles, machine.toggle)
     )  # fmt: skip
     return _Board(numbers, tiling.form_of(time, units), families)
 
@@ -302,7 +303,7 @@ def _compile(found: Alternatives, read: _Read) -> Work:
     def column(name: str) -> FloatArray:
         return rows[:, COLUMN[name]]
 
-    _, memory, fixed_s, reduction_s, block_cycles = read.families
+    _, memory, fixed_s, reduction_s, block_cycles, toggle = read.families
     limits = _streams(found, read)
     if len(found.products):
         _products(limits, found, read)
@@ -337,7 +338,7 @@ def _compile(found: Alternatives, read: _Read) -> Work:
         special=column("special"),
         link_bytes=sent,
         blocks=limits.blocks,
-        toggle=column("toggle"),
+        toggle=column("toggle") * toggle,
         family=family,
     )
 

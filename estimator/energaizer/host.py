@@ -43,6 +43,12 @@ class Reach(BaseModel):
     compute_efficiency: float | None = Field(default=None, gt=0, description="of the FLOP peak")
     memory_efficiency: float | None = Field(default=None, gt=0, description="of the DRAM peak")
     energy_factor: float | None = Field(default=None, gt=0, description="dynamic energy, relative")
+    toggle: float | None = Field(
+        default=None, gt=0, description="energy of FLOP and L2 bytes, by the values of operands"
+    )
+    block_cycles: float | None = Field(
+        default=None, ge=0, description="cycles an SM spends on a block beyond its work"
+    )
 
 
 class Kernels(BaseModel):
@@ -52,10 +58,15 @@ class Kernels(BaseModel):
 
     architecture: str = Field(description='of GPUs, in lower case; "default": of any other')
     families: tuple[Reach, ...]
+    scales: tuple[tuple[str, float], ...] = Field(
+        default=(), description="dotted paths of the GPU's own coefficients, and factors on them"
+    )
     residuals: tuple[Residual, ...] = Field(
         default=(), description="spreads on what a fit did not see; empty: those of the GPU"
     )
-    provenance: Provenance
+    provenance: Provenance | None = Field(
+        default=None, description="of those families; None: that of the GPU's own"
+    )
 
 
 class Host(BaseModel):
@@ -98,8 +109,13 @@ def with_kernels(host: Host, gpu: Gpu, coefficients: Coefficients) -> Coefficien
     tree = coefficients.model_dump(include={"families"})["families"]
     for reach in found.families:
         own = reach.model_dump(exclude_none=True, exclude={"family"})
-        tree[reach.family] = {**tree.get(reach.family, {}), **own, "provenance": found.provenance}
-    fields = coefficients.model_dump() | {"families": tree}
+        before = tree.get(reach.family, {"provenance": Provenance.ANALYTICAL})
+        told = {"provenance": found.provenance} if found.provenance else {}
+        tree[reach.family] = {**before, **own, **told}
+    fields: dict[str, object] = {"families": tree}
     if found.residuals:
         fields["residuals"] = found.residuals
-    return Coefficients.model_validate(fields)
+    known = coefficients.values() if found.scales else {}
+    return coefficients.with_values(
+        {path: known[path] * factor for path, factor in found.scales}, **fields
+    )

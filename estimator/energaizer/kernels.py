@@ -161,7 +161,7 @@ def elementwise(
         write_bytes: Bytes of all outputs.
         flops: FLOP per element on the CUDA cores.
         special: Special-function operations per element.
-        family: "elementwise", "copy" or "gather".
+        family: "elementwise", "copy", "gather" or "sort".
     """
     return Kernel(
         FAMILY[family], read_bytes=read_bytes, write_bytes=write_bytes,

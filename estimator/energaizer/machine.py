@@ -40,6 +40,7 @@ class Machine:
         reduction_s: Extra seconds of a launch that splits its keys, shape (families,).
         block_cycles: Extra cycles of an SM per block by family, shape (families,).
         energy: Factor of dynamic energy by family, shape (families,).
+        toggle: Factor of the energy of tensor and L2 work by family, shape (families,).
         calibrated: Families that were in a fit of this GPU, shape (families,).
         supply_hz: Clocks of the supply curve, rising.
         supply_v: Supply at those clocks, V.
@@ -57,6 +58,7 @@ class Machine:
     reduction_s: FloatArray
     block_cycles: FloatArray
     energy: FloatArray
+    toggle: FloatArray
     calibrated: npt.NDArray[np.bool_]
     supply_hz: FloatArray
     supply_v: FloatArray
@@ -107,6 +109,7 @@ def build(gpu: Gpu, coefficients: Coefficients) -> Machine:
         reduction_s=np.array([family.reduction_s for family in families]),
         block_cycles=np.array([family.block_cycles for family in families]),
         energy=np.array([family.energy_factor for family in families]),
+        toggle=np.array([family.toggle for family in families]),
         calibrated=np.array([family.provenance == Provenance.CALIBRATED for family in families]),
         supply_hz=np.array([clock for clock, _ in curve]),
         supply_v=np.array([volt for _, volt in curve]),

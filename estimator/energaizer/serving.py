@@ -146,10 +146,12 @@ def decode_step(workload: Workload, mix: Mix) -> Program:
 def _sampled(program: Program, workload: Workload) -> Program:
     """Return a decode step with the sort of a sampler that keeps the likeliest tokens.
 
-    Every rank of the last stage samples from all logits, whatever the split.
+    Every rank of the last stage samples from all logits, whatever the split. What a sort takes
+    beyond its bytes are cycles of its blocks, in which SMs are busy, not a wait of the board.
     """
     logits = float(program.sequences[0]) * float(workload.transformer.vocabulary_size)
-    sort = kernels.copy(logits, _SORT_BYTES / 2.0, _SORT_BYTES / 2.0)
+    moved = logits * _SORT_BYTES / 2.0
+    sort = kernels.elementwise(logits, moved, moved, 0.0, family="sort")
     return replace(
         program,
         rows=np.vstack([program.rows, kernels.table([sort])]),

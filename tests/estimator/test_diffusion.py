@@ -229,7 +229,7 @@ def test_a_framework_brings_kernels_of_its_own() -> None:
     reach = next(part for part in told.families if part.family == "attention-prefill")
     assert own.families["attention-prefill"].compute_efficiency == reach.compute_efficiency
     assert own.families["attention-decode"] == served.families["attention-decode"]
-    assert with_kernels(catalog.host("serving"), gpu, served) is served
+    assert with_kernels(catalog.host("training"), gpu, served) is served
 
 
 def test_more_boards_never_slow_a_video_down() -> None:

@@ -4,10 +4,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from energaizer import catalog, serving
+from energaizer import catalog, machine, power, serving
+from energaizer.batch import Batch
 from energaizer.calibration.serving_fit import Said
 from energaizer.calibration.serving_unseen import Unseen
 from energaizer.errors import InputError
+from energaizer.host import with_kernels
+from energaizer.kernels import FAMILY
 from energaizer.serving import Mix, Step
 from energaizer.workload import Workload
 
@@ -63,6 +66,21 @@ class TestSteps:
         assert step.phases == ("prefill",)
         assert step.sequences.tolist() == [21.0]
 
+    def test_a_sampler_keeps_busy_sms_for_every_logit(self):
+        step = serving.decode_step(LLAMA, self.MIX)
+        (place,) = np.flatnonzero(step.column("family") == FAMILY["sort"])
+        blocks = step.column("blocks")[place]
+        assert blocks == pytest.approx(16 * 128_256 / 1024)
+        gpu = catalog.gpu("h100-sxm")
+        plain = catalog.coefficients(gpu)
+        sort = {"block_cycles": 1e5, "provenance": "calibrated"}
+        slow = plain.with_values({}, families={**plain.model_dump()["families"], "sort": sort})
+        one = np.array([gpu.max_clock_hz]), np.array([1e4])
+        fast, sorted_ = (Batch(gpu, [step], *one).predict(own) for own in (plain, slow))
+        more = 1e5 * blocks / gpu.compute_units / gpu.max_clock_hz
+        assert 0.5 * more < sorted_.duration_s[0] - fast.duration_s[0] < more  # hides behind bytes
+        assert sorted_.power_w[0] > 1.2 * power.idle_power(machine.of(gpu, plain), one[0])[0]
+
     def test_four_boards_at_700_w(self):
         # 4 GPUs at 700 W, 30 ms, B = 64 -> 1.3125 J a token
         step = serving.mean_step(
@@ -114,3 +132,27 @@ def test_half_of_what_one_row_tells_is_taken_over():
     assert found.step_s == pytest.approx([0.02, 0.02])
     assert found.power_w == pytest.approx([300.0, 700.0])
     assert found.token_j == pytest.approx([2.0 * 300.0 * 0.02 / 8.0, 700.0 * 0.02 / 4.0])
+
+
+class TestEngine:
+    def test_its_products_draw_more_and_take_as_long(self):
+        step = serving.decode_step(LLAMA, TestSteps.MIX)
+        gpu = catalog.gpu("h100-sxm")
+        one = np.array([gpu.max_clock_hz]), np.array([1e4])
+        plain = catalog.coefficients(gpu)
+        hot = plain.with_values({"families.gemm.toggle": 2.0})
+        told, more = (Batch(gpu, [step], *one).predict(own) for own in (plain, hot))
+        assert more.duration_s[0] == told.duration_s[0]
+        assert more.energy_j[0] > told.energy_j[0]
+        moved = power.COMPONENTS.index("dram")
+        assert more.components_j[0, moved] == told.components_j[0, moved]
+
+    @pytest.mark.parametrize("board", ["h100-sxm", "h200", "b200", "b300", "a100-80gb", "mi300x"])
+    def test_it_sorts_on_every_board_and_claims_no_fit(self, board):
+        gpu = catalog.gpu(board)
+        own = catalog.coefficients(gpu)
+        found = with_kernels(catalog.host("serving"), gpu, own).families
+        assert found["sort"].block_cycles > 0.0
+        assert found["gemm"].provenance == own.families["gemm"].provenance
+        fitted = gpu.architecture.lower() in {"hopper", "blackwell"}
+        assert (found["gemm"].toggle > 1.0) == fitted

@@ -45,7 +45,7 @@ _NOISE = 0.1  # log error from which residuals count linearly
 _MOST_EVALUATIONS = 12
 HOST = (
     Parameter("decode.gap_step_s", 1.0e-3, 0.7),
-    Parameter("decode.gap_sequence_s", 4.0e-5, 0.5),
+    Parameter("decode.gap_sequence_s", 1.0e-5, 0.7),
     Parameter("decode.gap_layer_s", 5.0e-6, 1.0),
     Parameter("prefill.gap_layer_s", 1.0e-4, 1.0),
     Parameter("link.hop_s", 2.0e-6, 0.7),
@@ -53,17 +53,27 @@ HOST = (
     Parameter("families.grouped-gemm.memory_efficiency", 0.6, 0.5),
     Parameter("families.grouped-gemm.fixed_s", 1.0e-5, 1.0),
     Parameter("families.state-space.memory_efficiency", 0.6, 0.5),
+    Parameter("families.sort.block_cycles", 5.0e4, 0.7),
 )
 """What an engine adds to kernels, and kernels that only it shows, for all models and boards."""
 OWN_FAMILIES = ("grouped-gemm", "state-space")
+"""Kernels that only serving rows show, of a board."""
+ENGINE_FAMILIES = ("sort",)
+"""Kernels that belong to the engine, whatever the board."""
+PRODUCTS = ("gemm", "grouped-gemm")
 FLOOR_W = {"h100-sxm5-80gb": 121.0, "b200-sxm-180gb": 245.0}
 """Prior of a held board: H100 from its idle table at boost, B200 from kernels (method, 4.1)."""
 _DRAM_PJ = 55.0
 _CORE = ("power.flop_pj.", "power.l2_pj_per_byte", "power.special_pj")
-_WATTS = ("held", "active", "core", "dram")
-# Kernels at the limit tell core energies: more of them would slow those kernels too much. Bytes of
-# DRAM are what a decode step is made of, and kernels tell little of them.
-_WATTS_SD = np.array([0.05, 0.15, 0.05, 0.4])
+_WATTS = 4  # numbers that `with_watts` and `with_engine` take
+# Kernels at the limit tell core energies of a board: more of them would slow those kernels too
+# much. Bytes of DRAM are what a decode step is made of, and kernels tell little of them.
+_BOARD_SD = np.array([0.05, 0.15, 0.05, 0.4])
+# Operands of the kernel table are constants or memory as it was found: what an engine's products
+# draw besides is free.
+_ENGINE_SD = np.array([0.05, 0.15, 0.4, 0.4])
+ENGINE_SCALES = ("power.sm_active_w_per_ghz", "power.dram_pj_per_byte")
+"""Coefficients of a board that an engine's rows move beside its products."""
 
 
 @dataclass(frozen=True)
@@ -233,7 +243,12 @@ def prepared(start: Mapping[str, Coefficients]) -> dict[str, Coefficients]:
     own = FamilyCoefficients(provenance=Provenance.CALIBRATED)
     return {
         name: known.model_copy(
-            update={"families": {**known.families, **dict.fromkeys(OWN_FAMILIES, own)}}
+            update={
+                "families": {
+                    **known.families,
+                    **dict.fromkeys((*OWN_FAMILIES, *ENGINE_FAMILIES), own),
+                }
+            }
         )
         for name, known in start.items()
     }
@@ -249,10 +264,24 @@ def with_watts(coefficients: Coefficients, values: FloatArray) -> Coefficients:
     held, active, core, dram = (float(value) for value in values)
     known = coefficients.values()
     new = {path: value * core for path, value in known.items() if path.startswith(_CORE)}
-    new["power.held_idle_w"] = FLOOR_W[coefficients.gpu] * held
-    new["power.sm_active_w_per_ghz"] = known["power.sm_active_w_per_ghz"] * active
-    new["power.dram_pj_per_byte"] = _DRAM_PJ * dram
-    return coefficients.with_values(new)
+    return coefficients.with_values(new | _scaled(coefficients, held, active, dram))
+
+
+def with_engine(coefficients: Coefficients, values: FloatArray) -> Coefficients:
+    """Return the same with the energy of an engine's products in place of all core energies."""
+    held, active, toggle, dram = (float(value) for value in values)
+    new = {f"families.{name}.toggle": toggle for name in PRODUCTS}
+    return coefficients.with_values(new | _scaled(coefficients, held, active, dram))
+
+
+def _scaled(
+    coefficients: Coefficients, held: float, active: float, dram: float
+) -> dict[str, float]:
+    return {
+        "power.held_idle_w": FLOOR_W[coefficients.gpu] * held,
+        "power.sm_active_w_per_ghz": coefficients.power.sm_active_w_per_ghz * active,
+        "power.dram_pj_per_byte": _DRAM_PJ * dram,
+    }
 
 
 def soft(log_error: FloatArray) -> FloatArray:
@@ -314,17 +343,43 @@ def fit(
     known, engine, watts = {}, host, {}
     for name, own in measured.items():
         timed, engine = with_host(start[name], host, found)
-
-        def power(
-            values: FloatArray, own: Rows = own, timed: Coefficients = timed,
-            engine: Host = engine, rows_: BoolArray = kept[name],
-        ) -> FloatArray:  # fmt: skip
-            said = predict(own, with_watts(timed, values), engine)
-            return np.sqrt(own.weight[rows_]) * soft(np.log(said.power_w / own.power_w)[rows_])
-
-        watts[name] = _solve(power, np.zeros(len(_WATTS)), _WATTS_SD)
-        known[name] = with_watts(timed, watts[name])
+        watts[name] = _watts(own, timed, engine, kept[name], (with_engine, _ENGINE_SD))
+        known[name] = with_engine(timed, watts[name])
     return Fitted(known, engine, found, watts)
+
+
+def _watts(
+    own: Rows, timed: Coefficients, engine: Host, kept: BoolArray,
+    scales: tuple[Callable[[Coefficients, FloatArray], Coefficients], FloatArray],
+) -> FloatArray:  # fmt: skip
+    """Return the scales of power that explain the rows kept, and how far each may move."""
+    change, sd = scales
+
+    def power(values: FloatArray) -> FloatArray:
+        said = predict(own, change(timed, values), engine)
+        return np.sqrt(own.weight[kept]) * soft(np.log(said.power_w / own.power_w)[kept])
+
+    return _solve(power, np.zeros(_WATTS), sd)
+
+
+def sustained(
+    measured: Mapping[str, Rows], start: Mapping[str, Coefficients], host: Host, fitted: Fitted
+) -> dict[str, Coefficients]:
+    """Return boards whose energies long runs moved, as far as their single kernels let them.
+
+    Args:
+        measured: Rows by board.
+        start: Coefficients by board, as fitted on kernels.
+        host: What an engine costs without a fit.
+        fitted: The fit of those rows.
+    """
+    found = {}
+    for name, begin in prepared(start).items():
+        own = measured[name]
+        timed, engine = with_host(begin, host, fitted.steps)
+        every = np.ones(len(own.step_s), dtype=np.bool_)
+        found[name] = with_watts(timed, _watts(own, timed, engine, every, (with_watts, _BOARD_SD)))
+    return found
 
 
 def groups(measured: Mapping[str, Rows]) -> Sequence[str]:

@@ -14,7 +14,7 @@ from energaizer.calibration.residuals import spread
 from energaizer.calibration.serving_fit import Rows, Said
 from energaizer.coefficients import Coefficients, FittedOn, Residual
 from energaizer.gpu import Source
-from energaizer.host import Host, LaunchCost
+from energaizer.host import Host, Kernels, LaunchCost, Reach
 from energaizer.result import Provenance
 
 PROMPT_TOKENS = {"gpqa": 250.0, "lm-arena-chat": 100.0, "image-chat": 100.0, "video-chat": 100.0}
@@ -29,6 +29,7 @@ PRIOR = Host(
 _SAME_DIE = {"h200-sxm-141gb": "h100-sxm5-80gb"}
 _WARM = np.linspace(0.0, 1.0, 41)
 _FAMILIES = ("gemm", "attention-decode", "grouped-gemm", "state-space")
+_DEFAULT = "default"
 _APART = 1.2  # two families in quadrature narrow a width that they share
 
 
@@ -40,6 +41,7 @@ class Served:
         measured: Rows of text, by board.
         seen: Rows of images and videos, which no fit sees.
         fitted: The fit on all rows of text.
+        boards: Boards as they ship, by name: their energies, without the engine's.
         held_out: Predictions of rows of text by fits without their group.
         seen_out: The same of rows of images and videos.
     """
@@ -47,6 +49,7 @@ class Served:
     measured: Mapping[str, Rows]
     seen: Mapping[str, Rows]
     fitted: serving_fit.Fitted
+    boards: Mapping[str, Coefficients]
     held_out: Mapping[str, Said]
     seen_out: Mapping[str, Said]
 
@@ -58,12 +61,13 @@ def serve(data: Path, start: Mapping[str, Coefficients]) -> Served:
     fitted = serving_fit.fit(measured, start, PRIOR, every)
     seen = serving_fit.rows(serving_fit.table(data, seen=True), PROMPT_TOKENS)
     held_out, seen_out = serving_fit.leave_out(measured, start, PRIOR, seen)
-    return Served(measured, seen, fitted, held_out, seen_out)
+    boards = serving_fit.sustained(measured, start, PRIOR, fitted)
+    return Served(measured, seen, fitted, boards, held_out, seen_out)
 
 
 def profile(served: Served, name: str, data: Path, today: date) -> Coefficients:
     """Return a board with the watts and residuals of its serving rows."""
-    found, own = served.fitted.coefficients[name], served.measured[name]
+    found, own = without_engine(served.boards[name]), served.measured[name]
     told = FittedOn(
         dataset=serving_fit.stamp(data), date=today.isoformat(), rows=len(own.step_s),
         held_out=HOLD_OUT,
@@ -76,6 +80,46 @@ def profile(served: Served, name: str, data: Path, today: date) -> Coefficients:
         }
     )
     return rounded(changed)
+
+
+def without_engine(found: Coefficients) -> Coefficients:
+    """Return a board without the kernels of the engine: `kernels_of` says those."""
+    families = {
+        name: family
+        for name, family in found.families.items()
+        if name not in serving_fit.ENGINE_FAMILIES
+    }
+    return found.model_copy(update={"families": families})
+
+
+def kernels_of(engine: Coefficients, board: Coefficients | None, architecture: str) -> Kernels:
+    """Return an engine's kernels on an architecture.
+
+    Args:
+        engine: A board as the engine's rows tell it.
+        board: The same as it ships; None: products of the architecture are its own.
+        architecture: Its name, or "default".
+    """
+
+    def short(value: float) -> float:
+        return float(f"{value:.4g}")
+
+    reach = [
+        Reach(family=name, block_cycles=short(engine.families[name].block_cycles))
+        for name in serving_fit.ENGINE_FAMILIES
+    ]
+    scales: tuple[tuple[str, float], ...] = ()
+    if board is not None:
+        told, known = engine.values(), board.values()
+        core = told["power.l2_pj_per_byte"] / known["power.l2_pj_per_byte"]
+        reach += [
+            Reach(family=name, toggle=short(core * engine.families[name].toggle))
+            for name in serving_fit.PRODUCTS
+        ]
+        scales = tuple(
+            (path, short(told[path] / known[path])) for path in serving_fit.ENGINE_SCALES
+        )
+    return Kernels(architecture=architecture, families=tuple(reach), scales=scales)
 
 
 def residual_rows(own: Rows, said: Said) -> tuple[Residual, ...]:
@@ -95,13 +139,13 @@ def residual_rows(own: Rows, said: Said) -> tuple[Residual, ...]:
 
 def sibling(chip: Chip, own: Coefficients, served: Served) -> Coefficients:
     """Return a board with the energies and spreads of its die's sibling; its own floor stays."""
-    known = served.fitted.coefficients[_SAME_DIE[own.gpu]].power
+    known = served.boards[_SAME_DIE[own.gpu]].power
     tree = {
         "sm_active_w_per_ghz": known.sm_active_w_per_ghz, "flop_pj": known.flop_pj,
         "l2_pj_per_byte": known.l2_pj_per_byte, "special_pj": known.special_pj,
         "dram_pj_per_byte": known.dram_pj_per_byte,
     }  # fmt: skip
-    engine = served.fitted.coefficients[_SAME_DIE[own.gpu]].families
+    engine = served.boards[_SAME_DIE[own.gpu]].families
     families = dict(own.families)
     for name in serving_fit.OWN_FAMILIES:
         families[name] = engine[name].model_copy(update={"provenance": Provenance.ANALYTICAL})
@@ -142,8 +186,15 @@ def host(served: Served, data: Path, today: date) -> Host:
             **{key: float(f"{value:.4g}") for key, value in cost.model_dump().items()}
         )
 
+    told = served.fitted.coefficients
+    kernels = [
+        kernels_of(engine, served.boards[name], served.measured[name].gpu.architecture.lower())
+        for name, engine in told.items()
+    ]
+    kernels.append(kernels_of(next(iter(told.values())), None, _DEFAULT))
     citation = f"fit of steady serving, {serving_fit.stamp(data)}; launches are priors"
     return Host(
         name="serving", prefill=short(found.prefill), decode=short(found.decode), log_sd=0.4,
+        kernels=tuple(kernels),
         source=Source(citation=citation, date=today.isoformat(), licence="Apache-2.0"),
     )  # fmt: skip

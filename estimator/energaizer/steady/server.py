@@ -26,7 +26,7 @@ from energaizer import (
 from energaizer.coefficients import Coefficients
 from energaizer.errors import InputError, TooSlowError
 from energaizer.gpu import Gpu
-from energaizer.host import Host
+from energaizer.host import Host, with_kernels
 from energaizer.job import Total
 from energaizer.kernels import COLUMN, FAMILY, Program
 from energaizer.pipeline import Setting
@@ -245,9 +245,10 @@ def server(
         raise InputError(
             f"{workload.model.name} writes no tokens; `energaizer estimate` answers for it"
         )
-    known = coefficients or catalog.coefficients(gpu)
+    host = catalog.host(pipeline.host_name(workload))
+    known = with_kernels(host, gpu, coefficients or catalog.coefficients(gpu))
     lowering.lower(workload)  # checks the split
-    found = Server(workload, traffic, gpu, known, catalog.host(pipeline.host_name(workload)))
+    found = Server(workload, traffic, gpu, known, host)
     batch = max(1, round(traffic.batch or 1.0))
     memory.check(found.memory(batch), workload.model_copy(update={"batch": batch}), gpu)
     return found

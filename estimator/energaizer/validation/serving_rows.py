@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from energaizer import catalog, serving
 from energaizer.errors import EnergaizerError, InputError, NoEstimateError, one_line
 from energaizer.gpu import Gpu
+from energaizer.host import with_kernels
 from energaizer.model import Model
 from energaizer.parallelism import Parallelism
 from energaizer.precision import Precision
@@ -114,7 +115,8 @@ def _board(
     if not found:
         return
     usable = np.array(list(found), dtype=np.intp)
-    coefficients, host = catalog.coefficients(gpu), catalog.host("serving")
+    host = catalog.host("serving")
+    coefficients = with_kernels(host, gpu, catalog.coefficients(gpu))
     clock_hz = np.full(len(usable), gpu.max_clock_hz)
     mixes = [mix for _, mix in found.values()]
     inputs = {
