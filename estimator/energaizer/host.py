@@ -115,7 +115,7 @@ def with_kernels(host: Host, gpu: Gpu, coefficients: Coefficients) -> Coefficien
     fields: dict[str, object] = {"families": tree}
     if found.residuals:
         fields["residuals"] = found.residuals
-    known = coefficients.values() if found.scales else {}
+    values = coefficients.values() if found.scales else {}
     return coefficients.with_values(
-        {path: known[path] * factor for path, factor in found.scales}, **fields
+        {path: values[path] * factor for path, factor in found.scales}, **fields
     )

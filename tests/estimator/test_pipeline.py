@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from energaizer import batch, catalog, job, lowering, machine, pipeline, power, simulation, whatif
 from energaizer.errors import DoesNotFitError, InputError, NoEstimateError
+from energaizer.host import with_kernels
 from energaizer.parallelism import Parallelism
 from energaizer.precision import Precision
 from energaizer.result import Provenance
@@ -148,11 +149,11 @@ def test_a_batch_of_cases_equals_single_calls():
     cases = [
         workload(batch=size, clock_hz=clock) for size, clock in ((1, 6e8), (8, 1.83e9), (64, 1.8e9))
     ]
-    coefficients = catalog.coefficients(H100)
+    coefficients, host = catalog.coefficients(H100), catalog.host("serving")
     many = batch.Batch(
         H100, [lowering.lower(case) for case in cases],
         np.array([case.clock_hz for case in cases]), np.array(700.0),
-    ).predict(coefficients, catalog.host("serving"))  # fmt: skip
+    ).predict(with_kernels(host, H100, coefficients), host)  # fmt: skip
     for index, case in enumerate(cases):
         single = pipeline.estimate(case, H100, coefficients)
         assert many.duration_s[index] == pytest.approx(single.duration.value, rel=1e-9)

@@ -16,7 +16,7 @@ from scipy.optimize import least_squares
 
 from energaizer import catalog, serving
 from energaizer.batch import Batch
-from energaizer.calibration import dataset
+from energaizer.calibration import dataset, serving_watts
 from energaizer.calibration.fit import Parameter
 from energaizer.coefficients import Coefficients, FamilyCoefficients
 from energaizer.gpu import Gpu
@@ -60,20 +60,6 @@ OWN_FAMILIES = ("grouped-gemm", "state-space")
 """Kernels that only serving rows show, of a board."""
 ENGINE_FAMILIES = ("sort",)
 """Kernels that belong to the engine, whatever the board."""
-PRODUCTS = ("gemm", "grouped-gemm")
-FLOOR_W = {"h100-sxm5-80gb": 121.0, "b200-sxm-180gb": 245.0}
-"""Prior of a held board: H100 from its idle table at boost, B200 from kernels (method, 4.1)."""
-_DRAM_PJ = 55.0
-_CORE = ("power.flop_pj.", "power.l2_pj_per_byte", "power.special_pj")
-_WATTS = 4  # numbers that `with_watts` and `with_engine` take
-# Kernels at the limit tell core energies of a board: more of them would slow those kernels too
-# much. Bytes of DRAM are what a decode step is made of, and kernels tell little of them.
-_BOARD_SD = np.array([0.05, 0.15, 0.05, 0.4])
-# Operands of the kernel table are constants or memory as it was found: what an engine's products
-# draw besides is free.
-_ENGINE_SD = np.array([0.05, 0.15, 0.4, 0.4])
-ENGINE_SCALES = ("power.sm_active_w_per_ghz", "power.dram_pj_per_byte")
-"""Coefficients of a board that an engine's rows move beside its products."""
 
 
 @dataclass(frozen=True)
@@ -254,36 +240,6 @@ def prepared(start: Mapping[str, Coefficients]) -> dict[str, Coefficients]:
     }
 
 
-def with_watts(coefficients: Coefficients, values: FloatArray) -> Coefficients:
-    """Return coefficients with held idle, and with SM, core and DRAM energies scaled.
-
-    Args:
-        coefficients: As fitted on kernels.
-        values: Held idle and DRAM energy relative to their priors, the others to the kernels'.
-    """
-    held, active, core, dram = (float(value) for value in values)
-    known = coefficients.values()
-    new = {path: value * core for path, value in known.items() if path.startswith(_CORE)}
-    return coefficients.with_values(new | _scaled(coefficients, held, active, dram))
-
-
-def with_engine(coefficients: Coefficients, values: FloatArray) -> Coefficients:
-    """Return the same with the energy of an engine's products in place of all core energies."""
-    held, active, toggle, dram = (float(value) for value in values)
-    new = {f"families.{name}.toggle": toggle for name in PRODUCTS}
-    return coefficients.with_values(new | _scaled(coefficients, held, active, dram))
-
-
-def _scaled(
-    coefficients: Coefficients, held: float, active: float, dram: float
-) -> dict[str, float]:
-    return {
-        "power.held_idle_w": FLOOR_W[coefficients.gpu] * held,
-        "power.sm_active_w_per_ghz": coefficients.power.sm_active_w_per_ghz * active,
-        "power.dram_pj_per_byte": _DRAM_PJ * dram,
-    }
-
-
 def soft(log_error: FloatArray) -> FloatArray:
     """Return residuals of a robust fit: linear from a tenth on."""
     z = log_error / _NOISE
@@ -343,8 +299,10 @@ def fit(
     known, engine, watts = {}, host, {}
     for name, own in measured.items():
         timed, engine = with_host(start[name], host, found)
-        watts[name] = _watts(own, timed, engine, kept[name], (with_engine, _ENGINE_SD))
-        known[name] = with_engine(timed, watts[name])
+        watts[name] = _watts(
+            own, timed, engine, kept[name], (serving_watts.with_engine, serving_watts.ENGINE_SD)
+        )
+        known[name] = serving_watts.with_engine(timed, watts[name])
     return Fitted(known, engine, found, watts)
 
 
@@ -359,7 +317,7 @@ def _watts(
         said = predict(own, change(timed, values), engine)
         return np.sqrt(own.weight[kept]) * soft(np.log(said.power_w / own.power_w)[kept])
 
-    return _solve(power, np.zeros(_WATTS), sd)
+    return _solve(power, np.zeros(serving_watts.WATTS), sd)
 
 
 def sustained(
@@ -378,7 +336,10 @@ def sustained(
         own = measured[name]
         timed, engine = with_host(begin, host, fitted.steps)
         every = np.ones(len(own.step_s), dtype=np.bool_)
-        found[name] = with_watts(timed, _watts(own, timed, engine, every, (with_watts, _BOARD_SD)))
+        found[name] = serving_watts.with_watts(
+            timed,
+            _watts(own, timed, engine, every, (serving_watts.with_watts, serving_watts.BOARD_SD)),
+        )
     return found
 
 

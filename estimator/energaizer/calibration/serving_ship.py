@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from energaizer.calibration import dataset, kernel_fit, serving_fit
+from energaizer.calibration import dataset, kernel_fit, serving_fit, serving_watts
 from energaizer.calibration.boards import rounded
 from energaizer.calibration.chips import Chip
 from energaizer.calibration.residuals import spread
@@ -114,10 +114,10 @@ def kernels_of(engine: Coefficients, board: Coefficients | None, architecture: s
         core = told["power.l2_pj_per_byte"] / known["power.l2_pj_per_byte"]
         reach += [
             Reach(family=name, toggle=short(core * engine.families[name].toggle))
-            for name in serving_fit.PRODUCTS
+            for name in serving_watts.PRODUCTS
         ]
         scales = tuple(
-            (path, short(told[path] / known[path])) for path in serving_fit.ENGINE_SCALES
+            (path, short(told[path] / known[path])) for path in serving_watts.ENGINE_SCALES
         )
     return Kernels(architecture=architecture, families=tuple(reach), scales=scales)
 
