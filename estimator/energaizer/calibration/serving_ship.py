@@ -30,7 +30,8 @@ _SAME_DIE = {"h200-sxm-141gb": "h100-sxm5-80gb"}
 _WARM = np.linspace(0.0, 1.0, 41)
 _FAMILIES = ("gemm", "attention-decode", "grouped-gemm", "state-space")
 _DEFAULT = "default"
-_APART = 1.2  # two families in quadrature narrow a width that they share
+# products, attention and a sort add in quadrature, which narrows a width that they share
+_APART = 1.5
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,7 @@ def residual_rows(own: Rows, said: Said) -> tuple[Residual, ...]:
             "log_sd": round(_APART * wide.log_sd, 4),
         }  # fmt: skip
         found.extend(Residual.model_validate({**common, "family": name}) for name in _FAMILIES)
+        found.append(Residual.model_validate({**common, "family": "sort", "regime": "any"}))
     return tuple(found)
 
 
