@@ -21,6 +21,7 @@ from serving_containers import (
 )
 
 STATED = [
+    (container(VLLM, ["sh", "-c", "exec vllm serve $1", "--"], [LLAMA]), {"m": LLAMA}),
     (container(VLLM, args=["--model", LLAMA]), {"m": LLAMA}),
     (container(VLLM, args=[f"--model={LLAMA}", "--dtype=half"]), {"m": LLAMA, "p": "FP16"}),
     (container(VLLM, args=[LLAMA, "-tp", "4"], gpus=4), {"m": LLAMA, "tp": "4"}),
@@ -262,7 +263,6 @@ MISSING = [
         ),
         {"m"},
     ),
-    (container(VLLM, ["sh", "-c", "exec vllm serve $1", "--"], [LLAMA]), {"m"}),
     (container(VLLM, ["sh", "-c", 'exec vllm serve "$@"', "--"], ["$(M)"], [SECRET]), {"m"}),
     (container(VLLM, args=["bench", "serve", "--model", LLAMA]), set()),
     (container(VLLM, ["sh", "-c", "vllm serve a/b & vllm serve c/d"]), {"m"}),

@@ -1,7 +1,6 @@
 """Pod -> the container that computes -> the server that it starts -> what that states."""
 
 import re
-import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -186,8 +185,8 @@ def _started(
                 return
         return
     if _base(words[0]) in _SHELLS:
-        script = _script(words[1:])
-        for command in shell.commands(script, variables, gpus) if script else ():
+        script, given = _script(words[1:])
+        for command in shell.commands(script, variables, gpus, given):
             yield from _started(command.words, command.variables, gpus, depth + 1)
         return
     yield from _matching(words, variables, gpus)
@@ -232,24 +231,17 @@ def _pulled(container: Json, pod_spec: Json) -> Iterator[Call]:
                 yield call
 
 
-def _script(words: tuple[str, ...]) -> str | None:
-    """Return the text that a shell is given by `-c`; None where it runs a file."""
+def _script(words: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """Return the text that a shell is given by `-c`, and what follows; else nothing."""
     wanted = False
     rest = iter(words)
     for word in rest:
         if not word.startswith(("-", "+")):
-            return _with_arguments(word, tuple(rest)[1:]) if wanted else None
+            return (word, tuple(rest)) if wanted else ("", ())
         wanted = wanted or (not word.startswith("--") and "c" in word)
         if word.endswith("o") and not word.startswith("--"):
             next(rest, None)
-    return None
-
-
-def _with_arguments(script: str, arguments: tuple[str, ...]) -> str:
-    """Return a script with the words that follow it, its name first, in place of `"$@"`."""
-    if '"$@"' not in script or any(NO_LITERAL in word for word in arguments):
-        return script
-    return script.replace('"$@"', shlex.join(arguments))
+    return "", ()
 
 
 def _runtime_of(image: Any) -> Runtime | None:

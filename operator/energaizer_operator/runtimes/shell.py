@@ -1,12 +1,11 @@
 """A shell script as simple commands: enough of POSIX and bash to find the server that it starts.
 
 What depends on more than literals becomes NO_LITERAL. A call of a function stands for the commands
-of its body, which does not know its parameters. Here-documents are data for a command, so they are
-passed over.
+of its body. Here-documents are data for a command, so they are passed over.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from energaizer_operator.runtimes import functions
@@ -15,10 +14,12 @@ from energaizer_operator.runtimes.records import NO_LITERAL
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
 _BRACED = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(?:(:?-)([^{}$`\"'\\]*))?\}")
+_NUMBERED = re.compile(r"[0-9]|\{[0-9]\}", re.ASCII)
 _ARRAY = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\[[@*]\]\}")
 _OPENING = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(\+?)=")
 _PRODUCT = re.compile(r"\$?\{?(\w+)\}? *([*+-]) *\$?\{?(\w+)\}?", re.ASCII)
 """Arithmetic of two terms, as in `$((LWS_GROUP_SIZE * 8))`."""
+_FEW = re.compile(r"[0-9]{1,2}", re.ASCII)
 _DEEPEST = 4
 _DIGITS = 6
 _INJECTED = re.compile(
@@ -34,7 +35,7 @@ _OPENS = frozenset({"if", "case", "for", "while", "until", "select"})
 _CLOSES = frozenset({"fi", "esac", "done"})
 _ASKS = frozenset({"[", "[[", "test"})
 _SETS = frozenset({"read", "unset", "for", "select"})
-_OPAQUE = frozenset({"function", "{", "source", ".", "eval", "shift"})
+_OPAQUE = frozenset({"function", "{", "source", ".", "eval"})
 """What may change any variable, or runs nobody knows how often."""
 _LEADING = frozenset({"then", "do", "else", "{", "!", "if", "elif", "while", "until"})
 _COUNTS_GPUS = re.compile(r"nvidia-smi (?:-L|--list-gpus) *\| *wc -l")
@@ -76,6 +77,8 @@ class _Reader:
     opened: tuple[str, bool, list[str]] | None = None
     """Of the array that is being written: its name, whether it grows, the words before it."""
     depth: int = 0
+    given: tuple[str, ...] = ()
+    """The script's or function's name and parameters: `$0`, `$1` and on."""
 
     @property
     def certain(self) -> bool:
@@ -150,6 +153,9 @@ class _Reader:
 
     def elements(self) -> tuple[str, ...] | None:
         """Return the words of the array whose expansion begins here; None if none does."""
+        if self.text.startswith(("@", "*"), self.at):
+            self.at += 1
+            return self.given[1:]
         found = _ARRAY.match(self.text, self.at)
         if found is None:
             return None
@@ -207,12 +213,15 @@ class _Reader:
             self.at = name.end()
             return self.variables.get(name.group(), NO_LITERAL)
         following = self.text[self.at : self.at + 1]
+        if numbered := _NUMBERED.match(self.text, self.at):
+            self.at = numbered.end()
+            value = self.given[int(numbered.group().strip("{}")) :][:1]
+            return value[0] if value else NO_LITERAL
         if following in ("(", "{"):
             return self.substitution(following)
-        if following and following in "@*#?$!-0123456789":
-            self.at += 1
-            return NO_LITERAL
-        return "$"
+        special = following != "" and following in "#?$!-"
+        self.at += special
+        return NO_LITERAL if special else "$"
 
     def substitution(self, opening: str) -> str:
         """Return the result of `$((...))`; add what stands for any other substitution."""
@@ -278,6 +287,8 @@ class _Reader:
         self.asked = first in _ASKS
         self.inside = max(0, self.inside + (first in _OPENS) - (first in _CLOSES))
         self.sure = self.sure and first not in _OPAQUE
+        if first == "shift" or words[:2] == ["set", "--"]:
+            self.shift(words)
         if first in _SETS:
             self.variables |= {name: NO_LITERAL for name in words[1:] if _NAME.fullmatch(name)}
         exported = bool(words) and words[0] in ("export", "readonly", "declare", "local")
@@ -290,15 +301,27 @@ class _Reader:
         if exported or not words:
             self.variables |= own
         elif words[0] in self.functions:
-            self.call(self.functions[words[0]], own)
+            self.call(words, own)
         else:
             self.commands.append(Command(tuple(words), {**self.variables, **own}))
 
-    def call(self, body: str, own: Mapping[str, str]) -> None:
+    def shift(self, words: Sequence[str]) -> None:
+        """Change the parameters; none is known where nobody knows whether that happens."""
+        rest, count = self.given[1:], words[1] if len(words) > 1 else "1"
+        if not self.certain or (words[0] == "shift" and not _FEW.fullmatch(count)):
+            rest = (NO_LITERAL,)
+        elif words[0] == "shift":
+            rest = rest[int(count) :]
+        else:
+            rest = tuple(words[2:])
+        self.given = (*self.given[:1], *rest) if self.given else ("", *rest)
+
+    def call(self, words: Sequence[str], own: Mapping[str, str]) -> None:
         """Read the body of a function where it is called; what it sets stays set, as in a shell."""
         if self.depth == _DEEPEST:
             return
-        inner = _Reader(body, {**self.variables, **own}, self.gpus, functions=self.functions)
+        body, variables = self.functions[words[0]], {**self.variables, **own}
+        inner = _Reader(body, variables, self.gpus, functions=self.functions, given=tuple(words))
         inner.arrays, inner.sure, inner.depth = dict(self.arrays), self.certain, self.depth + 1
         self.commands += inner.read()
         self.variables, self.arrays = inner.variables, inner.arrays
@@ -312,7 +335,9 @@ def _doubtful(word: str) -> str:
     return f"{flag}={NO_LITERAL}" if equals else flag
 
 
-def commands(script: str, variables: Mapping[str, str], gpus: int = 0) -> list[Command]:
+def commands(
+    script: str, variables: Mapping[str, str], gpus: int = 0, given: tuple[str, ...] = ()
+) -> list[Command]:
     """Return the simple commands of a script, in order; none of a script that we do not read.
 
     NO_LITERAL among the names says that there are more variables than those.
@@ -320,4 +345,5 @@ def commands(script: str, variables: Mapping[str, str], gpus: int = 0) -> list[C
     parted = functions.taken_out(script)
     if parted is None:
         return []
-    return _Reader(parted[0], dict(variables), gpus, functions=parted[1]).read()
+    text, bodies = parted
+    return _Reader(text, dict(variables), gpus, functions=bodies, given=given).read()
