@@ -129,6 +129,17 @@ def _pytorch_job(obj: Json) -> Layout:
     return Layout(tuple(templates), deadline_seconds=seconds)
 
 
+def _train_job(obj: Json) -> Layout:
+    """Kubeflow's TrainJob, as far as it says itself what the JobSet made of it runs."""
+    spec = at(obj, "spec")
+    trainer = at(spec, "trainer")
+    container = {**trainer, "name": "node", "resources": at(trainer, "resourcesPerNode")}
+    fetched = {"name": _STORED, "value": at(spec, "initializer", "model").get("storageUri")}
+    initializer = {"name": "model-initializer", "env": [fetched]}
+    body = {"containers": [container], "initContainers": [initializer] if fetched["value"] else []}
+    return Layout((Template("/spec/trainer", {"spec": body}, _or_one(trainer.get("numNodes"))),))
+
+
 def _ray(*path: str) -> Callable[[Json], Layout]:
     """Return how to read a kind that holds the specification of a RayCluster at a path."""
 
@@ -206,6 +217,7 @@ LAYOUTS: Mapping[str, tuple[str, Callable[[Json], Layout]]] = {
     "JobSet": ("jobset.x-k8s.io/v1alpha2", _job_set),
     "LeaderWorkerSet": ("leaderworkerset.x-k8s.io/v1", _leader_worker_set),
     "PyTorchJob": ("kubeflow.org/v1", _pytorch_job),
+    "TrainJob": ("trainer.kubeflow.org/v1alpha1", _train_job),
     "RayCluster": ("ray.io/v1", _ray()),
     "RayJob": ("ray.io/v1", _ray("rayClusterSpec")),
     "RayService": ("ray.io/v1", _ray("rayClusterConfig")),

@@ -215,8 +215,8 @@ class _Reader:
         following = self.text[self.at : self.at + 1]
         if numbered := _NUMBERED.match(self.text, self.at):
             self.at = numbered.end()
-            value = self.given[int(numbered.group().strip("{}")) :][:1]
-            return value[0] if value else NO_LITERAL
+            stated = self.given[int(numbered.group().strip("{}")) :][:1]
+            return stated[0] if stated else NO_LITERAL
         if following in ("(", "{"):
             return self.substitution(following)
         special = following != "" and following in "#?$!-"
