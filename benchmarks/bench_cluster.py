@@ -103,30 +103,21 @@ class Follower:
                 tell(f"  Ready: {len(self.seen):,} of {count:,}")
 
 
-def scraped(process: OperatorProcess) -> tuple[float, int, float]:
-    """Reconciles of AIWorkloads so far, series of the metrics page, and how long it took."""
+def scraped(process: OperatorProcess) -> tuple[int, float]:
+    """Series of the metrics page, and how long it took."""
     began = time.monotonic()
     page = process.metrics()
     took = time.monotonic() - began
-    lines = [line for line in page.splitlines() if line and not line.startswith("#")]
-    looks = sum(
-        float(line.rsplit(" ", 1)[1])
-        for line in lines
-        if line.startswith('energaizer_reconcile_total{controller="aiworkload"')
-    )
-    return looks, len(lines), took
+    return sum(bool(line) and not line.startswith("#") for line in page.splitlines()), took
 
 
-async def until(process: OperatorProcess, count: int, limit_s: float) -> None:
-    """Wait until the controller looked at so many AIWorkloads, asking seldom: it answers itself."""
+async def until_caught_up(process: OperatorProcess, limit_s: float) -> None:
+    """Wait until the controller says that it has looked at every AIWorkload."""
     deadline = time.monotonic() + limit_s
-    while True:
-        looks, _, took = scraped(process)
-        if looks >= count:
-            return
+    while "aiworkload: caught up" not in process.log.read_text(errors="replace"):
         if time.monotonic() > deadline or not process.running:
-            raise SystemExit(f"only {looks:.0f} of {count}\n{process.tail()}")
-        await asyncio.sleep(max(0.25, 10 * took))
+            raise SystemExit(f"not all looked at\n{process.tail()}")
+        await asyncio.sleep(0.1)
 
 
 def resident_mib(process: OperatorProcess) -> float:
@@ -210,11 +201,11 @@ async def run(size: Size, limit_s: float) -> Result:
             began, before = time.monotonic(), cpu(cluster)
             process = start(cluster, 1)
             await asyncio.to_thread(process.wait_leading, limit_s)
-            await until(process, size.workloads, limit_s)
+            await until_caught_up(process, limit_s)
             warm, again = time.monotonic() - began, sum(since(before, cluster).values())
             tell(f"warm {warm:.1f} s")
             late = await delays(api, follower, process)
-            _, series, scrape = await asyncio.to_thread(scraped, process)
+            series, scrape = await asyncio.to_thread(scraped, process)
             rss = max(rss, resident_mib(process))
             process.terminate()
             following.cancel()
