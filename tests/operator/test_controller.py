@@ -148,7 +148,9 @@ def test_labelled_workload_that_ended_still_gets_what_its_label_promises() -> No
 async def test_audit_finds_what_has_no_label(cluster: FakeCluster, context: Context) -> None:
     cluster.put(kinds.JOBS, job("a"))
     cluster.put(kinds.JOBS, job("b", labels={LABEL: "x"}))
+    cluster.put(kinds.AIWORKLOADS, aiworkload("x", {}))
     cluster.put(kinds.JOBS, job("c", gpus=0))
+    await settle()
     found = [key async for key in audit(context, Strays(context))]
     assert found == [("Job", "team-a", "a")]
 

@@ -7,6 +7,7 @@ no label and is found by `audit`, page by page and seldom.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -28,6 +29,8 @@ WorkloadKey = tuple[str, str, str]
 
 _RESOURCES = {resource.kind: resource for resource in (*WORKLOADS, *OTHER_WORKLOADS)}
 _FINISHED = ("Succeeded", "Failed")
+_BREATH_S = 0.0002
+"""Of the audit, for each object: who waits for an estimate comes first."""
 
 
 class Workloads:
@@ -157,9 +160,12 @@ async def audit(context: Context, strays: Strays) -> AsyncIterator[WorkloadKey]:
         for resource in WORKLOADS:
             pages = context.cluster.pages(resource, namespace.name, labels=f"!{LABEL_WORKLOAD}")
             async for page in pages:
+                await asyncio.sleep(_BREATH_S * len(page.items))
                 for body in page.items:
                     if resource == PODS:
                         strays.see(body)
+                        if not _asks(body["spec"]):
+                            continue
                     described = owners.describe(body)
                     if described is None or not (described.gpus or described.claims):
                         continue
@@ -168,6 +174,11 @@ async def audit(context: Context, strays: Strays) -> AsyncIterator[WorkloadKey]:
     await strays.adopt()
     for key in undescribed(informer):
         yield key
+
+
+def _asks(pod_spec: Mapping[str, Any]) -> bool:
+    """Say whether a pod asks for a device: most do not, and need no closer look."""
+    return bool(owners.gpu_requests(pod_spec) or owners.claims_of(pod_spec))
 
 
 def _finished(body: Mapping[str, Any]) -> bool:
