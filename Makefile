@@ -149,8 +149,9 @@ RUNS ?= 1
 CREATES ?= 1000
 
 .PHONY: bench-budgets
-bench-budgets: install build-cluster ## CREATES Jobs at once against a budget with room for a tenth, RUNS times, then with room for all
+bench-budgets: install build-cluster ## CREATES Jobs at once, with room for all and for a tenth, RUNS times; then five races of the accounting alone
 	PYTHONPATH=tests/support:localcluster $(BIN)/python benchmarks/bench_budgets.py --creates $(CREATES) --runs $(RUNS)
+	PYTHONPATH=tests/support:localcluster $(BIN)/python benchmarks/race_budgets.py --runs 5
 
 RACES ?= 200
 

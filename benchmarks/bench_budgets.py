@@ -1,6 +1,7 @@
 """Admissions a second on one energy budget, beside no webhook at all, and exactness under a crowd.
 
-Three replicas of the webhook and a leader on a real control plane of this machine. A strict
+Three replicas of the webhook and a leader on a real control plane of this machine: the whole of an
+admission, four reviews with what follows; `race_budgets.py` takes the accounting alone. A strict
 namespace asks again where a review came too late, so that each run admits exactly what there is
 room for.
 """
@@ -12,6 +13,8 @@ import json
 import sys
 import time
 from typing import Any
+
+from bench_cluster import cpu, since
 
 from crowd import Crowd, energybudget, job
 from localcluster import Cluster, operator
@@ -32,9 +35,14 @@ def main() -> int:
         cluster.kubectl(*("wait", "--for=jsonpath={.status.nodes}", "--timeout=30s"), PROFILE)
         bare, _, _ = crowd(cluster, "bare", options.creates, None, "disabled")
         need = reserved(cluster)
+        before = cpu(cluster)
         full, taken, _ = crowd(cluster, "full", options.creates, ROOM, "strict")
+        spent = sorted(since(before, cluster).items(), key=lambda item: -item[1])
+        each = {name: 1e3 * used / taken for name, used in spent if used > 0}
         print(f"{options.creates} Jobs without webhook:  {options.creates / bare:6.0f} a second")  # noqa: T201
-        print(f"{taken} Jobs with one budget:     {taken / full:6.0f} a second")  # noqa: T201
+        print(f"{taken} Jobs with one budget:     {taken / full:6.0f} a second, the whole")  # noqa: T201
+        parts = ", ".join(f"{name} {ms:.1f}" for name, ms in each.items())
+        print(f"processor time of each: {sum(each.values()):.0f} ms: {parts}")  # noqa: T201
         wrong = 0
         room = max(1, options.creates // 10)
         for number in range(options.runs):
