@@ -265,9 +265,13 @@ class EnergyReservations:
                 return Result.PENDING
         cluster = self._context.cluster
         try:
-            if FINALIZER_RESERVATION in page.body["metadata"].get("finalizers", ()):
-                operation = {"op": "remove", "path": "/metadata/finalizers"}
-                await cluster.patch(ENERGYRESERVATIONS, uid, namespace, [operation])
+            there = page.body["metadata"].get("finalizers", ())
+            if FINALIZER_RESERVATION in there:
+                others = [one for one in there if one != FINALIZER_RESERVATION]
+                path = "/metadata/finalizers"
+                unchanged = {"op": "test", "path": path, "value": there}
+                ours_gone = {"op": "replace", "path": path, "value": others}
+                await cluster.patch(ENERGYRESERVATIONS, uid, namespace, [unchanged, ours_gone])
             await cluster.delete(ENERGYRESERVATIONS, uid, namespace)
         except Missing:
             pass
