@@ -18,7 +18,7 @@ from energaizer_operator.controller.survey import Survey
 from energaizer_operator.events import Events
 from energaizer_operator.informer import Informer
 from energaizer_operator.metrics import Metrics
-from energaizer_operator.names import LABEL_WORKLOAD
+from energaizer_operator.names import FINALIZER_RESERVATION, LABEL_WORKLOAD
 from energaizer_operator.resources.energyreservation import ChargedObject
 from energaizer_operator.schema import EstimateSummary
 from fake_cluster import FakeCluster, settle
@@ -236,3 +236,23 @@ async def test_what_has_landed_is_priced_by_the_gpus_of_its_nodes(
     survey = Survey(profiles={**NODES, "bare": "l40s-48gb"})
     assert await reserved("a", "bare") == (700, "l40s-48gb")
     assert len(prices.asked) == 4
+
+
+async def test_only_our_own_finalizer_goes(
+    cluster: FakeCluster, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settled = {"settledTime": "2026-01-01T01:00:00Z", "settledJoules": 1}
+    made = cluster.objects["energyreservations", *KEY]
+    metadata = {**made["metadata"], "finalizers": ["example.com/keep", FINALIZER_RESERVATION]}
+    cluster.put(kinds.ENERGYRESERVATIONS, {**made, "metadata": metadata, "status": settled})
+    await settle()
+    deleted: list[str] = []
+
+    async def delete(_resource: object, name: str, _namespace: str | None = None) -> None:
+        deleted.append(name)  # the API server only marks what still has a finalizer
+
+    monkeypatch.setattr(cluster, "delete", delete, raising=False)
+    reservations = await follower(context, 60.0)
+    assert await reservations.reconcile(KEY) is Result.CHANGED
+    left = cluster.objects["energyreservations", *KEY]["metadata"]["finalizers"]
+    assert (left, deleted) == (["example.com/keep"], ["uid-train"])
