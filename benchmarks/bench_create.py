@@ -1,8 +1,9 @@
 """What our webhooks add to the creation of a GPU pod, beside a bare aiohttp webhook and none.
 
 Three replicas of ours and a leader on a control plane of this machine; the bare webhook is called
-as ours are, once to change and once to judge. AT_ONCE clients create pods one after the other, in
-turns: some without a webhook, some with the bare one, some with ours, and again. Prints
+as ours are, once to change and once to judge; it changes nothing, or answers with the patch that
+ours made of the first pod. AT_ONCE clients create pods one after the other, in turns: some without
+a webhook, some with the bare one, its patch, ours, and again. Prints
 milliseconds of each, and where they go: processor time of each process for one pod, and how long
 the API server waited for each webhook.
 """
@@ -42,7 +43,18 @@ WAITED = re.compile(
 )
 CREATED = 201
 PROFILE = "gpuprofile/h100-sxm5-80gb"
-SPACES = {"plain": {}, "bare": {"bench": "bare"}, "ours": {"energaizer.io/admission": "enabled"}}
+SPACES = {
+    "plain": {},
+    "bare": {"bench": "bare"},
+    "patch": {"bench": "patch"},
+    "ours": {"energaizer.io/admission": "enabled"},
+}
+LABELS = {
+    "plain": "no webhook",
+    "bare": "bare aiohttp",
+    "patch": "bare aiohttp, our patch",
+    "ours": "energaizer",
+}
 
 
 def say(line: str) -> None:
@@ -50,15 +62,18 @@ def say(line: str) -> None:
     print(line, flush=True)  # noqa: T201
 
 
-def serve_bare(told: Connection) -> None:
+def serve_bare(told: Connection, patch: str) -> None:
     """Say yes to every review, with nothing between aiohttp and the answer."""
-    asyncio.run(_serve_bare(told))
+    asyncio.run(_serve_bare(told, patch))
 
 
-async def _serve_bare(told: Connection) -> None:
+async def _serve_bare(told: Connection, patch: str) -> None:
+    changing = {"patchType": "JSONPatch", "patch": base64.b64encode(patch.encode()).decode()}
+
     async def admit(http: web.Request) -> web.Response:
         review = await http.json()
-        response = {"uid": review["request"]["uid"], "allowed": True}
+        more = changing if http.path == "/patch" else {}
+        response = {"uid": review["request"]["uid"], "allowed": True, **more}
         return web.json_response(
             {**{k: review[k] for k in ("apiVersion", "kind")}, "response": response}
         )
@@ -70,7 +85,8 @@ async def _serve_bare(told: Connection) -> None:
         pair.write_bytes(material.leaf.certificate + material.leaf.key)
         context.load_cert_chain(pair)
     app = web.Application()
-    app.router.add_post("/admit", admit)
+    for path in ("/admit", "/patch"):
+        app.router.add_post(path, admit)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
@@ -79,31 +95,49 @@ async def _serve_bare(told: Connection) -> None:
 
 
 def configure_bare(cluster: Cluster, port: int, trusted: bytes) -> None:
-    """Call the bare webhook for the pods of the namespaces that carry its label."""
+    """Call the bare webhook for the pods of the namespaces that carry its labels."""
     bundle = base64.b64encode(trusted).decode()
-    webhook = {
-        "name": "bare.example.com",
-        "admissionReviewVersions": ["v1"],
-        "sideEffects": "None",
-        "clientConfig": {"url": f"https://localhost:{port}/admit", "caBundle": bundle},
-        "rules": [
-            {
-                "apiGroups": [""],
-                "apiVersions": ["v1"],
-                "resources": ["pods"],
-                "operations": ["CREATE"],
+    for name in ("bare", "patch"):
+        for kind in ("Mutating", "Validating"):
+            path = "patch" if (name, kind) == ("patch", "Mutating") else "admit"
+            webhook = {
+                "name": f"{name}.example.com",
+                "admissionReviewVersions": ["v1"],
+                "sideEffects": "None",
+                "clientConfig": {"url": f"https://localhost:{port}/{path}", "caBundle": bundle},
+                "rules": [
+                    {
+                        "apiGroups": [""],
+                        "apiVersions": ["v1"],
+                        "resources": ["pods"],
+                        "operations": ["CREATE"],
+                    }
+                ],
+                "namespaceSelector": {"matchLabels": SPACES[name]},
             }
-        ],
-        "namespaceSelector": {"matchLabels": SPACES["bare"]},
+            body = {
+                "apiVersion": "admissionregistration.k8s.io/v1",
+                "kind": f"{kind}WebhookConfiguration",
+                "metadata": {"name": name},
+                "webhooks": [webhook],
+            }
+            cluster.kubectl("apply", "-f", "-", input=json.dumps(body))
+
+
+def our_patch(cluster: Cluster) -> str:
+    """Return what ours adds to a pod, as a patch."""
+    made = pod("first", 1000)
+    text = json.dumps(made)
+    answer = cluster.kubectl("create", "-n", "ours", "-f", "-", "-o", "json", input=text).stdout
+    stored = json.loads(answer)
+    added = {
+        f"/metadata/annotations/{key.replace('/', '~1')}": value
+        for key, value in stored["metadata"]["annotations"].items()
+        if key not in INPUTS
     }
-    for kind in ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"):
-        body = {
-            "apiVersion": "admissionregistration.k8s.io/v1",
-            "kind": kind,
-            "metadata": {"name": "bare"},
-            "webhooks": [webhook],
-        }
-        cluster.kubectl("apply", "-f", "-", input=json.dumps(body))
+    added |= {"/metadata/labels": stored["metadata"]["labels"]}
+    added |= {"/spec/affinity": stored["spec"]["affinity"]}
+    return json.dumps([{"op": "add", "path": path, "value": it} for path, it in added.items()])
 
 
 def pod(name: str, tokens: int) -> dict[str, Any]:
@@ -162,7 +196,7 @@ def table(cluster: Cluster, bare: int, *, fresh: bool, first: int) -> None:
                 calls = waited(cluster)
     calls = waited(cluster) - calls
     none = float(np.percentile(took["plain"], 50))
-    for space, label in (("plain", "no webhook"), ("bare", "bare aiohttp"), ("ours", "energaizer")):
+    for space, label in LABELS.items():
         p50, p99 = np.percentile(took[space], [50, 99])
         say(f"{label:<36} {p50:9.2f} {p99:9.2f} {p50 - none:+9.2f}")
     for space, by_process in spent.items():
@@ -178,13 +212,9 @@ def main() -> int:
     """Print the tables."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=serve_bare, args=(theirs,), daemon=True)
-    process.start()
-    port, trusted = ours.recv()
     with Cluster("bench-create") as cluster:
         leader = operator.start_replicas(cluster, REPLICAS)
         cluster.kubectl("wait", "--for=jsonpath={.status.nodes}", "--timeout=30s", PROFILE)
-        configure_bare(cluster, port, trusted)
         for space, labels in SPACES.items():
             body = {
                 "apiVersion": "v1",
@@ -193,6 +223,12 @@ def main() -> int:
             }
             cluster.kubectl("apply", "-f", "-", input=json.dumps(body))
         time.sleep(2)  # for the watches
+        patch = our_patch(cluster)
+        process = context.Process(target=serve_bare, args=(theirs, patch), daemon=True)
+        process.start()
+        port, trusted = ours.recv()
+        configure_bare(cluster, port, trusted)
+        time.sleep(2)  # for the API server
         head = f"{AT_ONCE} clients create pods{'':<14} {'p50':>9} {'p99':>9} {'over none':>9}  ms"
         say(head)
         for number, who in enumerate(
