@@ -25,7 +25,6 @@ from energaizer_operator.kinds import (
 )
 from energaizer_operator.names import (
     API_VERSION,
-    FINALIZER_RESERVATION,
     LABEL_APP_MANAGED_BY,
     LABEL_APP_PART_OF,
     LEASE,
@@ -33,6 +32,7 @@ from energaizer_operator.names import (
     PROFILES_FIELD_MANAGER,
     Kind,
 )
+from energaizer_operator.resources.energyreservation import release
 from energaizer_operator.settings import Settings
 
 PATIENCE_S = 60.0
@@ -116,11 +116,7 @@ async def _release(cluster: Cluster) -> list[Object]:
             for body in page.items:
                 found.append(body)
                 metadata = body["metadata"]
-                finalizers = metadata.get("finalizers", [])
-                if FINALIZER_RESERVATION in finalizers:
-                    path = f"/metadata/finalizers/{finalizers.index(FINALIZER_RESERVATION)}"
-                    test = {"op": "test", "path": path, "value": FINALIZER_RESERVATION}
-                    operations = [test, {"op": "remove", "path": path}]
+                if operations := release(metadata.get("finalizers", [])):
                     where = (metadata["name"], metadata["namespace"])
                     await cluster.patch(ENERGYRESERVATIONS, *where, operations)
                     log.info("released EnergyReservation %s in %s", *where)

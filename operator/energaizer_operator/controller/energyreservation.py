@@ -23,11 +23,11 @@ from energaizer_operator.controller.writing import same
 from energaizer_operator.informer import Key, WorkloadRecord, workload_record
 from energaizer_operator.kinds import ENERGYRESERVATIONS, PODS
 from energaizer_operator.ledger import PodRun
-from energaizer_operator.names import FINALIZER_RESERVATION
 from energaizer_operator.resources.aiworkload import AIWorkload
 from energaizer_operator.resources.energyreservation import (
     EnergyReservationSpec,
     EnergyReservationStatus,
+    release,
 )
 
 _COVERAGE_LEAST_PERCENT = 90
@@ -265,13 +265,8 @@ class EnergyReservations:
                 return Result.PENDING
         cluster = self._context.cluster
         try:
-            there = page.body["metadata"].get("finalizers", ())
-            if FINALIZER_RESERVATION in there:
-                others = [one for one in there if one != FINALIZER_RESERVATION]
-                path = "/metadata/finalizers"
-                unchanged = {"op": "test", "path": path, "value": there}
-                ours_gone = {"op": "replace", "path": path, "value": others}
-                await cluster.patch(ENERGYRESERVATIONS, uid, namespace, [unchanged, ours_gone])
+            if operations := release(page.body["metadata"].get("finalizers", ())):
+                await cluster.patch(ENERGYRESERVATIONS, uid, namespace, operations)
             await cluster.delete(ENERGYRESERVATIONS, uid, namespace)
         except Missing:
             pass

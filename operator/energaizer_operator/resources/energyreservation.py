@@ -1,9 +1,11 @@
 """EnergyReservation: the energy held for one workload, and what it took of it so far."""
 
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from energaizer_operator.names import FINALIZER_RESERVATION
 from energaizer_operator.schema import (
     AsSet,
     Base,
@@ -99,3 +101,12 @@ class EnergyReservation(Resource):
     status: EnergyReservationStatus = Field(
         default=EnergyReservationStatus(), description="What was taken."
     )
+
+
+def release(finalizers: Sequence[str]) -> list[dict[str, str]]:
+    """Return the JSON Patch that takes our finalizer off, and no other's; [] if it is not there."""
+    if FINALIZER_RESERVATION not in finalizers:
+        return []
+    path = f"/metadata/finalizers/{list(finalizers).index(FINALIZER_RESERVATION)}"
+    test = {"op": "test", "path": path, "value": FINALIZER_RESERVATION}
+    return [test, {"op": "remove", "path": path}]
