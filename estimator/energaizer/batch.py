@@ -204,7 +204,7 @@ class Batch:
             columns = [_sums(step, weighted[:, index], size) for index in range(amounts.shape[1])]
             return runs[:, None] * np.stack(columns, axis=1)
 
-        activity = Activity(total(each.core_j)[None], total(each.memory_j)[None])
+        activity = Activity(total(each.joules)[None])
         energy = power.energies(
             power.points(board, clock_hz[None, :]), duration[None, :], active_s[None, :], activity
         )

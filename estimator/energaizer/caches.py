@@ -32,11 +32,12 @@ class Remembered(Generic[P, T]):
         """Return the result for these arguments, computed the first time."""
         if kwargs:  # a name is not an identity
             return self._function(*args, **kwargs)
-        entry = self._found.get(tuple(map(id, args)))
+        key = tuple(map(id, args))
+        entry = self._found.get(key)
         if entry is not None:
             return entry[0]
         value = self._function(*args, **kwargs)
-        self.put(value, *args)
+        self._keep(key, value, args)
         return value
 
     def known(self, *args: object) -> T | None:
@@ -46,10 +47,13 @@ class Remembered(Generic[P, T]):
 
     def put(self, value: T, *args: object) -> None:
         """Remember a result that was found elsewhere, for many arguments at once, say."""
+        self._keep(tuple(map(id, args)), value, args)
+
+    def _keep(self, key: tuple[int, ...], value: T, args: tuple[object, ...]) -> None:
         with self._lock:
             while len(self._found) >= self._maxsize:
                 del self._found[next(iter(self._found))]
-            self._found[tuple(map(id, args))] = (value, args)
+            self._found[key] = (value, args)
 
     def cache_clear(self) -> None:
         """Forget everything."""

@@ -33,6 +33,7 @@ class Alternatives(NamedTuple):
     Attributes:
         rows: Kernels, shape (K, columns).
         products: Index of the G matrix products among the kernels.
+        chosen: Those kernels, shape (G, columns).
         plans: Their 48 alternatives.
         rate: Rate key of each kernel as an index, shape (K,).
         family: Family of each kernel as an index, shape (K,).
@@ -40,6 +41,7 @@ class Alternatives(NamedTuple):
 
     rows: FloatArray
     products: npt.NDArray[np.intp]
+    chosen: FloatArray
     plans: tiling.Plans
     rate: npt.NDArray[np.intp]
     family: npt.NDArray[np.intp]
@@ -47,12 +49,16 @@ class Alternatives(NamedTuple):
 
 def missing_rate(rows: FloatArray, machine: Machine) -> str | None:
     """Return the key of a rate that kernels need and a GPU lacks; None: it can run them all."""
+    if (
+        machine.lacking.isdisjoint(rows[:, COLUMN["rate"]].tolist())
+        and _FP32 not in machine.lacking
+    ):
+        return None
     used = rows[:, COLUMN["flops"]] > 0
     needed = dict.fromkeys(rows[:, COLUMN["rate"]][used].tolist())
     if max(rows[:, COLUMN["core_flops"]].tolist(), default=0.0) > 0:
         needed[_FP32] = None
-    lacking = (int(rate) for rate in needed if not math.isfinite(machine.rates[int(rate)]))
-    return next((RATE_KEYS[rate] for rate in lacking), None)
+    return next((RATE_KEYS[int(rate)] for rate in needed if rate in machine.lacking), None)
 
 
 def alternatives(rows: FloatArray, machine: Machine) -> Alternatives:
@@ -83,6 +89,7 @@ def _alternatives(
     return Alternatives(
         rows=rows,
         products=products,
+        chosen=chosen,
         plans=tiling.alternatives(
             chosen[:, first : first + 4],
             chosen[:, operands : operands + 2],
@@ -228,10 +235,9 @@ def _streams(found: Alternatives, read: _Read) -> _Limits:
 def _products(limits: _Limits, found: Alternatives, read: _Read) -> None:
     """Overwrite the limits of matrix products with those of their fastest plan (2.4)."""
     at, one = found.products, read.of_products
-    chosen = found.rows[at]
 
     def column(name: str) -> FloatArray:
-        return chosen[:, COLUMN[name]]
+        return found.chosen[:, COLUMN[name]]
 
     choice = tiling.choose(found.plans, read.rates[at] * read.families[0, at], read.tiles)
     limits.cycles[:, at] = 0.0

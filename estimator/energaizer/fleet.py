@@ -48,15 +48,13 @@ def load(
     factor = np.stack([machine.energy for machine in boards])[of, work.family]
     each = power.work_energies(price, work.switched, work.moved, factor)
     times = program.counts * program.runs[:, None]
-    core_j = times @ each.core_j.reshape(size, count, -1)
-    memory_j = times @ each.memory_j.reshape(size, count, -1)
+    joules = times @ each.joules.reshape(size, count, -1)
     beside = simulation.host_times(program, host)
     found = []
     for index, (machine, fabric) in enumerate(wanted):
         own = slice(index * count, (index + 1) * count)
         part = timeline.Work._make(array[own] for array in work)
-        activity = Activity(core_j[index], memory_j[index])
-        one = Loaded(program, machine, part, activity, *beside)
+        one = Loaded(program, machine, part, Activity(joules[index]), *beside)
         simulation.load.put(one, program, machine, host, fabric)
         found.append(one)
     return found
@@ -75,15 +73,12 @@ def every_clock(loaded: Sequence[Loaded]) -> None:
     def kernels(name: str) -> FloatArray:
         return np.stack([getattr(one.work, name) for one in loaded])[:, None]
 
-    def steps(name: str) -> FloatArray:
-        return np.stack([getattr(one.activity, name) for one in loaded])[:, None]
-
     own = [machine.coefficients for machine in boards]
     shares = np.array([(one.power.stalled_share, one.link.overlap) for one in own])
     stalled, overlap = shares.T[..., None, None]
     timed = timeline.Timed(*(kernels(name) for name in timeline.Timed._fields))
     timing = Timing(timed, kernels("active"), stalled, overlap, first.host_s, first.gaps_s)
-    activity = Activity(steps("core_j"), steps("memory_j"))
+    activity = Activity(np.stack([one.activity.joules for one in loaded])[:, None])
     found = simulation.swept(first.program, timing, power.on_grids(boards), activity)
     for index, one in enumerate(loaded):
         clocks = len(power.on_grid(one.machine).clock_hz)

@@ -94,9 +94,9 @@ def shares(loaded: Loaded, settled: Settled) -> dict[str, FloatArray]:
     found = {}
     for name, (steps, launches) in program.by_phase.items():
         here: npt.NDArray[np.intp] | int = regime
-        if settled.host_bound[steps].any():
+        if True in settled.host_bound[steps].tolist():  # few: quicker than any()
             here = uncertainty.LAUNCH
-        elif settled.throttled[steps].any():
+        elif True in settled.throttled[steps].tolist():
             here = uncertainty.CAPPED
         weight = launches * settled.kernel_s
         found[name] = uncertainty.shares_of(work.family, here, weight) * duration[steps].sum()

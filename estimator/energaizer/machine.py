@@ -33,6 +33,7 @@ class Machine:
         coefficients: What was fitted.
         units: SMs.
         rates: MAC per cycle and SM by rate key, NaN where the GPU has none, shape (R,).
+        lacking: Places of the keys that it has none for.
         flop_j: J/FLOP by rate key at the reference supply, shape (R,).
         compute: Efficiency of compute by family, shape (families,).
         memory: Efficiency of DRAM by family, shape (families,).
@@ -51,6 +52,7 @@ class Machine:
     coefficients: Coefficients
     units: float
     rates: FloatArray
+    lacking: frozenset[int]
     flop_j: FloatArray
     compute: FloatArray
     memory: FloatArray
@@ -101,6 +103,7 @@ def build(gpu: Gpu, coefficients: Coefficients) -> Machine:
         coefficients=coefficients,
         units=float(gpu.compute_units),
         rates=efficiency * peaks / (2.0 * gpu.compute_units * gpu.reference_clock_hz),
+        lacking=frozenset(np.flatnonzero(np.isnan(peaks)).tolist()),
         flop_j=1e-12 * _by_key(coefficients.power.flop_pj, np.nan),
         compute=np.array([family.compute_efficiency for family in families]),
         memory=np.array([family.memory_efficiency for family in families])

@@ -45,6 +45,7 @@ from energaizer.workload import Workload
 _DURATION, _POWER, _ENERGY = range(3)
 _ROUNDING = 1e-9
 _WEAK = frozenset({Provenance.SPECIFICATION, Provenance.EXTRAPOLATED, Provenance.BOUND})
+_LEAST = 1e-300  # no weight at all, to divide by
 _MINOR = 0.01  # parts below this share of energy do not weaken a provenance
 
 
@@ -170,15 +171,15 @@ def judges(board: Machine, shares: FloatArray, *, outside: bool) -> "list[Judge]
         shares: Weight of each family and regime in each sum, shape (N, families, regimes).
         outside: Inputs lie outside of what was fitted.
     """
-    by_family = shares.sum(axis=2)
-    total = by_family.sum(axis=1)
-    known = by_family[:, board.calibrated].sum(axis=1)
-    some = np.where(total > 0, total, 1.0)
+    total = shares.sum(axis=(1, 2), keepdims=True)
+    known = shares[:, board.calibrated].sum(axis=(1, 2))
     spread = uncertainty.spread_of(board.coefficients.residuals)
-    widths = uncertainty.combined(spread, shares / some[:, None, None])
+    widths = uncertainty.combined(spread, shares / np.maximum(total, _LEAST))
     return [
         Judge(width, *_provenance(board, min(1.0, own / all_) if all_ else 1.0, outside=outside))
-        for width, own, all_ in zip(widths.tolist(), known.tolist(), total.tolist(), strict=True)
+        for width, own, all_ in zip(
+            widths.tolist(), known.tolist(), total.ravel().tolist(), strict=True
+        )
     ]
 
 

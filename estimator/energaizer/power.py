@@ -27,15 +27,24 @@ _TEMPERATURE_STEPS = 2
 
 
 class Activity(NamedTuple):
-    """Work of P steps, independent of the clock.
+    """Work of P steps, or of K kernels, independent of the clock.
 
     Attributes:
-        core_j: Joules at the reference supply by tensor, CUDA core, L2 and special, shape (P, 4).
-        memory_j: Joules that do not scale with the core supply: DRAM and links, shape (P, 2).
+        joules: By tensor, CUDA core, L2 and special at the reference supply, then by DRAM and
+            links, which do not scale with it, shape (P, 6).
     """
 
-    core_j: FloatArray
-    memory_j: FloatArray
+    joules: FloatArray
+
+    @property
+    def core_j(self) -> FloatArray:
+        """Joules that scale with the core supply, shape (P, 4)."""
+        return self.joules[..., :4]
+
+    @property
+    def memory_j(self) -> FloatArray:
+        """Joules that do not, shape (P, 2)."""
+        return self.joules[..., 4:]
 
 
 @remembered(256)
@@ -62,15 +71,14 @@ def work_energies(
         moved: L2 bytes, special operations, DRAM bytes, link bytes, shape (K, 4).
         factor: Factor of dynamic energy of each kernel, shape (K,).
     """
-    keys, each = flops.shape[1], factor[:, None]
-    joules = flops * price[..., :keys] * each
-    others = moved * price[..., keys:]
-    others[:, :3] *= each
-    core = np.empty((len(flops), 4))
-    core[:, 1] = joules[:, 0]
-    core[:, 0] = joules[:, 1:].sum(axis=1)
-    core[:, 2:] = others[:, :2]
-    return Activity(core, others[:, 2:])
+    keys = flops.shape[1]
+    joules = flops * price[..., :keys]
+    each = np.empty((len(flops), 6))
+    each[:, 0] = joules[:, 1:].sum(axis=1)
+    each[:, 1] = joules[:, 0]
+    each[:, 2:] = moved * price[..., keys:]
+    each[:, :5] *= factor[:, None]  # links do not depend on the family
+    return Activity(each)
 
 
 def _nearest_price(flop_j: FloatArray) -> float:
@@ -241,7 +249,7 @@ def energies(
         at: The board at its clocks, broadcast against (F, P).
         duration_s: Wall time of each step, shape (F, P); (B, F, P) for B boards.
         active_s: Seconds times the share of SMs that work, of that shape.
-        activity: Work of P steps; (B, 1, P, ...) for B boards.
+        activity: Work of P steps; (B, 1, P, 6) for B boards.
     """
     found = np.empty((*duration_s.shape, len(COMPONENTS)))
     found[..., _IDLE] = at.idle_w * duration_s

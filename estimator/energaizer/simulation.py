@@ -108,7 +108,7 @@ def load(
         power.prices(machine), work.switched, work.moved, machine.energy[work.family]
     )
     times = program.counts * program.runs[:, None]
-    activity = Activity(times @ each.core_j, times @ each.memory_j)
+    activity = Activity(times @ each.joules)
     return Loaded(program, machine, work, activity, *host_times(program, host))
 
 
@@ -256,7 +256,7 @@ def settle(loaded: Loaded, clock_hz: float, limit_w: float) -> Settled:
     first = known or sweep(loaded, power.at_clock(loaded.machine, clock_hz))
     duration_s, energy_j = first.duration_s[-1], first.energy_j[-1]
     host_bound = loaded.host_s > first.gpu_s[-1]
-    if not (energy_j.sum(axis=-1) / duration_s > limit_w).any():
+    if max((energy_j.sum(axis=-1) / duration_s).tolist()) <= limit_w:
         steps = len(host_bound)
         none = np.zeros(steps, dtype=np.bool_)
         return Settled(

@@ -13,6 +13,8 @@ from energaizer.parallelism import Parallelism
 from energaizer.precision import Precision
 from energaizer.recipe import Training
 
+_HOST = "serving"
+
 
 class Workload(BaseModel):
     """A model, its inputs and how it is run; the GPU is the other argument of `estimate`.
@@ -60,7 +62,7 @@ class Workload(BaseModel):
     )
     parallelism: Parallelism = Parallelism()
     attention: Literal["fused", "eager"] = "fused"
-    host: str = Field(default="serving", description="host profile: serving, pytorch-eager, ...")
+    host: str = Field(default=_HOST, description="host profile: serving, pytorch-eager, ...")
     node: str | None = Field(
         default=None, description="node profile; None: the one that the GPU usually sits in"
     )
@@ -171,7 +173,7 @@ class Workload(BaseModel):
 
         Networks other than language models run in a framework, not in a serving engine.
         """
-        if self.host != type(self).model_fields["host"].default:
+        if self.host != _HOST:
             return self.host
         if self.training is not None:
             return "training"

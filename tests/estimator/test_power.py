@@ -90,12 +90,11 @@ def test_many_limits_equal_one_by_one():
 
 def test_energies_by_hand():
     board = prior_machine(A100)
-    core = np.array([[4.0, 3.0, 2.0, 1.0]])
-    memory = np.array([[5.0, 0.5]])
+    joules = np.array([[4.0, 3.0, 2.0, 1.0, 5.0, 0.5]])
     clock = np.array([[1410e6]])
     found = power.energies(
         power.points(board, clock), np.array([[2.0]]), np.array([[1.5]]),
-        power.Activity(core, memory),
+        power.Activity(joules),
     )[0, 0]  # fmt: skip
     parts = dict(zip(power.COMPONENTS, found.tolist(), strict=True))
     squared = 0.89375**2

@@ -155,13 +155,12 @@ def joules(
     work = seen.work
     price, factor = power.prices(board), board.energy[work.family]
     each = power.work_energies(price, work.switched, work.moved, factor)
-    core = np.stack([measured.sums(column) for column in each.core_j.T], axis=1)
-    memory = np.stack([measured.sums(column) for column in each.memory_j.T], axis=1)
+    spent = np.stack([measured.sums(column) for column in each.joules.T], axis=1)
     found = power.energies(
         power.points(board, clock_hz[None, :]),
         seen.duration_s[None, :],
         seen.active_s[None, :],
-        power.Activity(core[measured.row], memory[measured.row]),
+        power.Activity(spent[measured.row]),
     )
     first: FloatArray = found[0]
     return first

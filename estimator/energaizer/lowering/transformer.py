@@ -73,6 +73,8 @@ class _Table:
 
     def counts(self) -> FloatArray:
         """Return launches of each kernel in each step, shape (P, K)."""
+        if self.steps == 1 == len(self.listed):
+            return np.array([self.listed[0][2]])
         found = np.zeros((self.steps, len(self.index)))
         for places, columns, counts in self.listed:
             # the kernels of a listing are distinct, so that no column is there twice
@@ -125,22 +127,27 @@ def _lower(
         table.add(listing, slice(index, index + 1))
     # A round trip takes every stage once; the longest stage sets the pace of those that follow.
     pace = slowest(model.layers, stages)
-    slots = [
-        stages + (micro - 1.0) * pace if step.phase == "prefill" else max(stages, micro * pace)
+    calls = _calls(model) / stages
+    one = [
+        (
+            step.repetitions,
+            stages + (micro - 1.0) * pace if step.phase == "prefill" else max(stages, micro * pace),
+            sequences, model.layers / stages, calls, micro,
+        )
         for step in steps
-    ]
-    each = np.ones(len(steps))
+    ]  # fmt: skip
+    repetitions, slots, advanced, layers, called, runs = np.array(one, dtype=np.float64).T
     return Program(
         rows=kernels.table(list(table.index)),
         counts=table.counts() / stages,  # a stage runs its share
         phases=tuple(step.phase for step in steps),
-        repetitions=np.array([step.repetitions for step in steps]),
-        sequences=each * sequences,
-        layers=each * (model.layers / stages),
+        repetitions=repetitions,
+        sequences=advanced,
+        layers=layers,
         graphed=np.array([step.phase == "decode" for step in steps]),
-        calls=each * (_calls(model) / stages),
-        slots=np.array(slots),
-        runs=each * micro,
+        calls=called,
+        slots=slots,
+        runs=runs,
         stages=stages,
     )
 
