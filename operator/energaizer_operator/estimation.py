@@ -231,9 +231,12 @@ class Estimator:
             return {setting: found[setting] for setting in settings if setting in found}
 
     def _compute_all(self, wanted: Mapping[_Key, Question]) -> None:
+        started = time.perf_counter()
         _load_together(list(wanted.values()))
         for (digest, settings), question in wanted.items():
             self._compute(question, digest, settings)
+        each = (time.perf_counter() - started) / len(wanted)
+        self._pace_s += WEIGHT * (each - self._pace_s)
 
     def _compute(
         self, question: Question, digest: str, settings: tuple[Setting, ...]
@@ -254,7 +257,6 @@ class Estimator:
             while len(self._cache) > self._capacity:
                 self._cache.popitem(last=False)
         seconds = time.perf_counter() - started
-        self._pace_s += WEIGHT * (seconds - self._pace_s)
         if self.observe is not None:
             task, first = question.inputs.task or "Unknown", computed[0]
             self.observe(first.summary.method, str(first.reason), task, seconds)
