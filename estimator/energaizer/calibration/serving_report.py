@@ -192,8 +192,8 @@ _END = """
   by weight format and board: those rows are met to 4 to 27 % in the median, and 8-bit ones of the
   B200 are slow indeed, but served ones are a fifth slower than them (MoE ITL 19.5, J/token 23.0),
   and with two or three factors for that MoE ITL is 11.8 instead of 13.4 in sample, but left out
-  16.2 instead of 15.9 and J/token 20.7 instead of 20.9; waiting SMs at .3, .5 or .7 of their power, energies free: in sample 11.5
-  to 12.0 J/token, without 11.8.
+  16.2 instead of 15.9 and J/token 20.7 instead of 20.9; waiting SMs at .3, .5 or .7
+  of their power, energies free: in sample 11.5 to 12.0 J/token, without 11.8.
 - **Shape of the error.** Power was too high at few sequences and too low at many while products had
   the energies of single kernels.
 - **Not joint.** Kernel rows enter as priors of the scales, not row by row.
