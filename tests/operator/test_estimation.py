@@ -128,6 +128,22 @@ async def test_a_late_estimate_is_bounded_now_and_there_the_next_time(
     assert begun == [1]
 
 
+async def test_what_ends_between_two_looks_is_not_begun_again(
+    estimator: Estimator, asked: list[tuple[Setting, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = estimator._missing
+
+    def look_and_let_it_end(question: Question) -> tuple[Setting, ...]:
+        missing = look(question)
+        estimator.answer(question)
+        return missing
+
+    monkeypatch.setattr(estimator, "_missing", look_and_let_it_end)
+    ((found,),) = await estimator.answers([QUESTION])
+    assert found.reason is Reason.ESTIMATED
+    assert len(asked) == 1
+
+
 async def test_many_who_ask_the_same_wait_for_one_estimate(
     estimator: Estimator, gate: tuple[threading.Event, list[int]]
 ) -> None:
