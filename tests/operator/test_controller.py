@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from energaizer_operator import kinds
+from energaizer_operator import kinds, names
 from energaizer_operator.cluster import Refused
 from energaizer_operator.controller import report, writing
 from energaizer_operator.controller.book import Book
 from energaizer_operator.controller.describing import describing
-from energaizer_operator.controller.energybudget import EnergyBudgets
+from energaizer_operator.controller.energybudget import UNSETTLED_S, EnergyBudgets
 from energaizer_operator.controller.loop import Context, Result
 from energaizer_operator.controller.pricing import Pricing
 from energaizer_operator.controller.sources import gather
@@ -453,4 +453,27 @@ async def test_series_of_a_budget_go_with_it(cluster: FakeCluster, context: Cont
         await budgets.reconcile("team-a")
         assert set(records) == left
     assert not context.metrics.budgets.held_oldest
+    estimator.close()
+
+
+async def test_held_job_without_a_price_is_looked_at_again(
+    cluster: FakeCluster, context: Context
+) -> None:
+    spec = {"limitJoules": 1000, "window": {"period": "Month"}, "action": "Hold"}
+    metadata = {"name": "monthly", "namespace": "team-a"}
+    cluster.put(kinds.ENERGYBUDGETS, {"metadata": metadata, "spec": spec})
+    held = job(labels={LABEL: "job-train"})
+    held["metadata"]["annotations"] = {names.ANNOTATION_HELD: "budget"}
+    held["spec"]["suspend"] = True
+    cluster.put(kinds.JOBS, held)
+    await settle()
+    book = Book(context.informer.energyreservations)
+    await book.load(context.cluster)
+    estimator = Estimator(1)
+    pricing = Pricing(context, estimator, lambda: World.of(()))  # no GPUProfile is there yet
+    budgets = EnergyBudgets(context, book, pricing, Settings(kubeconfig=Path("x")), 1)
+    asked: list[float] = []
+    budgets.again = lambda _namespace, delay_s: asked.append(delay_s)
+    await budgets.reconcile("team-a")
+    assert UNSETTLED_S in asked
     estimator.close()

@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 _TRIES = 8
 _LATER_S = 1.0
 _CROWD = 16  # of 128 places
+UNSETTLED_S = 15.0
+"""Until the next look where a held workload could not be priced, or not be let go."""
 _GRACE_S = 5.0
 """A workload this old that nobody promised anything was not judged."""
 
@@ -60,6 +62,8 @@ class _Look:
     """Held workloads that no budget holds any more."""
     granted: dict[str, set[str]] = field(default_factory=dict)
     """Held workload -> budgets that promised it what it needs."""
+    unsettled: bool = False
+    """Whether a held workload has no price yet, or was not let go though it should be."""
 
 
 class EnergyBudgets:
@@ -146,6 +150,7 @@ class EnergyBudgets:
             if self._book.get((look.namespace, record.uid)) is not None:
                 continue
             priced = await self._holds.price(record)
+            look.unsettled |= priced is None or priced.estimate is None
             if priced is None:
                 continue
             purses = decision.matching(look.purses.values(), priced.labels)
@@ -251,9 +256,11 @@ class EnergyBudgets:
             if page is not None:
                 joules = human.energy(page.reservation.spec.energy_joules)
                 names = ", ".join(page.reservation.spec.budget_names)
-                await self._holds.release(record, f"{joules} reserved in {names}")
+                gone = await self._holds.release(record, f"{joules} reserved in {names}")
+                look.unsettled |= not gone
         for record in look.free:
-            await self._holds.release(record, "no energy budget holds it any more")
+            gone = await self._holds.release(record, "no energy budget holds it any more")
+            look.unsettled |= not gone
 
     def _report_unjudged(self, look: _Look) -> None:
         """Tell of workloads that run without a reservation, once they are not quite new."""
@@ -276,6 +283,8 @@ class EnergyBudgets:
         if result is Result.PENDING or look.granted:
             self.again(look.namespace, 0.0)
             return
+        if look.unsettled:
+            self.again(look.namespace, UNSETTLED_S)
         moments = [closing.span.end for closing in look.closings.values() if closing.span.end]
         if any(closing.provisional for closing in look.closings.values()):
             self.again(look.namespace, _LATER_S)

@@ -26,7 +26,7 @@ class Holds:
     def __init__(self, context: Context, pricing: Pricing) -> None:
         """Remember nothing yet."""
         self._context, self._pricing = context, pricing
-        self._priced: dict[tuple[str, int], tuple[float, Priced | None]] = {}
+        self._priced: dict[tuple[str, int], tuple[float, Priced]] = {}
         self._priorities: dict[str, tuple[float, int]] = {}
 
     async def queue(self, records: Iterable[WorkloadRecord]) -> list[WorkloadRecord]:
@@ -48,7 +48,8 @@ class Holds:
         priced = await self._pricing.of((record.kind, record.namespace, record.name))
         if priced is not None and priced.reference.uid != record.uid:
             priced = None
-        self._priced[key] = (time.monotonic(), priced)
+        if priced is not None and priced.estimate is not None:  # what is missing may come soon
+            self._priced[key] = (time.monotonic(), priced)
         return priced
 
     async def release(self, record: WorkloadRecord, why: str) -> bool:
