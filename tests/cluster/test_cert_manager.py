@@ -13,7 +13,7 @@ from energaizer_operator import certificates
 from localcluster import processes
 from localcluster.build import build
 from polling import until
-from released import CHART, FULL, NAMESPACE, ON_THE_LOCAL_NODE, RELEASE, World, fresh_world
+from released import FULL, NAMESPACE, ON_THE_LOCAL_NODE, RELEASE, World, fresh_world
 
 CHECK_S, RELOAD_S = 5, 60.0
 
@@ -35,7 +35,7 @@ def world() -> Iterator[World]:
         )
         mode = ["--set", f"certificates.mode=certManager,settings.certificate_check_s={CHECK_S}"]
         mode += ["--set", "controller.replicas=1"]
-        made.helm("install", RELEASE, str(CHART), "--wait", *ON_THE_LOCAL_NODE, *mode)
+        made.helm("install", RELEASE, str(made.chart), "--wait", *ON_THE_LOCAL_NODE, *mode)
         yield made
         child.terminate()
         child.wait(60)

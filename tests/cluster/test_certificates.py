@@ -23,7 +23,7 @@ from energaizer_operator.certificates import KeyPair, Material
 from energaizer_operator.webhook import rotation
 from localcluster.api import Api
 from polling import until
-from released import CHART, FULL, NAMESPACE, ON_THE_LOCAL_NODE, POD, RELEASE, World, fresh_world
+from released import FULL, NAMESPACE, ON_THE_LOCAL_NODE, POD, RELEASE, World, fresh_world
 
 REQUESTS, BATCH, THREADS = 2000, 200, 4
 HOST = f"{FULL}-webhook.{NAMESPACE}.svc"
@@ -38,7 +38,7 @@ EXPIRED = (500, "admission: certificate expired\n")
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
     with fresh_world() as made:
-        made.helm("install", RELEASE, str(CHART), "--wait", *OPTIONS)
+        made.helm("install", RELEASE, str(made.chart), "--wait", *OPTIONS)
         yield made
 
 
@@ -159,7 +159,7 @@ def test_a_provided_secret_is_served_and_a_new_one_within_a_minute(
     mode = ["--set", "certificates.mode=provided,certificates.secretName=mine"]
     trust = ["--set-file", f"certificates.caBundle={tmp_path / 'ca.pem'}"]
     world.helm(
-        "upgrade", RELEASE, str(CHART), "--wait", "--force-conflicts", *OPTIONS, *mode, *trust
+        "upgrade", RELEASE, str(world.chart), "--wait", "--force-conflicts", *OPTIONS, *mode, *trust
     )
     assert set(bundles(world)) == {authority.certificate}
     assert world.ask() == ""

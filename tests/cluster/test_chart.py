@@ -24,7 +24,6 @@ from localcluster.helm import helm
 from patient import make_namespace
 from polling import until
 from released import (
-    CHART,
     FULL,
     NAMESPACE,
     ON_THE_LOCAL_NODE,
@@ -85,10 +84,10 @@ def world() -> Iterator[World]:
 
 
 @pytest.fixture(scope="module")
-def previous(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def previous(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The packaged previous version."""
     folder = tmp_path_factory.mktemp("chart")
-    shutil.copytree(CHART, folder / "energaizer")
+    shutil.copytree(world.chart, folder / "energaizer")
     about = folder / "energaizer/Chart.yaml"
     content = yaml.safe_load(about.read_text())
     about.write_text(yaml.safe_dump(content | {"version": "0.0.9", "appVersion": "0.0.9"}))
@@ -122,7 +121,7 @@ def test_from_installation_to_removal(world: World, previous: Path) -> None:
     )
 
     with Admissions(world) as admissions:
-        world.helm("upgrade", RELEASE, str(CHART), "--wait", *ON_THE_LOCAL_NODE)
+        world.helm("upgrade", RELEASE, str(world.chart), "--wait", *ON_THE_LOCAL_NODE)
     assert admissions.failures == []
     assert admissions.made > 20, "the upgrade was not under load"
     told_of = decisions(world)
@@ -160,7 +159,7 @@ def test_another_release_on_the_host_network_leaves_not_even_kinds(world: World)
     small = "crds.keep=false,webhook.hostNetwork=true,webhook.replicas=1,controller.replicas=1"
     small += ",settings.drain_s=0"
     options = ("--wait", "--take-ownership", *ON_THE_LOCAL_NODE, "--set", small)
-    world.helm("install", release, str(CHART), *options, namespace=place)
+    world.helm("install", release, str(world.chart), *options, namespace=place)
     world.helm("test", release, namespace=place)
     chat = {**AIWORKLOAD, "metadata": {"name": "chat", "namespace": "team-b"}}
     cluster.kubectl("apply", "-f", "-", input=json.dumps(chat))

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import patient
 from localcluster import Cluster
 from localcluster.helm import helm
 from localcluster.kubelet import LocalNode
@@ -22,7 +26,7 @@ ON_THE_LOCAL_NODE = [
     option
     for component in ("controller", "webhook")
     for option in ("--set", rf"{component}.nodeSelector.kubernetes\.io/hostname=local")
-]
+] + ["--set", ",".join(f"settings.{key}={seconds}" for key, seconds in patient.DEADLINES.items())]
 GPUS = NodePool(
     name="h100",
     labels={"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"},
@@ -55,6 +59,8 @@ class World:
 
     cluster: Cluster
     node: LocalNode
+    chart: Path
+    """Our chart, but for the time that the API server waits for a review (see `patient`)."""
 
     def helm(self, *arguments: str, namespace: str = NAMESPACE) -> str:
         """Run helm in the release's namespace and return what it printed."""
@@ -102,7 +108,15 @@ def fresh_world() -> Iterator[World]:
         make_namespace(cluster, "team-a", "strict")
         restricted = "pod-security.kubernetes.io/enforce=restricted"
         cluster.kubectl("label", "namespace", NAMESPACE, restricted)
-        yield World(cluster, node)
+        yield World(cluster, node, _copy_chart(cluster.directory / "chart"))
+
+
+def _copy_chart(folder: Path) -> Path:
+    shutil.copytree(CHART, folder)
+    hooks = folder / "files/base/webhooks.yaml"
+    waits = f"timeoutSeconds: {patient.CALLER_WAITS_S}"
+    hooks.write_text(re.sub(r"timeoutSeconds: \d+", waits, hooks.read_text()))
+    return folder
 
 
 def reserve(cluster: Cluster, namespace: str) -> None:
