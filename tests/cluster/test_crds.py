@@ -7,6 +7,7 @@ import random
 import ssl
 from base64 import b64decode
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ from energaizer_operator import crds
 from energaizer_operator.names import GROUP, NAMESPACED, PLURALS, VERSION, Kind
 from energaizer_operator.resources import MODELS
 from localcluster import Cluster
+from localcluster.operator import OperatorProcess
 from polling import until
 
 CRDS = Path(__file__).parents[2] / "crds"
@@ -60,15 +62,16 @@ def path_of(manifest: dict[str, Any]) -> str:
 
 
 @pytest.fixture(scope="module")
-def server(cluster: Cluster) -> Iterator[Server]:
+def server(cluster: Cluster, webhook_process: OperatorProcess) -> Iterator[Server]:
+    """A connection, once every kind is served; AIWorkloads are refused without the webhook."""
+    assert webhook_process.running
     cluster.kubectl("apply", "--server-side", "-k", str(CRDS))
     cluster.wait_for_kinds(*(f"{PLURALS[kind]}.{GROUP}" for kind in MODELS))
-    found = Server(cluster.kubeconfig)
-    for kind in MODELS:  # established is not yet served by every handler
-        smallest = manifest(kind, SMALLEST[kind])
-        until(lambda one=smallest: found.create(one)[0] == http.HTTPStatus.CREATED, kind)  # type: ignore[misc]
-    yield found
-    found.close()
+    with closing(Server(cluster.kubeconfig)) as found:
+        for kind in MODELS:  # established is not yet served by every handler
+            smallest = manifest(kind, SMALLEST[kind])
+            until(lambda one=smallest: found.create(one)[0] == http.HTTPStatus.CREATED, kind)  # type: ignore[misc]
+        yield found
     cluster.kubectl("delete", "energybudgets,energyreservations", "--all")
     cluster.kubectl("delete", "aiworkloads", "--all")  # the definitions may serve other tests
     cluster.kubectl("delete", "energypolicies", "shown", "--ignore-not-found")
