@@ -42,7 +42,9 @@ class WorkQueue(Generic[K]):
     _again: set[K] = field(default_factory=set)
     """Keys that were added while they ran."""
     _failures: dict[K, int] = field(default_factory=dict)
-    _timers: dict[K, asyncio.TimerHandle] = field(default_factory=dict)
+    _timers: dict[K, asyncio.Handle] = field(default_factory=dict)
+    _moments: dict[K, float] = field(default_factory=dict)
+    """When those fire, in the loop's time: uvloop's do not tell where there is no delay."""
     _ready: asyncio.Condition = field(default_factory=asyncio.Condition)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -56,6 +58,7 @@ class WorkQueue(Generic[K]):
 
     def add(self, key: K) -> None:
         """Ask for a look at `key` now; on the event loop only."""
+        self._moments.pop(key, None)
         timer = self._timers.pop(key, None)
         if timer is not None:
             timer.cancel()
@@ -70,11 +73,13 @@ class WorkQueue(Generic[K]):
         if key in self._waiting or key in self._again:
             return
         loop = asyncio.get_running_loop()
+        moment = loop.time() + delay_s
         planned = self._timers.get(key)
         if planned is not None:
-            if planned.when() <= loop.time() + delay_s:
+            if self._moments[key] <= moment:
                 return
             planned.cancel()
+        self._moments[key] = moment
         self._timers[key] = loop.call_later(delay_s, self._due, key)
 
     async def take(self) -> K:

@@ -1,6 +1,9 @@
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
 import pytest
+import uvloop
 
 from energaizer_operator.workqueue import WorkQueue, backoff
 
@@ -71,3 +74,15 @@ async def test_age_of_the_oldest_key() -> None:
     assert queue.oldest() == 5.0
     await queue.take()
     assert queue.oldest() == 3.0
+
+
+@pytest.mark.parametrize("loops", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_key_planned_for_now_may_be_planned_again(loops: Callable[[], Any]) -> None:
+    async def plan() -> str:
+        queue: WorkQueue[str] = WorkQueue()
+        for delay_s in (0.0, 5.0, 0.0):
+            queue.add_after("a", delay_s)
+        return await asyncio.wait_for(queue.take(), 60)
+
+    with asyncio.Runner(loop_factory=loops) as runner:
+        assert runner.run(plan()) == "a"
