@@ -364,6 +364,34 @@ def test_every_manifest_of_the_page_for_platform_teams_applies(installed: Cluste
         installed.kubectl("delete", "namespace", "team-d", "--wait=false")
 
 
+def test_less_work_that_a_refusal_offers_is_let_in(
+    namespace: Namespace, budget: Callable[..., Any], new_namespace: Callable[[], Namespace]
+) -> None:
+    def on_h100(**annotations: str) -> dict[str, Any]:
+        made = job("long")
+        made["metadata"]["annotations"] = {**INPUTS, **annotations}
+        chosen = {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}
+        made["spec"]["template"]["spec"]["nodeSelector"] = chosen
+        return made
+
+    place = new_namespace()
+    place.apply(energybudget(HUGE, "Deny", "probe"))
+    place.wait("energybudget", "probe", lambda body: body.get("status"))
+    place.apply(on_h100())
+    uid = place.get("job", "long")["metadata"]["uid"]
+    whole = place.wait("energyreservation", uid, bool)["spec"]["energyJoules"]
+    place.cluster.kubectl("delete", "namespace", place.name, "--wait=false")
+    budget(int(whole) // 4)
+    said = namespace.wait_refused(on_h100())
+    told = re.search(r'for (\d+) % of its work: .* set annotation (\S+): "(\d+)"', said)
+    assert told is not None, said
+    percent, key, value = told.groups()
+    assert key == names.ANNOTATION_REQUESTS, said
+    assert 10 <= int(percent) <= 25, said
+    assert "created" in namespace.apply(on_h100(**{key: value}))
+    assert booked(namespace, 1)["reservedJoules"] <= int(whole) // 4
+
+
 def test_a_review_without_a_cluster_gives_the_same_verdict(
     namespace: Namespace, budget: Callable[..., Any], need: int, tmp_path: Path
 ) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from crowd import energybudget
 from localcluster import Cluster, operator
 from localcluster.operator import OperatorProcess
 from polling import until
@@ -38,6 +41,40 @@ def lease(cluster: Cluster) -> dict[str, Any]:
 
 def holder(cluster: Cluster) -> str:
     return str(lease(cluster).get("holderIdentity", ""))
+
+
+def test_a_leader_that_slept_through_its_lease_ends_and_writes_nothing_old(
+    installed: Cluster, namespace: Any
+) -> None:
+    """Its writes of balances carry the version that they were computed from, and it ends."""
+    first = operator.start_controller(installed, 1, identity="sleeper", lease_duration_s=3)
+    first.wait_leading()
+    namespace.apply(energybudget(1000, "Deny", "monthly"))
+
+    def looked_at(generation: int) -> dict[str, Any]:
+        def seen(body: dict[str, Any]) -> bool:
+            return bool(body.get("status", {}).get("observedGeneration") == generation)
+
+        found: dict[str, Any] = namespace.wait("energybudget", "monthly", seen)
+        return found
+
+    looked_at(1)
+    os.kill(first.child.pid, signal.SIGSTOP)
+    second = operator.start_controller(installed, 2, identity="heir", lease_duration_s=3)
+    try:
+        second.wait_leading()
+        namespace.apply(energybudget(2000, "Deny", "monthly"))  # what the sleeper never saw
+        looked_at(2)
+        os.kill(first.child.pid, signal.SIGCONT)
+        until(lambda: not first.running, "it ends")
+        assert first.child.returncode == 1
+        now = namespace.get("energybudget", "monthly")["status"]
+        assert (now["observedGeneration"], now["remainingJoules"]) == (2, 2000)
+        assert holder(installed) == "heir"
+    finally:
+        if first.running:
+            first.kill()
+        second.terminate()
 
 
 def test_killed_leader_is_replaced_and_work_goes_on(

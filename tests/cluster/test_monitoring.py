@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from crowd import INPUTS, energybudget
 from energaizer_operator import names
 from localcluster import Cluster, monitoring, operator
 from localcluster.operator import OperatorProcess
@@ -156,6 +157,53 @@ def test_pods_that_admission_never_saw_are_measured_too(installed: Cluster) -> N
         until(lambda: covered() >= 90, "measured")
     finally:
         installed.kubectl("delete", "namespace", UNSEEN, "--wait=false")
+
+
+@pytest.mark.proof  # it waits until 90 % of a young pod's life were seen: a minute
+@pytest.mark.usefixtures("prometheus")
+def test_what_ends_is_charged_what_sensors_saw_of_it(installed: Cluster, namespace: Any) -> None:
+    """A budget pays the measured energy, not the prediction, which is a quarter more here."""
+    namespace.apply(energybudget(10**15, "Deny", "monthly"))
+    namespace.wait("energybudget", "monthly", lambda body: body.get("status"))
+    limits = {"nvidia.com/gpu": 1}
+    container = {"name": "c", "image": "example.com/s:1", "resources": {"limits": limits}}
+    inputs = INPUTS | {names.ANNOTATION_EXPECTED_DURATION: "86400"}
+    body = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "charged", "annotations": inputs},
+        "spec": {
+            "nodeSelector": {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"},
+            "containers": [container],
+        },
+    }
+    namespace.apply(body)
+    uid = namespace.get("pod", "charged")["metadata"]["uid"]
+
+    def measured(found: dict[str, Any]) -> int:
+        joules: int = found.get("status", {}).get("measuredJoules", 0)
+        return joules
+
+    namespace.wait("energyreservation", uid, measured, timeout_s=300)
+    keep = json.dumps(
+        [{"op": "add", "path": "/metadata/finalizers/-", "value": "example.com/keep"}]
+    )
+    patch = ("patch", "energyreservation", uid, "-n", namespace.name, "--type=json", "-p")
+    installed.kubectl(*patch, keep)  # to read what it was settled to
+    try:
+        installed.kubectl("delete", "pod", "charged", "-n", namespace.name, "--force")
+        gone = namespace.wait(
+            "energyreservation",
+            uid,
+            lambda found: found["metadata"].get("finalizers") == ["example.com/keep"],
+        )
+    finally:
+        installed.kubectl(*patch, json.dumps([{"op": "remove", "path": "/metadata/finalizers"}]))
+    status = gone["status"]
+    assert status["settledJoules"] == status["measuredJoules"] < status["consumedJoules"]
+    paid = namespace.get("energybudget", "monthly")["status"]
+    assert paid["consumedJoules"] == status["settledJoules"]
+    assert not paid.get("reservedJoules")
 
 
 def test_a_quota_of_watts_is_found_by_its_panel(prometheus: Prometheus) -> None:

@@ -10,13 +10,16 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
 import patient
 from annotated import BATCH
+from energaizer_operator import kubectl
 from localcluster import Cluster, build, operator
 from localcluster.crds import workload_crds
 from localcluster.operator import ROOT, OperatorProcess
@@ -208,6 +211,39 @@ def test_a_quota_of_watts_admits_exactly_what_fits(powered: Cluster) -> None:
         return int(quota["status"]["used"][f"requests.{WATTS}"])
 
     until(lambda: used() == ROOM * each, lambda: f"{ROOM} of {each} W are used: {used()}")
+
+
+def test_a_review_without_a_cluster_counts_watts_as_the_quota_does(
+    powered: Cluster, tmp_path: Path
+) -> None:
+    namespaces(powered, "offline")
+    create(powered, "offline", pod("there", schedulerName="nobody"))  # used before the review
+    each = int(requested(read(powered, "pod", "there", "-n", "offline"))[1] or 0)
+    quota = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "power"},
+        "spec": {"hard": {f"requests.{WATTS}": str(2 * each + each // 2)}},
+    }
+    create(powered, "offline", quota)
+    until(lambda: counted(powered, "offline"))
+    asked = [pod(name, schedulerName="nobody") for name in ("first", "second")]
+    profiles = read(powered, "gpuprofiles")["items"]
+    rules = [one for one in profiles if one.get("status", {}).get("nodes")]
+    rules.append(read(powered, "resourcequota", "power", "-n", "offline"))
+    placed = [{**one, "metadata": {**one["metadata"], "namespace": "offline"}} for one in asked]
+    for name, objects in (("rules", rules), ("pods", placed)):
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump_all(objects))
+    files = ["-f", str(tmp_path / "pods.yaml"), "--policies", str(tmp_path / "rules.yaml")]
+    done = CliRunner().invoke(kubectl.main, ["review", *files, "-o", "json"])
+    assert done.exit_code == 4, done.output
+    first, second = json.loads(done.stdout)
+    assert (first["action"], second["action"]) == ("Allow", "Deny")
+    create(powered, "offline", asked[0])
+    apply = ("create", "-n", "offline", "-f", "-")
+    refused = powered.kubectl(*apply, input=json.dumps(asked[1]), check=False)
+    assert refused.returncode != 0
+    assert second["message"] in refused.stderr
 
 
 def counted(cluster: Cluster, namespace: str) -> bool:
