@@ -10,7 +10,9 @@ from energaizer_operator.cluster import Object
 from energaizer_operator.kinds import PODS
 from energaizer_operator.lifetimes import NEW_LIFE, Life, life_of
 from energaizer_operator.names import (
+    FIELD_MANAGER,
     GROUP,
+    LABEL_GPU_PROFILE,
     LABEL_WORKLOAD,
     RESOURCE_NVIDIA_MIG_PREFIX,
     RESOURCE_NVIDIA_SHARED,
@@ -46,6 +48,8 @@ class MetadataRecord:
     annotations: dict[str, str] = field(default_factory=dict)
     """Those of our group."""
     uid: str = ""
+    labelled: bool = False
+    """Whether the label that names its GPU is ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +111,25 @@ def metadata_record(body: Object) -> MetadataRecord:
     stated = (metadata.get("annotations") or {}).items()
     ours = {key: value for key, value in stated if key.startswith(f"{GROUP}/")}
     return MetadataRecord(
-        metadata["name"], metadata.get("labels") or {}, ours, metadata.get("uid", "")
+        metadata["name"],
+        metadata.get("labels") or {},
+        ours,
+        metadata.get("uid", ""),
+        labelled=_labelled(metadata),
     )
+
+
+def _labelled(metadata: Object) -> bool:
+    """Return whether we alone wrote the label that names a node's GPU."""
+    if LABEL_GPU_PROFILE not in (metadata.get("labels") or {}):
+        return False
+    managers = {
+        entry.get("manager")
+        for entry in metadata.get("managedFields") or ()
+        if f"f:{LABEL_GPU_PROFILE}"
+        in entry.get("fieldsV1", {}).get("f:metadata", {}).get("f:labels", {})
+    }
+    return managers == {FIELD_MANAGER}
 
 
 def workload_record(body: Object) -> WorkloadRecord:

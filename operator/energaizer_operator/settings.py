@@ -110,6 +110,11 @@ class Settings(BaseModel):
     power_resource: bool = False
     """Whether GPU nodes advertise `energaizer.io/watts` and pods request their predicted share."""
 
+    node_labels: bool = False
+    """Whether nodes get our label `energaizer.io/gpu-profile`, one dialect beside several."""
+    annotate_owners: bool = False
+    """Whether workloads get their estimate as annotations, as pods do."""
+
     kueue: bool = False
     """Whether Kueue's AdmissionChecks that name us are answered, where Kueue is installed, and what
     waits for one is not held by budgets too."""

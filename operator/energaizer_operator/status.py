@@ -358,5 +358,27 @@ def pod_annotations(
     return texts
 
 
+OWNER_ANNOTATIONS: Final = (
+    names.ANNOTATION_POWER,
+    names.ANNOTATION_ENERGY,
+    names.ANNOTATION_ENERGY_HIGH,
+    names.ANNOTATION_DURATION,
+)
+"""What a workload may carry of its estimate, where that is asked for."""
+
+
+def owner_annotations(estimate: EstimateSummary | None) -> dict[str, str]:
+    """Return the estimate of a whole workload as its annotations; none without an estimate."""
+    if estimate is None:
+        return {}
+    amounts = (
+        estimate.power_watts,
+        estimate.energy_joules,
+        estimate.energy_high_joules,
+        estimate.duration_seconds,
+    )
+    return {key: str(amount) for key, amount in zip(OWNER_ANNOTATIONS, amounts, strict=True)}
+
+
 def _whole(now: datetime) -> datetime:
     return now.replace(microsecond=0)  # metav1.Time carries whole seconds

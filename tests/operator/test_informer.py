@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from energaizer_operator import kinds
+from energaizer_operator.controller.labelling import stated
 from energaizer_operator.informer import (
     Informer,
     Key,
@@ -14,6 +15,7 @@ from energaizer_operator.informer import (
     object_record,
     workload_record,
 )
+from energaizer_operator.names import LABEL_GPU_PROFILE as LABEL
 from fake_cluster import FakeCluster, settle
 
 
@@ -132,6 +134,32 @@ def test_records_are_small() -> None:
         {"apiVersion": "v", "kind": "K", "metadata": {"name": "a", "managedFields": []}}
     )
     assert ours.body["metadata"] == {"name": "a"}
+
+
+def managed(manager: str) -> dict[str, object]:
+    return {
+        "manager": manager,
+        "fieldsV1": {"f:metadata": {"f:labels": {f"f:{LABEL}": {}}}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("managers", "ours"),
+    [
+        (["energaizer-controller"], True),
+        (["kubectl-label"], False),
+        (["energaizer-controller", "kubectl-label"], False),
+        ([], False),
+    ],
+)
+def test_a_record_tells_whether_a_node_s_label_is_ours(managers: list[str], ours: bool) -> None:
+    entries: list[dict[str, object]] = [managed(one) for one in managers]
+    metadata = {"name": "n", "labels": {LABEL: "l4-24gb"}, "managedFields": entries}
+    record = metadata_record({"metadata": metadata})
+    assert record.labelled is ours
+    plain = {} if ours else {LABEL: "l4-24gb"}
+    assert stated(record) == plain
+    assert not metadata_record({"metadata": {**metadata, "labels": {}}}).labelled
 
 
 def test_webhook_follows_our_kinds_and_namespaces_only() -> None:

@@ -30,7 +30,10 @@ FORBIDDEN: tuple[Call, ...] = (
     ("create", "admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
     ("patch", "apiextensions.k8s.io", "customresourcedefinitions"),
 )
-"""What nobody of ours may do, whatever is granted later."""
+"""What nobody of ours may do, but for what OPTED_IN lists."""
+
+OPTED_IN = frozenset({("patch", "", "nodes"), ("patch", "apps", "deployments")})
+"""What the controller may do where `nodeLabels` and `annotateOwners` are switched on."""
 
 
 def allows(rules: list[dict[str, Any]], call: Call) -> bool:

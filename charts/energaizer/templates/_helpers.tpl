@@ -35,6 +35,8 @@ app.kubernetes.io/component: {{ .component }}
 {{/* Which features with rights of their own, files/features/*.yaml, are on. */}}
 {{- define "energaizer.features" -}}
 power: {{ .Values.powerResource.enabled }}
+node-labels: {{ .Values.nodeLabels.enabled }}
+annotate-owners: {{ .Values.annotateOwners }}
 kueue: {{ .Values.kueue.enabled }}
 {{- end -}}
 
@@ -64,6 +66,8 @@ kueue: {{ .Values.kueue.enabled }}
 {{- $all := dict "log_format" $values.log.format "log_level" $values.log.level
       "hold" $values.hold.enabled
       "power_resource" $values.powerResource.enabled
+      "node_labels" $values.nodeLabels.enabled
+      "annotate_owners" $values.annotateOwners
       "kueue" $values.kueue.enabled
       "metrics_workload_limit" $values.metrics.perWorkload.limit
       "metrics_candidates" $values.metrics.candidates

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from energaizer_operator import decision, status
 from energaizer_operator.booking import NO_BOOKING, Booking
+from energaizer_operator.controller.annotating import Annotating
 from energaizer_operator.controller.claims import Claims
 from energaizer_operator.controller.echoes import Echoes
 from energaizer_operator.controller.loop import Context, Result
@@ -61,6 +62,7 @@ class AIWorkloads:
             settings.estimator_threads, thread_name_prefix="estimate"
         )
         self._claims = Claims(context.cluster)
+        self._annotating = Annotating(context.cluster, enabled=settings.annotate_owners)
         self.echoes = Echoes()
         self._world: World | None = None
         self.reserved: Callable[[Key], EnergyReservation | None] = lambda _key: None
@@ -85,6 +87,7 @@ class AIWorkloads:
         wanted = await self._status(workload, record, sources)
         with self.echoes.write(key) as wrote:
             result = await write_status(self._context.cluster, AIWORKLOADS, record, wanted, wrote)
+        await self._annotating.write(sources.described, wanted)
         ended = self._context.carriers.ended(namespace, name)
         shown = series(wanted, candidates=self._candidates, ended=ended)
         self._context.metrics.workload(namespace, name, shown)

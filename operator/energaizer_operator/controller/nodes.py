@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 
+from energaizer_operator.controller.labelling import Labelling, stated, told
 from energaizer_operator.controller.loop import Context, Result
 from energaizer_operator.controller.power import Power
 from energaizer_operator.controller.survey import Survey, counted, gpu_capacity, survey
@@ -31,15 +32,19 @@ _CAPACITY_AGE_S = 600.0
 class Nodes:
     """Keeps the survey current and reports GPUs that nobody described."""
 
-    def __init__(self, context: Context, *, power_resource: bool = False) -> None:
+    def __init__(
+        self, context: Context, *, power_resource: bool = False, labels: bool = False
+    ) -> None:
         """Begin with an empty survey.
 
         Args:
             context: What reconcilers share.
             power_resource: Whether nodes advertise watts.
+            labels: Whether nodes get our label.
         """
         self._context = context
         self._power = Power(context, enabled=power_resource)
+        self._labelling = Labelling(context, enabled=labels)
         self.current = Survey()
         self._capacity: dict[str, int] = {}
         self._capacity_time = -math.inf
@@ -60,10 +65,13 @@ class Nodes:
         catalogue = Catalogue(profiles)
         slices = context.informer.resourceslices
         devices = boards(() if slices is None else slices)
+        nodes = {record.name: record for record in records}
         identified = {
-            record.name: catalogue.identify(record.labels, devices.get(record.name, {}))
-            for record in records
+            name: catalogue.identify(stated(node), devices.get(name, {}))
+            for name, node in nodes.items()
         }
+        labelled_all = await self._labelling.label(nodes, identified)
+        identified = {name: told(nodes[name], found) for name, found in identified.items()}
         unknown = {name for name, found in identified.items() if found.gpus is None}
         labelled = {name for name in unknown if identified[name].gpu_node}
         if (
@@ -77,7 +85,7 @@ class Nodes:
             profile.metadata.name: profile.spec.thermal_design_power_watts for profile in profiles
         }
         advertising, settled = await self._power.advertise(
-            {record.name: record for record in records},
+            nodes,
             {
                 name: (count, limits.get(identified[name].profile or ""))
                 for name, count in counts.items()
@@ -99,7 +107,7 @@ class Nodes:
         if self.current != before:
             for listener in self._listeners:
                 listener()
-        if not settled or self._without_gpus(labelled):
+        if not (settled and labelled_all) or self._without_gpus(labelled):
             return Result.PENDING
         return Result.UNCHANGED if self.current == before else Result.CHANGED
 

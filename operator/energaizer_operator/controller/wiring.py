@@ -54,7 +54,9 @@ class Wiring:
         """Build the loops and subscribe them to what they depend on; `token` numbers the lead."""
         self._context, self._settings = context, settings
         informer, metrics = context.informer, context.metrics
-        self._nodes = Nodes(context, power_resource=settings.power_resource)
+        self._nodes = Nodes(
+            context, power_resource=settings.power_resource, labels=settings.node_labels
+        )
         self._estimator = Estimator(settings.estimate_cache_size)
         self._estimator.observe = metrics.estimate
         self._estimator.look = lambda hit: metrics.estimate_cache(hit=hit)
