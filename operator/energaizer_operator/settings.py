@@ -170,6 +170,8 @@ class Settings(BaseModel):
     """Time for one mutating review, s; the API server waits 2."""
     estimate_deadline_s: PositiveFloat = 0.25
     """Time for one estimate at admission, s; a late one fills the cache."""
+    owner_deadline_s: PositiveFloat = 0.1
+    """Time to read what made an object that is judged, s; too late, it speaks for itself."""
     estimate_cache_size: PositiveInt = 4096
     """Estimates kept, by digest of their inputs."""
     trusted_controllers: Names = (

@@ -45,8 +45,8 @@ def owner(uid: str = "uid-train") -> Owner:
     return Owner("batch/v1", "Job", "train", uid)
 
 
-def lineage(cluster: Counting, **more: Any) -> Lineage:
-    return Lineage(cluster, **more)  # type: ignore[arg-type]
+def lineage(cluster: Counting, deadline_s: float = 10.0, **more: Any) -> Lineage:
+    return Lineage(cluster, deadline_s, **more)  # type: ignore[arg-type]
 
 
 async def test_a_crowd_of_pods_asks_once(cluster: Counting) -> None:

@@ -15,7 +15,12 @@ from polling import until
 
 CALLER_WAITS_S = 30
 """The most that an API server grants."""
-DEADLINES = {"validation_deadline_s": 20, "mutation_deadline_s": 20, "estimate_deadline_s": 15}
+DEADLINES = {
+    "validation_deadline_s": 20,
+    "mutation_deadline_s": 20,
+    "estimate_deadline_s": 15,
+    "owner_deadline_s": 10,
+}
 _REHEARSALS = "rehearsals"
 
 

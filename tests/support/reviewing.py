@@ -148,7 +148,7 @@ async def judging(
     try:
         chosen = Settings(kubeconfig=Path("nowhere"), **settings)
         accounts = Accounts(cluster, informer)  # type: ignore[arg-type]
-        lineage = Lineage(cluster)  # type: ignore[arg-type]
+        lineage = Lineage(cluster, deadline_s=5.0)  # type: ignore[arg-type]
         yield Judge(view, lineage, estimator, chosen, accounts), cluster
     finally:
         watching.cancel()

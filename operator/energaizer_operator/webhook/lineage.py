@@ -23,7 +23,6 @@ from energaizer_operator.kinds import (
 )
 from energaizer_operator.owners import Owner, controller_of
 
-DEADLINE_S = 0.1
 KEPT_S = 30.0
 CAPACITY = 4096
 MAX_DEPTH = 5
@@ -40,7 +39,7 @@ class Lineage:
     def __init__(
         self,
         cluster: Cluster,
-        deadline_s: float = DEADLINE_S,
+        deadline_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start with nothing remembered."""
@@ -61,7 +60,8 @@ class Lineage:
                     found.append(above)
                     current = above
         except TimeoutError:
-            log.warning("owners of a pod in %s: no answer within %.1f s", namespace, DEADLINE_S)
+            within_s = self._deadline_s
+            log.warning("owners of a pod in %s: no answer within %.1f s", namespace, within_s)
         return tuple(found)
 
     async def read(self, namespace: str, owner: Owner) -> Object | None:

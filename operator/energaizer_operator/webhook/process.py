@@ -84,9 +84,8 @@ class Process:
         )
         within_s = PATIENCE * settings.validation_deadline_s
         accounts = Accounts(cluster, self._informer, self._metrics.budget_conflict, within_s)
-        self._judge = Judge(
-            View(self._informer), Lineage(cluster), self._estimator, settings, accounts
-        )
+        lineage = Lineage(cluster, settings.owner_deadline_s)
+        self._judge = Judge(View(self._informer), lineage, self._estimator, settings, accounts)
         self._material: Material | None = None
         self._warm = False
         self._server: Server | None = None
