@@ -151,8 +151,8 @@ def _of_chip(chip: Chip) -> Iterable[tuple[str, ...]]:
             target = measured[own]
             found = errors(left_out[own], target).median
             if found > goal:
-                levelled = [levelled(left_out[own], target, each[own]) for each in (kind_of, shape)]
-                medians = [errors(each, target).median for each in (inside[own], *levelled)]
+                factored = [levelled(left_out[own], target, each[own]) for each in (kind_of, shape)]
+                medians = [errors(each, target).median for each in (inside[own], *factored)]
                 yield (
                     chip.table.gpu.name, kind, quantity, str(len(target)), f"{found:.1f}",
                     f"{goal:g}", *(f"{each:.1f}" for each in medians),
