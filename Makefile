@@ -118,7 +118,6 @@ DATA ?= ../shared/data
 .PHONY: fit
 fit: install ## Fit coefficients to the measured tables in DATA and write the profiles
 	$(BIN)/python -m energaizer.calibration fit $(DATA)
-	$(BIN)/python -m energaizer.calibration diffusion $(DATA)
 
 .PHONY: accuracy
 accuracy: install ## Score predictions of what no fit saw on the tables in DATA; writes docs/accuracy.md

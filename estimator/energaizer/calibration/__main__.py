@@ -6,6 +6,9 @@ from pathlib import Path
 import click
 
 PROFILES = Path(__file__).parent.parent / "profiles"
+FOLDERS = ("calibrations", "hosts", "kernels")
+STAGES = ("boards", "libraries", "diffusion")
+"""Of a fit; each rests on what the stages before it wrote."""
 
 
 @click.group()
@@ -15,43 +18,34 @@ def main() -> None:
 
 @main.command()
 @click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option(
-    "--profiles",
-    default=PROFILES,
-    type=click.Path(path_type=Path),
-    show_default=True,
-    help="Folder whose calibrations/ and hosts/ are written.",
-)
+@click.option("--profiles", default=PROFILES, type=click.Path(path_type=Path), show_default=True,
+              help="Folder whose calibrations/, hosts/ and kernels/ are written.")  # fmt: skip
 @click.option("--date", "today", default=None, type=click.DateTime(["%Y-%m-%d"]),
               help="Date of the fit, for the files; default: today.")  # fmt: skip
-@click.option("--only-libraries", is_flag=True,
-              help="Only kernels/, on the shipped coefficients.")  # fmt: skip
-def fit(data: Path, profiles: Path, today: date | None, only_libraries: bool) -> None:
-    """Fit every GPU of the tables in DATA and write its profile."""
+@click.option("--only", "stages", multiple=True, type=click.Choice(STAGES),
+              help="A stage, on what --profiles (else the package) holds of those before; "
+              "default: all.")  # fmt: skip
+def fit(data: Path, profiles: Path, today: date | None, stages: tuple[str, ...]) -> None:
+    """Fit the tables in DATA and write every profile that ships: the same tables, the same files.
+
+    Stages, in order: boards (with the hosts of serving and of forward passes), libraries of their
+    kernels, and the host of diffusion.
+    """
     from datetime import UTC, datetime
 
-    from energaizer.calibration import library_fit, shipped
+    from energaizer.calibration import diffusion_fit, library_fit, shipped
 
     day = today or datetime.now(UTC)
     when = date(day.year, day.month, day.day)
-    if not only_libraries:
-        for name in shipped.write(data, profiles, when):
-            click.echo(name)
-    for name in library_fit.write(data, profiles, when):
-        click.echo(name)
-
-
-@main.command()
-@click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--profiles", default=PROFILES, type=click.Path(path_type=Path), show_default=True,
-              help="Folder whose hosts/ is written.")  # fmt: skip
-def diffusion(data: Path, profiles: Path) -> None:
-    """Fit kernels and host of diffusion to DATA, on top of the GPUs' shipped coefficients."""
-    from datetime import UTC, datetime
-
-    from energaizer.calibration import diffusion_fit
-
-    click.echo(diffusion_fit.write(data, profiles, datetime.now(UTC).date()))
+    writers = dict(
+        zip(STAGES, (shipped.write, library_fit.write, diffusion_fit.write), strict=True)
+    )
+    for folder in FOLDERS:
+        (profiles / folder).mkdir(parents=True, exist_ok=True)
+    for stage, write in writers.items():
+        if not stages or stage in stages:
+            for name in write(data, profiles, when):
+                click.echo(name)
 
 
 @main.command()

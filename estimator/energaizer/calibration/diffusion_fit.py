@@ -6,7 +6,7 @@ cost of launches, and the time in which a host takes images over. Time and power
 fitted together, each model with equal weight on each board.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -122,8 +122,13 @@ class Fitted:
     held_out: Mapping[str, Said]
 
 
-def rows(data: Path) -> dict[str, Rows]:
-    """Return the diffusion rows of the serving table by board."""
+def rows(data: Path, profiles: Path | None = None) -> dict[str, Rows]:
+    """Return the diffusion rows of the serving table by board.
+
+    Args:
+        data: Folder of the tables.
+        profiles: Folder of the boards' coefficients; None: as they ship.
+    """
     table = pd.read_csv(data / TABLE, low_memory=False)
     table = table[table["batch_latency_s"].notna()]
     found = {}
@@ -134,7 +139,7 @@ def rows(data: Path) -> dict[str, Rows]:
         often = own.groupby("model")["model"].transform("size").to_numpy(dtype=np.float64)
         weight = 1.0 / np.sqrt(often)
         found[name] = Rows(
-            gpu=gpu, coefficients=catalog.coefficients(gpu),
+            gpu=gpu, coefficients=catalog.coefficients(gpu, profiles),
             runs=Batch(gpu, [_program(row) for _, row in own.iterrows()],
                        gpu.max_clock_hz * full, gpu.power_limit_w * full),
             time_s=own["batch_latency_s"].to_numpy(dtype=np.float64),
@@ -159,9 +164,15 @@ def _program(row: "pd.Series[float]") -> Program:
     return lowering.lower(workload)
 
 
-def fit(data: Path, today: date) -> Fitted:
-    """Return the fit of the table, with spreads of models left out one at a time."""
-    measured = rows(data)
+def fit(data: Path, today: date, profiles: Path | None = None) -> Fitted:
+    """Return the fit of the table, with spreads of models left out one at a time.
+
+    Args:
+        data: Folder of the tables.
+        today: Date of the fit.
+        profiles: Folder of the boards' coefficients; None: as they ship.
+    """
+    measured = rows(data, profiles)
     start = np.log([parameter.mean for parameter in _parameters(measured)])
     every = {name: np.ones(len(own), dtype=np.bool_) for name, own in measured.items()}
     best = _least(measured, every, start, _MOST_EVALUATIONS)
@@ -188,13 +199,13 @@ def fit(data: Path, today: date) -> Fitted:
     return Fitted(Host.model_validate(host.model_dump()), measured, said)
 
 
-def write(data: Path, profiles: Path, today: date) -> Path:
-    """Fit the table and write the host profile of diffusion; return its path."""
-    host = fit(data, today).host
+def write(data: Path, profiles: Path, today: date) -> Iterator[str]:
+    """Fit the table and write the host profile of diffusion, yield what was written."""
+    host = fit(data, today, profiles).host
     path = profiles / "hosts" / f"{host.name}.json"
     text = host.model_dump_json(indent=2, exclude_none=True)
     path.write_text(text + "\n", encoding="utf-8")
-    return path
+    yield str(path)
 
 
 def stamp(data: Path) -> str:

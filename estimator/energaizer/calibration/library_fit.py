@@ -355,12 +355,17 @@ def fit_gpu(data: Path, chip: str, common: Coefficients, today: date) -> Librari
 
 
 def write(data: Path, profiles: Path, today: date) -> Iterator[str]:
-    """Fit the libraries of every GPU of the kernel table, yield what was written."""
-    folder = profiles / libraries.FOLDER
-    folder.mkdir(exist_ok=True)
+    """Fit the libraries of every GPU of the kernel table, yield what was written.
+
+    Args:
+        data: Folder of the tables.
+        profiles: Folder that is written; coefficients of GPUs are read from it, or else the
+            package's.
+        today: Date of the fit.
+    """
     for chip, name in dataset.CHIPS.items():
-        common = catalog.coefficients(catalog.gpu(name))
-        path = folder / f"{name}.json"
+        common = catalog.coefficients(catalog.gpu(name), profiles)
+        path = profiles / libraries.FOLDER / f"{name}.json"
         found = fit_gpu(data, chip, common, today)
         path.write_text(found.model_dump_json(exclude_defaults=True) + "\n", encoding="utf-8")
         yield str(path)
