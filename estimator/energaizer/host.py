@@ -116,6 +116,7 @@ def with_kernels(host: Host, gpu: Gpu, coefficients: Coefficients) -> Coefficien
     if found.residuals:
         fields["residuals"] = found.residuals
     values = coefficients.values() if found.scales else {}
-    return coefficients.with_values(
-        {path: values[path] * factor for path, factor in found.scales}, **fields
-    )
+    scaled = {  # a board need not have every format
+        path: values[path] * factor for path, factor in found.scales if path in values
+    }
+    return coefficients.with_values(scaled, **fields)

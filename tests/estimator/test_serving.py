@@ -6,6 +6,7 @@ import pytest
 
 from energaizer import catalog, machine, power, serving
 from energaizer.batch import Batch
+from energaizer.calibration import serving_fit, serving_ship
 from energaizer.calibration.serving_fit import Said
 from energaizer.calibration.serving_unseen import Unseen
 from energaizer.errors import InputError
@@ -156,3 +157,18 @@ class TestEngine:
         assert found["gemm"].provenance == own.families["gemm"].provenance
         fitted = gpu.architecture.lower() in {"hopper", "blackwell"}
         assert (found["gemm"].toggle > 1.0) == fitted
+
+    def test_its_scales_turn_a_board_into_the_one_that_it_was_fitted_on(self):
+        gpu = catalog.gpu("h100-sxm")
+        (board,) = serving_fit.prepared({gpu.name: catalog.coefficients(gpu)}).values()
+        values = board.values()
+        moved = {
+            "power.flop_pj.bf16": 2.5 * values["power.flop_pj.bf16"],
+            "power.sm_active_w_per_ghz": 0.6 * values["power.sm_active_w_per_ghz"],
+            "families.gemm.toggle": 1.5, "families.grouped-gemm.toggle": 1.5,
+        }  # fmt: skip
+        kernels = serving_ship.kernels_of(board.with_values(moved), board, "hopper")
+        assert {path for path, _ in kernels.scales} == {path for path in moved if "power" in path}
+        host = serving_ship.PRIOR.model_copy(update={"kernels": (kernels,)})
+        found = with_kernels(host, gpu, board).values()
+        assert {path: found[path] for path in moved} == pytest.approx(moved, rel=1e-3)

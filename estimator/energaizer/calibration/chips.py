@@ -1,6 +1,6 @@
 """GPUs known by single kernels: what each fit starts from, and what it becomes as a profile."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -28,6 +28,7 @@ _CITATION = (
     "fit of single kernels: tables of ai-dynamo/aiconfigurator (Apache-2.0, (c) 2025-2026 NVIDIA "
     "CORPORATION & AFFILIATES); effective numbers, not properties of silicon"
 )
+CARRIED = "energies of {} carried over: no power of this board was read"
 _KNEE_V = 0.70
 _PROCESS = 0.75  # energy of logic, 4 nm class over 7 nm class
 _NEVER_SINGLE = (
@@ -208,6 +209,20 @@ def _common_warm_share(others: Sequence[PowerFit], without: str = "") -> float:
             ]
         )
     )
+
+
+def kernels_alone(data: Path, fitted: Mapping[str, Chip], today: date) -> dict[str, Coefficients]:
+    """Return the boards of the serving table as kernels tell them, without any other row.
+
+    Args:
+        data: Folder of the tables.
+        fitted: Fits of h100_sxm, h200_sxm and b200_sxm by name in the table.
+        today: Date of the fit.
+    """
+    h200 = profile(fitted["h200_sxm"], data, today, None, ())
+    h100 = profile(fitted["h100_sxm"], data, today, h200, (CARRIED.format(h200.gpu),))
+    b200 = profile(fitted["b200_sxm"], data, today, None, ())
+    return {h100.gpu: h100, b200.gpu: b200}
 
 
 def _once(

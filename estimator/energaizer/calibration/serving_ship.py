@@ -26,7 +26,6 @@ PRIOR = Host(
     decode=LaunchCost(launch_s=1.5e-6, step_s=6.0e-5, gap_step_s=1.0e-3, gap_sequence_s=4.0e-5),
     source=Source(citation="prior", date="2026-11", licence="Apache-2.0"),
 )
-_SAME_DIE = {"h200-sxm-141gb": "h100-sxm5-80gb"}
 _WARM = np.linspace(0.0, 1.0, 41)
 _FAMILIES = ("gemm", "attention-decode", "grouped-gemm", "state-space")
 _DEFAULT = "default"
@@ -42,7 +41,6 @@ class Served:
         measured: Rows of text, by board.
         seen: Rows of images and videos, which no fit sees.
         fitted: The fit on all rows of text.
-        boards: Boards as they ship, by name: their energies, without the engine's.
         held_out: Predictions of rows of text by fits without their group.
         seen_out: The same of rows of images and videos.
     """
@@ -50,7 +48,6 @@ class Served:
     measured: Mapping[str, Rows]
     seen: Mapping[str, Rows]
     fitted: serving_fit.Fitted
-    boards: Mapping[str, Coefficients]
     held_out: Mapping[str, Said]
     seen_out: Mapping[str, Said]
 
@@ -62,13 +59,23 @@ def serve(data: Path, start: Mapping[str, Coefficients]) -> Served:
     fitted = serving_fit.fit(measured, start, PRIOR, every)
     seen = serving_fit.rows(serving_fit.table(data, seen=True), PROMPT_TOKENS)
     held_out, seen_out = serving_fit.leave_out(measured, start, PRIOR, seen)
-    boards = serving_fit.sustained(measured, start, PRIOR, fitted)
-    return Served(measured, seen, fitted, boards, held_out, seen_out)
+    return Served(measured, seen, fitted, held_out, seen_out)
 
 
-def profile(served: Served, name: str, data: Path, today: date) -> Coefficients:
-    """Return a board with the watts and residuals of its serving rows."""
-    found, own = without_engine(served.boards[name]), served.measured[name]
+def boards(served: Served, start: Mapping[str, Coefficients]) -> dict[str, Coefficients]:
+    """Return boards whose energies the serving rows moved, as far as single kernels let them.
+
+    Args:
+        served: The fit of the serving table.
+        start: Coefficients by board, as all that is known of it beside serving rows told them.
+    """
+    return serving_fit.sustained(served.measured, start, PRIOR, served.fitted)
+
+
+def profile(served: Served, board: Coefficients, data: Path, today: date) -> Coefficients:
+    """Return one of `boards` as it ships, with the residuals of its serving rows."""
+    name = board.gpu
+    found, own = without_engine(board), served.measured[name]
     told = FittedOn(
         dataset=serving_fit.stamp(data), date=today.isoformat(), rows=len(own.step_s),
         held_out=HOLD_OUT,
@@ -112,14 +119,16 @@ def kernels_of(engine: Coefficients, board: Coefficients | None, architecture: s
     scales: tuple[tuple[str, float], ...] = ()
     if board is not None:
         told, known = engine.values(), board.values()
-        core = told["power.l2_pj_per_byte"] / known["power.l2_pj_per_byte"]
         reach += [
-            Reach(family=name, toggle=short(core * engine.families[name].toggle))
+            Reach(family=name, toggle=short(engine.families[name].toggle))
             for name in serving_watts.PRODUCTS
         ]
-        scales = tuple(
-            (path, short(told[path] / known[path])) for path in serving_watts.ENGINE_SCALES
-        )
+        factors = {
+            path: short(told[path] / value)
+            for path, value in known.items()
+            if value and path.startswith(serving_watts.ENGINE_SCALES)
+        }
+        scales = tuple((path, factor) for path, factor in factors.items() if factor != 1.0)
     return Kernels(architecture=architecture, families=tuple(reach), scales=scales)
 
 
@@ -139,20 +148,27 @@ def residual_rows(own: Rows, said: Said) -> tuple[Residual, ...]:
     return tuple(found)
 
 
-def sibling(chip: Chip, own: Coefficients, served: Served) -> Coefficients:
-    """Return a board with the energies and spreads of its die's sibling; its own floor stays."""
-    known = served.boards[_SAME_DIE[own.gpu]].power
+def sibling(
+    chip: Chip, own: Coefficients, served: Served, board: Coefficients
+) -> Coefficients:  # fmt: skip
+    """Return a board with the energies and spreads of its die's sibling; its own floor stays.
+
+    Args:
+        chip: Its kernels.
+        own: What they told.
+        served: The fit of the serving table.
+        board: The sibling, as `boards` returns it.
+    """
+    known, engine, sibling = board.power, board.families, board.gpu
     tree = {
         "sm_active_w_per_ghz": known.sm_active_w_per_ghz, "flop_pj": known.flop_pj,
         "l2_pj_per_byte": known.l2_pj_per_byte, "special_pj": known.special_pj,
         "dram_pj_per_byte": known.dram_pj_per_byte,
     }  # fmt: skip
-    engine = served.boards[_SAME_DIE[own.gpu]].families
     families = dict(own.families)
     for name in serving_fit.OWN_FAMILIES:
         families[name] = engine[name].model_copy(update={"provenance": Provenance.ANALYTICAL})
-    note = f"energies of sustained serving on {_SAME_DIE[own.gpu]}, the same chip"
-    sibling = _SAME_DIE[own.gpu]
+    note = f"energies of sustained serving on {sibling}, the same chip"
     spreads = residual_rows(served.measured[sibling], served.held_out[sibling])
     changed = own.model_copy(
         update={
@@ -179,8 +195,10 @@ def with_warm_share(chip: Chip, own: Coefficients) -> Coefficients:
     return own.with_values({"power.warm_share": float(_WARM[int(np.argmin(cost))])})
 
 
-def host(served: Served, data: Path, today: date) -> Host:
-    """Return the host profile of a serving engine."""
+def host(
+    served: Served, shipped: Mapping[str, Coefficients], data: Path, today: date
+) -> Host:  # fmt: skip
+    """Return the host profile of a serving engine, its kernels relative to boards as they ship."""
     found = served.fitted.host
 
     def short(cost: LaunchCost) -> LaunchCost:
@@ -190,7 +208,7 @@ def host(served: Served, data: Path, today: date) -> Host:
 
     told = served.fitted.coefficients
     kernels = [
-        kernels_of(engine, served.boards[name], served.measured[name].gpu.architecture.lower())
+        kernels_of(engine, shipped[name], served.measured[name].gpu.architecture.lower())
         for name, engine in told.items()
     ]
     kernels.append(kernels_of(next(iter(told.values())), None, _DEFAULT))

@@ -18,8 +18,8 @@ BOARD_SD = np.array([0.05, 0.15, 0.05, 0.4])
 # Operands of the kernel table are constants or memory as it was found: what an engine's products
 # draw besides is free.
 ENGINE_SD = np.array([0.05, 0.15, 0.4, 0.4])
-ENGINE_SCALES = ("power.sm_active_w_per_ghz", "power.dram_pj_per_byte", "link.hop_s")
-"""Coefficients of a board that an engine's rows move beside its products."""
+ENGINE_SCALES = (*_CORE, "power.sm_active_w_per_ghz", "power.dram_pj_per_byte", "link.hop_s")
+"""Beginnings of paths in which an engine may differ from the board: its energies, and hops."""
 
 
 def with_watts(coefficients: Coefficients, values: FloatArray) -> Coefficients:

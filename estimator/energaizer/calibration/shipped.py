@@ -1,6 +1,6 @@
 """All profiles that a fit writes: which table stands behind which GPU, and what is carried."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from energaizer.calibration import (
     serving_ship,
 )
 from energaizer.calibration.boards import rounded
+from energaizer.calibration.chips import Chip
 from energaizer.coefficients import Coefficients
 from energaizer.gpu import Source
 from energaizer.host import Host, LaunchCost
@@ -22,7 +23,7 @@ from energaizer.result import Provenance
 
 _TWINS = {"a100-pcie-40gb": ("a100-pcie-80gb",), "a100-sxm4-80gb": ("a100-sxm4-40gb",)}
 """Boards with the same chip and another memory: its coefficients hold, its memory's do not."""
-_CARRIED = "energies of {} carried over: no power of this board was read"
+_CHIPS = ("a100_sxm", "h100_sxm", "h200_sxm", "b200_sxm", "l40s")
 
 
 def write(data: Path, profiles: Path, today: date) -> Iterator[str]:
@@ -32,26 +33,37 @@ def write(data: Path, profiles: Path, today: date) -> Iterator[str]:
     for profile in (pcie, a10):
         yield _save(profiles, profile)
     yield _save_host(profiles, _host("pytorch-eager", a100.host, a10_fit.host, today))
-    h200 = chips.fit(data, "h200_sxm", a100.coefficients)
-    found = chips.profile(h200, data, today, None, ())
-    b200 = chips.fit(data, "b200_sxm", a100.coefficients)
+    fitted = {name: chips.fit(data, name, a100.coefficients) for name in _CHIPS}
     for name in ("l40s", "a100_sxm"):
-        chip = chips.fit(data, name, a100.coefficients)
-        profile = chips.profile(chip, data, today, None, _notes(name))
+        profile = chips.profile(fitted[name], data, today, None, _notes(name))
         yield _save(profiles, profile)
         for twin in _TWINS.get(profile.gpu, ()):
             yield _save(profiles, _twin(profile, twin))
-    h100 = chips.fit(data, "h100_sxm", a100.coefficients)
-    carried = chips.profile(h100, data, today, found, (_CARRIED.format("h200-sxm-141gb"),))
-    held = kernel_fit.held_at_limit(h100.table, carried)
-    carried = anchors.energies(data, "h100", carried, held)
-    wide = chips.profile(b200, data, today, None, ())
-    served = serving_ship.serve(data, {carried.gpu: carried, wide.gpu: wide})
-    yield _save_host(profiles, serving_ship.host(served, data, today))
-    yield _save(profiles, serving_ship.sibling(h200, found, served))
-    sustained = serving_ship.profile(served, wide.gpu, data, today)
+    yield from _served(data, profiles, today, fitted)
+    for twin in _TWINS.get(pcie.gpu, ()):
+        idle = boards.idle_of(data, "a100_80gb")
+        yield _save(profiles, rounded(_twin(boards.with_idle(pcie, idle), twin)))
+
+
+def _served(
+    data: Path, profiles: Path, today: date, fitted: Mapping[str, Chip]
+) -> Iterator[str]:  # fmt: skip
+    """Write the boards that serving rows move, the engine's host and the H100's eager host."""
+    alone = chips.kernels_alone(data, fitted, today)
+    served = serving_ship.serve(data, alone)
+    h100 = fitted["h100_sxm"].table
+    held = kernel_fit.held_at_limit(h100, alone[h100.gpu.name])
+    known = {**alone, h100.gpu.name: anchors.energies(data, "h100", alone[h100.gpu.name], held)}
+    moved = serving_ship.boards(served, known)
+    yield _save_host(profiles, serving_ship.host(served, moved, data, today))
+    h200 = chips.profile(fitted["h200_sxm"], data, today, None, ())
+    yield _save(
+        profiles, serving_ship.sibling(fitted["h200_sxm"], h200, served, moved[h100.gpu.name])
+    )
+    b200 = fitted["b200_sxm"]
+    sustained = serving_ship.profile(served, moved[b200.table.gpu.name], data, today)
     yield _save(profiles, serving_ship.with_warm_share(b200, sustained))
-    sustained = serving_ship.profile(served, carried.gpu, data, today)
+    sustained = serving_ship.profile(served, moved[h100.gpu.name], data, today)
     # Its own idle table stands: with the floor that serving counters fit, 4 W above it, passes that
     # wait for their host came out 6 % high, and serving is no better for it.
     tabled = {
@@ -61,16 +73,13 @@ def write(data: Path, profiles: Path, today: date) -> Iterator[str]:
     anchored, host = anchors.apply(data, "h100", Coefficients.model_validate(tabled))
     yield _save(profiles, rounded(anchored))
     yield _save_host(profiles, _host("pytorch-eager-h100", host, host, today))
-    for twin in _TWINS.get(pcie.gpu, ()):
-        idle = boards.idle_of(data, "a100_80gb")
-        yield _save(profiles, rounded(_twin(boards.with_idle(pcie, idle), twin)))
 
 
 def _notes(name: str) -> tuple[str, ...]:
     if name == "l40s":
         return ("energies from the datasheet and priors: no power of this board was read",)
     if name == "a100_sxm":
-        return (_CARRIED.format("a100-pcie-40gb"),)
+        return (chips.CARRIED.format("a100-pcie-40gb"),)
     return ()
 
 

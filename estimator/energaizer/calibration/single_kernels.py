@@ -32,6 +32,7 @@ _RATES = {
     "fp8_block": ("fp8", 1.0, Precision.FP8.bytes_per_element),
     "nvfp4": ("fp4", _FP4, _FP4),
 }
+_NARROW = ("fp8", "int8", "fp4")
 _WIDTH = {"bfloat16": 2.0, "fp8": 1.0, "": 2.0}
 
 
@@ -135,11 +136,16 @@ def table(data: Path, gpu: Gpu, coefficients: Coefficients, chip: str, most: int
     return Table(gpu, frame, runs)
 
 
-def near_limit(found: Table, share: float = 0.5) -> BoolArray:
+def near_limit(found: Table, share: float = 0.5, *, narrow: bool = False) -> BoolArray:
     """Return rows whose FLOP rate is such that the board may have lowered its clock.
 
     No clock was recorded: a fit of time leaves these rows to the power limit. Ampere boards with
     this limit hold their clock under any product.
+
+    Args:
+        found: The rows.
+        share: Of the peak of their format, from which a rate may have met the limit.
+        narrow: Count products of formats below 16 bits, too.
     """
     if found.gpu.architecture.lower() == "ampere":
         return np.zeros(len(found.frame), dtype=np.bool_)
@@ -149,4 +155,10 @@ def near_limit(found: Table, share: float = 0.5) -> BoolArray:
     peaks = np.array([found.gpu.peak_flops.get(key, np.nan) for key in kernels.RATE])
     busy = flops / (found.column("latency_us") * 1e-6 * peaks[rate])
     hot: BoolArray = busy > share
-    return hot
+    if narrow:
+        return hot
+    # Narrow operands of the table are constants, which switch little, so that few products of
+    # theirs meet the limit. Half of the peak is about what they reach: a rule on the measured rate
+    # would cut through their middle and leave the slower half of equal kernels to the fit.
+    small = np.array([key in _NARROW for key in kernels.RATE])[rate]
+    return hot & ~(small & (found.frame["op"] == "gemm").to_numpy())
