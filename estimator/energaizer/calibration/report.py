@@ -289,10 +289,11 @@ _NOTES = """## How to read this
   below on an unseen GPU. It is not kept.
 - **Products of narrow formats.** Rows at more than half of the peak are left to the power limit.
   Operands of narrow rows are constants and draw little, so that the rule does not tell the limit
-  from a fast kernel and keeps the slow ones. They are all in the fits of libraries now (products of
-  the H100 8.3 to 12.6 in time instead of 9.3 to 14.3), and in the common fits of B200 (block-scaled
-  fp8 8.7 instead of 11.2, nvfp4 13.1 instead of 13.5) and L40S (fp8 20.3 instead of 24.0). Not in
-  those of Hopper: unseen shapes would be met to 7.7 instead of 17.8 (H200) and 19.9 instead of 25.3
+  from a fast kernel and keeps the slow ones. They are all in the fits of libraries now (time of
+  products on H100 8.3 to 12.6 by framework instead of 9.3 to 14.3, on H200 7.4 instead of 8.5;
+  those of the B200 are still of the older rule), and in the common fits of B200 (block-scaled fp8
+  8.7 instead of 11.2, nvfp4 13.1 instead of 13.5) and L40S (fp8 20.3 instead of 24.0). Not in those
+  of Hopper: unseen shapes would be met to 7.7 instead of 17.8 (H200) and 19.9 instead of 25.3
   (H100), but energies follow predicted times, and serving rests on them: left out, power of dense
   models would be met to 8.8 instead of 8.3 and J/token to 9.1 instead of 8.9.
 - **Misses** are printed like hits: fp8 products (block-scaled ones below 300 us, others below 100
