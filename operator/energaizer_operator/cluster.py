@@ -195,11 +195,9 @@ class Cluster:
             Expired: The list took longer than the server keeps its snapshot; begin again.
         """
         query = {"limit": str(self._settings.page_size), **_selectors(labels, fields)}
-        accept = _METADATA_ONLY.format("List") if metadata_only else ""
+        accept = _accept("List") if metadata_only else {}
         while True:
-            answer = await self._call(
-                "GET", resource.path(namespace), query=query, headers=_accept(accept)
-            )
+            answer = await self._call("GET", resource.path(namespace), query=query, headers=accept)
             metadata = answer.get("metadata", {})
             items = answer.get("items") or []  # null where a list of metadata is empty
             for item in items:
@@ -237,9 +235,9 @@ class Cluster:
             sock_connect=_CONNECT_S,
             sock_read=self._settings.watch_silence_s,
         )
-        accept = _METADATA_ONLY.format("") if metadata_only else ""
+        accept = _accept() if metadata_only else {}
         path = resource.path()
-        response = await self._open("GET", path, query, _accept(accept), None, timeout)
+        response = await self._open("GET", path, query, accept, None, timeout)
         try:
             while line := await response.content.readline():
                 change = json.loads(line)
@@ -288,7 +286,7 @@ class Cluster:
         path = resource.path(metadata.get("namespace"), metadata["name"], sub)
         query = {"fieldManager": manager, "force": "true" if force else "false"}
         headers = {"Content-Type": "application/apply-patch+yaml"}
-        headers |= _accept(_METADATA_ONLY.format("") if metadata_only else "")
+        headers |= _accept() if metadata_only else {}
         return await self._call("PATCH", path, query=query, headers=headers, body=body)
 
     async def apply_status(
@@ -390,8 +388,9 @@ def _selectors(labels: str, fields: str) -> dict[str, str]:
     return {key: value for key, value in chosen.items() if value}
 
 
-def _accept(value: str) -> dict[str, str]:
-    return {"Accept": value} if value else {}
+def _accept(suffix: str = "") -> dict[str, str]:
+    """Return the header that asks for metadata alone, of an object or, with `List`, of a page."""
+    return {"Accept": _METADATA_ONLY.format(suffix)}
 
 
 def _text(error: BaseException) -> str:

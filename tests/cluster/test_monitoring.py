@@ -30,6 +30,15 @@ DRAWN = 0.8
 """What the exporter's GPUs draw of what was predicted."""
 WINDOW_S = 4
 GPU, CALIBRATED, UNSEEN = "h100-sxm5-80gb", "calibrated", "unseen"
+SERVED = {
+    names.ANNOTATION_TASK: "Inference",
+    names.ANNOTATION_MODEL: "meta-llama/Llama-3.1-8B",
+    names.ANNOTATION_PRECISION: "BF16",
+    names.ANNOTATION_BATCH_SIZE: "16",
+    names.ANNOTATION_INPUT_TOKENS: "1024",
+    names.ANNOTATION_OUTPUT_TOKENS: "256",
+}
+"""Inputs of a small server, as annotations."""
 BOARDS = sorted((FILES / "dashboards").glob("*.json"))
 
 
@@ -129,14 +138,6 @@ def test_status_condition_and_series_say_what_was_measured(
 def test_pods_that_admission_never_saw_are_measured_too(installed: Cluster) -> None:
     """They run before their namespace opts in, as those that came while the webhook was slow."""
     read = ("get", "-n", UNSEEN, "-o", "json")
-    inputs = {
-        names.ANNOTATION_TASK: "Inference",
-        names.ANNOTATION_MODEL: "meta-llama/Llama-3.1-8B",
-        names.ANNOTATION_PRECISION: "BF16",
-        names.ANNOTATION_BATCH_SIZE: "16",
-        names.ANNOTATION_INPUT_TOKENS: "1024",
-        names.ANNOTATION_OUTPUT_TOKENS: "256",
-    }
     limits = {"nvidia.com/gpu": 1}
     container = {"name": "c", "image": "example.com/s:1", "resources": {"limits": limits}}
     # No other test measures this GPU: what its pods draw has nothing to do with a prediction.
@@ -144,7 +145,7 @@ def test_pods_that_admission_never_saw_are_measured_too(installed: Cluster) -> N
     body = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {"name": "early", "namespace": UNSEEN, "annotations": inputs},
+        "metadata": {"name": "early", "namespace": UNSEEN, "annotations": SERVED},
         "spec": {
             "replicas": 2,
             "selector": {"matchLabels": {"app": "early"}},
@@ -253,12 +254,8 @@ def _servers(cluster: Cluster, batches: Iterable[int]) -> None:
     items = []
     for batch in batches:
         annotations = {
-            names.ANNOTATION_TASK: "Inference",
-            names.ANNOTATION_MODEL: "meta-llama/Llama-3.1-8B",
-            names.ANNOTATION_PRECISION: "BF16",
+            **SERVED,
             names.ANNOTATION_BATCH_SIZE: str(batch),
-            names.ANNOTATION_INPUT_TOKENS: "1024",
-            names.ANNOTATION_OUTPUT_TOKENS: "256",
             names.ANNOTATION_EXPECTED_DURATION: "86400",
             names.ANNOTATION_GPU_CLOCK: "1200",
         }

@@ -1,15 +1,32 @@
-"""Makers of estimates, profiles and policies with round numbers."""
+"""Makers of estimates, profiles and policies with round numbers; the controller's surroundings."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 
+from energaizer_operator.controller.loop import Context
+from energaizer_operator.events import Events
+from energaizer_operator.informer import Informer
+from energaizer_operator.metrics import Metrics
 from energaizer_operator.resources.energypolicy import EnergyPolicy
 from energaizer_operator.resources.gpuprofile import GPUProfile
 from energaizer_operator.schema import EstimateSummary, Option
+from fake_cluster import FakeCluster
 
 MakeOption = Callable[..., Option]
+
+
+@pytest.fixture
+async def context(cluster: FakeCluster) -> AsyncIterator[Context]:
+    """What controllers share, over the `cluster` of a test's own module, once all is listed."""
+    informer = Informer()
+    task = asyncio.create_task(informer.run(cluster))  # type: ignore[arg-type]
+    await asyncio.wait_for(informer.wait(), 60)
+    events = Events(cluster, component="c", instance="i", interval_s=60)  # type: ignore[arg-type]
+    yield Context.of(cluster, informer, events, Metrics("1"))  # type: ignore[arg-type]
+    task.cancel()
 
 
 @pytest.fixture

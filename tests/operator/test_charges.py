@@ -1,7 +1,5 @@
 """What runs without having been judged: charged afterwards, said, and counted until it is."""
 
-import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -15,9 +13,6 @@ from energaizer_operator.controller.loop import Context, Result
 from energaizer_operator.controller.pricing import Pricing
 from energaizer_operator.decision import World
 from energaizer_operator.estimation import Estimator
-from energaizer_operator.events import Events
-from energaizer_operator.informer import Informer
-from energaizer_operator.metrics import Metrics
 from fake_cluster import FakeCluster, settle
 from reviewing import NAMESPACE, budget, deployment, job
 
@@ -50,16 +45,6 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> FakeCluster:
     made.put(kinds.NAMESPACES, {"metadata": {"name": NAMESPACE, "labels": labels}})
     made.put(kinds.JOBS, job())
     return made
-
-
-@pytest.fixture
-async def context(cluster: FakeCluster) -> AsyncIterator[Context]:
-    informer = Informer()
-    task = asyncio.create_task(informer.run(cluster))  # type: ignore[arg-type]
-    await asyncio.wait_for(informer.wait(), 60)
-    events = Events(cluster, component="c", instance="i", interval_s=60)  # type: ignore[arg-type]
-    yield Context.of(cluster, informer, events, Metrics("1"))  # type: ignore[arg-type]
-    task.cancel()
 
 
 def charging(context: Context, world: World | None = None) -> Charges:

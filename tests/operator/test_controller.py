@@ -1,7 +1,5 @@
 """Reconcilers against an API server in memory; kopf and real estimates are tested elsewhere."""
 
-import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,10 +20,8 @@ from energaizer_operator.controller.survey import counted, gpu_capacity, survey
 from energaizer_operator.controller.workloads import Workloads, audit, needs_one, undescribed
 from energaizer_operator.decision import World
 from energaizer_operator.estimation import Estimator
-from energaizer_operator.events import Events
 from energaizer_operator.identity import Identification
-from energaizer_operator.informer import Informer, object_record
-from energaizer_operator.metrics import Metrics
+from energaizer_operator.informer import object_record
 from energaizer_operator.names import Reason
 from energaizer_operator.owners import describe
 from energaizer_operator.resources.aiworkload import AIWorkload
@@ -69,16 +65,6 @@ def cluster() -> FakeCluster:
     made.put(kinds.NAMESPACES, {"metadata": {"name": "team-a", "labels": labels}})
     made.put(kinds.NAMESPACES, {"metadata": {"name": "plain"}})
     return made
-
-
-@pytest.fixture
-async def context(cluster: FakeCluster) -> AsyncIterator[Context]:
-    informer = Informer()
-    task = asyncio.create_task(informer.run(cluster))  # type: ignore[arg-type]
-    await asyncio.wait_for(informer.wait(), 60)
-    events = Events(cluster, component="c", instance="i", interval_s=60)  # type: ignore[arg-type]
-    yield Context.of(cluster, informer, events, Metrics("1"))  # type: ignore[arg-type]
-    task.cancel()
 
 
 # --- Workloads without an AIWorkload -----------------------------------------------------------

@@ -1,7 +1,5 @@
 """What only a switch brings, against an API server in memory: node labels and annotations."""
 
-import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -10,10 +8,8 @@ from energaizer_operator import kinds, owners, status
 from energaizer_operator.controller.annotating import Annotating
 from energaizer_operator.controller.labelling import Labelling, told
 from energaizer_operator.controller.loop import Context
-from energaizer_operator.events import Events
 from energaizer_operator.identity import Identification
-from energaizer_operator.informer import Informer, MetadataRecord
-from energaizer_operator.metrics import Metrics
+from energaizer_operator.informer import MetadataRecord
 from energaizer_operator.names import LABEL_GPU_PROFILE as LABEL
 from energaizer_operator.resources.aiworkload.status import AIWorkloadStatus
 from energaizer_operator.schema import EstimateSummary
@@ -40,16 +36,6 @@ class Applying(FakeCluster):
 @pytest.fixture
 def cluster() -> Applying:
     return Applying()
-
-
-@pytest.fixture
-async def context(cluster: Applying) -> AsyncIterator[Context]:
-    informer = Informer()
-    task = asyncio.create_task(informer.run(cluster))  # type: ignore[arg-type]
-    await asyncio.wait_for(informer.wait(), 2)
-    events = Events(cluster, component="c", instance="i", interval_s=60)  # type: ignore[arg-type]
-    yield Context.of(cluster, informer, events, Metrics("1"))  # type: ignore[arg-type]
-    task.cancel()
 
 
 def node(name: str, label: str = "", *, ours: bool = True) -> MetadataRecord:

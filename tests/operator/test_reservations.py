@@ -1,7 +1,7 @@
 """Following one reservation against an API server in memory: charged on time, and no oftener."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
@@ -15,9 +15,6 @@ from energaizer_operator.controller.loop import Context, Result
 from energaizer_operator.controller.population import Population
 from energaizer_operator.controller.pricing import Priced, Pricing
 from energaizer_operator.controller.survey import Survey
-from energaizer_operator.events import Events
-from energaizer_operator.informer import Informer
-from energaizer_operator.metrics import Metrics
 from energaizer_operator.names import FINALIZER_RESERVATION, LABEL_WORKLOAD
 from energaizer_operator.resources.energyreservation import ChargedObject
 from energaizer_operator.schema import EstimateSummary
@@ -64,16 +61,6 @@ def cluster() -> FakeCluster:
     metadata = {"name": "uid-train", "namespace": "team-a"}
     made.put(kinds.ENERGYRESERVATIONS, {"metadata": metadata, "spec": spec})
     return made
-
-
-@pytest.fixture
-async def context(cluster: FakeCluster) -> AsyncIterator[Context]:
-    informer = Informer()
-    task = asyncio.create_task(informer.run(cluster))  # type: ignore[arg-type]
-    await asyncio.wait_for(informer.wait(), 60)
-    events = Events(cluster, component="c", instance="i", interval_s=60)  # type: ignore[arg-type]
-    yield Context.of(cluster, informer, events, Metrics("1"))  # type: ignore[arg-type]
-    task.cancel()
 
 
 async def follower(context: Context, charge_s: float) -> EnergyReservations:
