@@ -91,7 +91,10 @@ class Store(Generic[Record]):
     last_event: float = 0.0
     """When the API server last said anything about this kind, seconds since the epoch."""
     _records: dict[Key, Record] = field(default_factory=dict)
-    _versions: dict[Key, str] = field(default_factory=dict)
+    _seen: dict[Key, tuple[str, str]] = field(default_factory=dict)
+    """UID and resource version of what each record was made of."""
+    _place: str = ""
+    """Resource version to watch from; empty: list first."""
     _listeners: list[Callable[[Key, Record], None]] = field(default_factory=list)
     _adopted: set[Key] = field(default_factory=set)
     _first: asyncio.Event = field(default_factory=asyncio.Event)
@@ -120,7 +123,8 @@ class Store(Generic[Record]):
         """Call `listener` for each record that comes, changes or goes, on the event loop.
 
         It gets the key and the record, the last one that was known if the object went. A change
-        that the projection does not see is none.
+        that the projection does not see is none. One that was deleted and made anew goes, then
+        comes, though no watch saw the deletion.
         """
         self._listeners.append(listener)
 
@@ -152,29 +156,33 @@ class Store(Generic[Record]):
             self._take(key, body)
 
     def _take(self, key: Key, body: Object) -> None:
-        version = str(body["metadata"].get("resourceVersion", ""))
-        if self._versions.get(key) != version:
+        metadata = body["metadata"]
+        seen = (str(metadata.get("uid", "")), str(metadata.get("resourceVersion", "")))
+        before = self._seen.get(key, seen)
+        if before[0] != seen[0]:
+            self._forget(key)
+        if self._seen.get(key) != seen:
             old, new = self._records.get(key), self.project(body)
-            self._records[key], self._versions[key] = new, version
+            self._records[key], self._seen[key] = new, seen
             if new != old:
                 self._tell(key, new)
 
     async def run(self, cluster: Cluster) -> None:
         """List and watch for ever; every failure is logged and tried again."""
-        pause, version = _RETRY_LEAST_S, ""
+        pause = _RETRY_LEAST_S
         while True:
             try:
-                if not version:
-                    version = await self._list(cluster)
-                version = await self._follow(cluster, version)
+                if not self._place:
+                    self._place = await self._list(cluster)
+                await self._follow(cluster)
                 pause = _RETRY_LEAST_S
             except Expired:
-                version = ""
+                self._place = ""
             except ClusterError as error:
                 if self.optional and isinstance(error, Missing | Refused):
                     log.info("%s: none here: %s", self.resource.plural, error)
                     self._settle(set())
-                    version = ""
+                    self._place = ""
                     await asyncio.sleep(_ABSENT_S)
                     continue
                 log.warning("%s: %s; again in %.0f s", self.resource.plural, error, pause)
@@ -201,21 +209,20 @@ class Store(Generic[Record]):
         self.last_event, self.synced = time.time(), True
         self._first.set()
 
-    async def _follow(self, cluster: Cluster, version: str) -> str:
-        """Take in one watch until the server ends it; return the version to go on from."""
+    async def _follow(self, cluster: Cluster) -> None:
+        """Take in one watch until the server ends it; one that breaks goes on where it broke."""
         changes = cluster.watch(
-            self.resource, version, labels=self.labels, metadata_only=self.metadata_only
+            self.resource, self._place, labels=self.labels, metadata_only=self.metadata_only
         )
         async for change in changes:
             self.last_event = time.time()
             if change.type != "BOOKMARK":
                 self.offer(change.type, change.object)
-            version = str(change.object["metadata"]["resourceVersion"])
-        return version
+            self._place = str(change.object["metadata"]["resourceVersion"])
 
     def _forget(self, key: Key) -> None:
         record = self._records.pop(key, None)
-        self._versions.pop(key, None)
+        self._seen.pop(key, None)
         if record is not None:
             self._tell(key, record)
 

@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from energaizer_operator import kinds
+from energaizer_operator import informer, kinds
+from energaizer_operator.cluster import Unreachable
 from energaizer_operator.controller.labelling import stated
 from energaizer_operator.informer import (
     Informer,
@@ -89,6 +90,44 @@ async def test_expired_watch_lists_again_and_notices_what_vanished(
         await settle()
         assert store.keys() == [("", "b")]
         assert gone == [("", "a")]
+
+
+async def test_what_was_made_anew_between_two_lists_is_gone_before_it_comes(
+    cluster: FakeCluster, store: Store[MetadataRecord]
+) -> None:
+    heard: list[tuple[str, bool]] = []
+    cluster.put(kinds.NODES, node("a"))
+    async with running(store, cluster):
+        await settle()
+        store.subscribe(lambda _, record: heard.append((record.uid, store.get("a") is None)))
+        cluster.objects.pop(("nodes", "", "a"))  # no watch ever tells of it
+        cluster.put(kinds.NODES, {"metadata": {"name": "a", "labels": {}, "uid": "uid-second"}})
+        cluster.version += 10
+        cluster.expire_before = cluster.version
+        cluster.interrupt()
+        await settle()
+    assert heard == [("uid-a", True), ("uid-second", False)]
+
+
+async def test_a_watch_that_breaks_goes_on_where_it_broke(
+    cluster: FakeCluster, store: Store[MetadataRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else what was deleted meanwhile would come back for a moment, and count as live."""
+    monkeypatch.setattr(informer, "_RETRY_LEAST_S", 0.0)
+    heard: list[str] = []
+    cluster.put(kinds.NODES, node("a"))
+    async with running(store, cluster):
+        store.subscribe(lambda _, record: heard.append(record.name))
+        cluster.put(kinds.NODES, node("b"))
+        cluster.remove(kinds.NODES, "b")
+        await settle()
+        cluster.fail = Unreachable("broken pipe")
+        cluster.interrupt()
+        await settle()
+        cluster.fail = None
+        cluster.put(kinds.NODES, node("c"))
+        await settle()
+    assert heard == ["b", "b", "c"]
 
 
 async def test_what_is_adopted_stays_until_it_is_let_go_or_watched(
