@@ -79,7 +79,8 @@ class EnergyBudgets:
         self._holds = Holds(context, pricing)
         self._newest = Newest(context.informer.energybudgets)
         self._drift = Drift(settings.budget_resync_s)
-        self._granted: set[str] = set()
+        self._granted: dict[str, set[str]] = {}
+        """Namespace -> held workloads that all their budgets promised what they need."""
         self._unbooked: dict[str, int] = {}
         """Namespace -> promises that were waiting at the last look."""
         self.again: Callable[[str, float], None] = lambda _namespace, _delay_s: None
@@ -103,8 +104,10 @@ class EnergyBudgets:
         if not look.purses and not any(one.life.held for one in self.population.roots(namespace)):
             self._context.metrics.budgets.held_oldest.pop(namespace, None)
             self._unbooked.pop(namespace, None)
+            self._granted.pop(namespace, None)
             return Result.GONE
-        lost = await self._promises.book_all(namespace, look.purses, self._granted, look.now)
+        granted = self._granted.setdefault(namespace, set())
+        lost = await self._promises.book_all(namespace, look.purses, granted, look.now)
         result = Result.PENDING
         for _ in range(_TRIES):  # while the webhook promises on, a slow look would always lose
             look = self._begin(namespace)
@@ -144,8 +147,9 @@ class EnergyBudgets:
     async def _consider_held(self, look: _Look) -> None:
         """Promise held workloads what they need, in their order, as far as there is room."""
         held = [one for one in self.population.roots(look.namespace) if one.life.held]
-        self._holds.forget({one.uid for one in held})
-        self._granted &= {one.uid for one in held}
+        living = {one.uid for one in held}
+        self._holds.forget(look.namespace, living)
+        self._granted[look.namespace] &= living
         for record in await self._holds.queue(held):
             if self._book.get((look.namespace, record.uid)) is not None:
                 continue
@@ -205,7 +209,9 @@ class EnergyBudgets:
             written.add(name)
             if outcome is Result.CHANGED and result is Result.UNCHANGED:
                 result = Result.CHANGED
-        self._granted |= {uid for uid, names in look.granted.items() if names <= written}
+        self._granted[look.namespace] |= {
+            uid for uid, names in look.granted.items() if names <= written
+        }
         return result
 
     async def _write_one(self, look: _Look, name: str, purse: Purse) -> Result:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from energaizer_operator.cluster import Missing, Object, Refused
 from energaizer_operator.controller.loop import Context
@@ -26,7 +26,8 @@ class Holds:
     def __init__(self, context: Context, pricing: Pricing) -> None:
         """Remember nothing yet."""
         self._context, self._pricing = context, pricing
-        self._priced: dict[tuple[str, int], tuple[float, Priced]] = {}
+        self._priced: dict[tuple[str, str, int], tuple[float, Priced]] = {}
+        """By namespace, UID and generation."""
         self._priorities: dict[str, tuple[float, int]] = {}
 
     async def queue(self, records: Iterable[WorkloadRecord]) -> list[WorkloadRecord]:
@@ -41,7 +42,7 @@ class Holds:
 
     async def price(self, record: WorkloadRecord) -> Priced | None:
         """Return what a held workload would be charged, at most a minute old."""
-        key = (record.uid, record.generation)
+        key = (record.namespace, record.uid, record.generation)
         kept = self._priced.get(key)
         if kept is not None and time.monotonic() - kept[0] < _KEPT_S:
             return kept[1]
@@ -75,9 +76,10 @@ class Holds:
         )
         return True
 
-    def forget(self, living: set[str]) -> None:
-        """Drop prices of what is held no longer."""
-        for key in [key for key in self._priced if key[0] not in living]:
+    def forget(self, namespace: str, living: Container[str]) -> None:
+        """Drop prices of what a namespace holds no longer."""
+        past = [key for key in self._priced if key[0] == namespace and key[1] not in living]
+        for key in past:
             del self._priced[key]
 
     async def _priority(self, record: WorkloadRecord) -> int:
