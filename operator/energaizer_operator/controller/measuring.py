@@ -43,6 +43,7 @@ class Measuring:
         self._accounts: dict[Key, Account] = {}
         self._latest: dict[Key, Measurement] = {}
         self._gone: dict[Key, tuple[WorkloadRecord, float]] = {}
+        context.informer.aiworkloads.subscribe(lambda key, _: self._workload_changed(key))
         if context.informer.pods is not None:
             context.informer.pods.subscribe(self._pod_changed)
 
@@ -156,6 +157,12 @@ class Measuring:
     def _body(self, key: Key) -> AIWorkload | None:
         record = self._context.informer.aiworkloads.get(key[1], key[0])
         return None if record is None else AIWorkload.model_validate(record.body)
+
+    def _workload_changed(self, key: Key) -> None:
+        """Drop the account of a workload that went: another of its name begins its own."""
+        if self._context.informer.aiworkloads.get(key[1], key[0]) is None:
+            self._accounts.pop(key, None)
+            self._latest.pop(key, None)
 
     def _pod_changed(self, key: Key, record: WorkloadRecord) -> None:
         """Keep a pod that vanished until its last window has been read."""
