@@ -17,12 +17,15 @@ class Newest:
     store: Store[ObjectRecord]
     _written: dict[Key, Object] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Follow the watch, to forget what is gone."""
+        self.store.subscribe(self._heard)
+
     def get(self, key: Key) -> Object | None:
         """Return an object; None if the watch does not know it."""
         record = self.store.get(key[1], key[0])
         written = self._written.get(key)
         if record is None or written is None or written["metadata"]["uid"] != record.uid:
-            self._written.pop(key, None)
             return None if record is None else record.body
         return written if _version(written) > int(record.version) else record.body
 
@@ -55,6 +58,10 @@ class Newest:
         if found is not None:
             self.wrote(key, found)
         return found
+
+    def _heard(self, key: Key, _: ObjectRecord) -> None:
+        if self.store.get(key[1], key[0]) is None:
+            self._written.pop(key, None)
 
 
 def _version(body: Object) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from energaizer_operator.informer import Key, ObjectRecord, Store, WorkloadRecord
+from energaizer_operator.kinds import PODS
 from energaizer_operator.names import FIELD_MANAGER, LABEL_APP_MANAGED_BY
 
 Reference = tuple[str, str, str]
@@ -71,6 +72,10 @@ class Carriers:
         """Return what carries the name of an AIWorkload, in order of kind and name."""
         found = self._found.get((namespace, workload), {})
         return [found[place] for place in sorted(found)]
+
+    def pods(self, namespace: str, workload: str) -> list[WorkloadRecord]:
+        """Return the pods that carry the name of an AIWorkload, in order of name."""
+        return [one for one in self.of(namespace, workload) if one.kind == PODS.kind]
 
     def ended(self, namespace: str, workload: str) -> float | None:
         """Return when the last carrier ended, seconds since the epoch; None while one goes on.

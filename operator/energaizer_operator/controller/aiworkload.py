@@ -127,7 +127,7 @@ class AIWorkloads:
         survey = self._survey()
         if not survey.unprofiled:
             return ()
-        pods = self._context.carriers.of(record.namespace, record.name)
+        pods = self._context.carriers.pods(record.namespace, record.name)
         return survey.unknown_among(pod.node for pod in pods if pod.gpus and not pod.life.ended)
 
     def _booking(self, namespace: str, subject: Subject) -> tuple[Booking, tuple[Balance, ...]]:

@@ -23,10 +23,8 @@ class Claims:
     """Writes the templates, and says in the plan what became of each."""
 
     def __init__(self, cluster: Cluster) -> None:
-        """Begin without knowing what is there; an apply says so."""
+        """Remember nothing: an apply that changes nothing is cheap, and renews what was deleted."""
         self._cluster = cluster
-        self._written: dict[str, object] = {}
-        """By uid of the AIWorkload, what its template says."""
 
     async def offer(self, record: ObjectRecord, decided: Decision) -> Plan:
         """Write the template of one AIWorkload and return its plan.
@@ -42,24 +40,22 @@ class Claims:
             return replace(plan, message="no GPU that is possible can be claimed by a product name")
         offered = [one for one in plan.order if claims.claimable(world.profiles[one])]
         shown = ", ".join(offered[: claims.MOST])
-        if self._written.get(record.uid) != body["spec"]:
-            body["metadata"] |= {
-                "labels": {LABEL_APP_MANAGED_BY: PART_OF},
-                "ownerReferences": [
-                    {
-                        "apiVersion": API_VERSION,
-                        "kind": str(Kind.AI_WORKLOAD),
-                        "name": record.name,
-                        "uid": record.uid,
-                    }
-                ],
-            }
-            try:
-                await self._cluster.apply(RESOURCE_CLAIM_TEMPLATES, body)
-            except Refused as error:  # a template cannot be changed once it is there
-                why = f"should offer {shown}, but was not written; delete it to renew it: {error}"
-                return replace(plan, message=f"ResourceClaimTemplate {name} {why}"[:1024])
-            self._written[record.uid] = body["spec"]
+        body["metadata"] |= {
+            "labels": {LABEL_APP_MANAGED_BY: PART_OF},
+            "ownerReferences": [
+                {
+                    "apiVersion": API_VERSION,
+                    "kind": str(Kind.AI_WORKLOAD),
+                    "name": record.name,
+                    "uid": record.uid,
+                }
+            ],
+        }
+        try:
+            await self._cluster.apply(RESOURCE_CLAIM_TEMPLATES, body)
+        except Refused as error:  # a template cannot be changed once it is there
+            why = f"should offer {shown}, but was not written; delete it to renew it: {error}"
+            return replace(plan, message=f"ResourceClaimTemplate {name} {why}"[:1024])
         return replace(
             plan,
             reason=Reason.NARROWED,
@@ -67,7 +63,3 @@ class Claims:
             "resourceClaims of the pods",
             claim=name,
         )
-
-    def forget(self, uid: str) -> None:
-        """Forget an AIWorkload that is gone."""
-        self._written.pop(uid, None)

@@ -189,7 +189,7 @@ class EnergyReservations:
         if reference.kind == PODS.kind:
             return _State(root, (root,) if root else ())
         label = root.workload if root else page.reservation.spec.ai_workload_name or ""
-        pods = self._population.pods(namespace, label) if label else []
+        pods = self._context.carriers.pods(namespace, label) if label else []
         if reference.kind == "Job":  # of another Job of that name, an earlier one, are others' pods
             pods = [pod for pod in pods if pod.life.owner_uid in ("", uid)]
         return _State(root, tuple(pods))

@@ -1,4 +1,4 @@
-"""Workloads and pods by UID and by label, as the watches bring them: what the ledger looks up."""
+"""Workloads and pods by UID, as the watches bring them: what the ledger looks up."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Final
 
 from energaizer_operator import owners
 from energaizer_operator.informer import Informer, Key, Store, WorkloadRecord
-from energaizer_operator.kinds import PODS
 
 _CHARGED_PARENTS: Final = owners.FOLLOWED | {"ReplicaSet", "Pod"}
 """Kinds that are charged for all that they make."""
@@ -20,7 +19,6 @@ class Population:
     def __init__(self, informer: Informer) -> None:
         """Follow the stores."""
         self._by_uid: dict[str, dict[str, WorkloadRecord]] = {}
-        self._pods: dict[Key, dict[str, WorkloadRecord]] = {}
         self._listeners: list[Callable[[WorkloadRecord], None]] = []
         for store in informer.workloads:
             store.subscribe(functools.partial(self._heard, store))
@@ -39,24 +37,18 @@ class Population:
         """Return what is charged itself: nothing that is charged stands above it."""
         return [one for one in self._by_uid.get(namespace, {}).values() if is_root(one)]
 
-    def pods(self, namespace: str, workload: str) -> list[WorkloadRecord]:
-        """Return the pods that carry the label of an AIWorkload."""
-        return list(self._pods.get((namespace, workload), {}).values())
-
     def _heard(self, store: Store[WorkloadRecord], key: Key, record: WorkloadRecord) -> None:
-        present = store.get(key[1], key[0])
-        if present is None or present.uid != record.uid:
-            self._by_uid.get(record.namespace, {}).pop(record.uid, None)
-            self._pods.get((record.namespace, record.workload), {}).pop(record.uid, None)
-        else:
+        if store.get(key[1], key[0]) is not None:
             self._add(record)
+        elif known := self._by_uid.get(record.namespace):
+            known.pop(record.uid, None)
+            if not known:
+                del self._by_uid[record.namespace]
         for listener in self._listeners:
             listener(record)
 
     def _add(self, record: WorkloadRecord) -> None:
         self._by_uid.setdefault(record.namespace, {})[record.uid] = record
-        if record.kind == PODS.kind:
-            self._pods.setdefault((record.namespace, record.workload), {})[record.uid] = record
 
 
 def is_root(record: WorkloadRecord) -> bool:

@@ -56,6 +56,8 @@ class Power:
         Returns:
             The nodes that advertise watts now, and whether all is as it should be.
         """
+        present = {node.uid for node in nodes.values()}
+        self._known = {uid: amount for uid, amount in self._known.items() if uid in present}
         wanted = await self._wanted(nodes, gpus) if self._enabled else {}
         turn = asyncio.Semaphore(_AT_ONCE)
         changed = [

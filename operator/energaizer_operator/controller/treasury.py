@@ -124,6 +124,9 @@ class Treasury:
 
     def _budget_changed(self, key: Key, record: ObjectRecord) -> None:
         self.budgets.queue.add_after(key[0], _GATHER_S)
+        if self._context.informer.energybudgets.get(key[1], key[0]) is None:
+            self._generations.pop(key, None)
+            return
         generation = (record.uid, record.body["metadata"].get("generation"))
         if self._generations.get(key) == generation:
             return

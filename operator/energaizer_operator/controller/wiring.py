@@ -257,12 +257,12 @@ class Wiring:
 
     def _is_new(self, key: Key, record: ObjectRecord, store: Store[ObjectRecord]) -> bool:
         """Say whether an object's specification changed; a status of ours is no news."""
-        gone = store.get(key[1]) is None
-        generation = None if gone else (record.uid, record.body["metadata"].get("generation"))
         place = (store.resource.kind, key[1])
-        known = self._generations.get(place)
-        self._generations[place] = generation
-        return generation != known
+        known = self._generations.pop(place, None)
+        if store.get(key[1]) is None:
+            return known is not None
+        self._generations[place] = (record.uid, record.body["metadata"].get("generation"))
+        return self._generations[place] != known
 
     async def _audit(self) -> None:
         """Look for workloads without a label now and then, and when a namespace opts in.
