@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Self
 from urllib.parse import urlencode
-from urllib.request import getproxies
 
 import aiohttp
-from kubernetes.aio import config
-from kubernetes.aio.client import ApiClient, ApiException, Configuration
+from kubernetes.aio.client import ApiClient, ApiException
 
+from energaizer_operator.access import Connection, configuration
 from energaizer_operator.failures import (
     ClusterError,
     Conflict,
@@ -81,18 +80,6 @@ class Change:
     object: Object
 
 
-@dataclass(frozen=True, slots=True)
-class Connection:
-    """How to reach the API server, for a library that opens connections of its own."""
-
-    server: str
-    ca_path: str | None
-    certificate_path: str | None
-    private_key_path: str | None
-    token: str | None
-    insecure: bool
-
-
 class Cluster:
     """A connection to one API server; made by `connect`, ended by `close`."""
 
@@ -108,28 +95,7 @@ class Cluster:
         Raises:
             ClusterError: There is no usable kubeconfig, or no API server behind it.
         """
-        # Without a proxy the environment is not asked: aiohttp would look for a netrc at each call.
-        configuration = Configuration(client_session_kwargs={"trust_env": bool(getproxies())})
-        try:
-            if settings.kubeconfig is None:
-                config.load_incluster_config(  # type: ignore[no-untyped-call]
-                    client_configuration=configuration
-                )
-            else:
-                settings.kubeconfig.stat()  # the library takes an absent file for an empty one
-                await config.load_kube_config(  # type: ignore[no-untyped-call]
-                    config_file=str(settings.kubeconfig),
-                    context=settings.context,
-                    client_configuration=configuration,
-                    persist_config=False,
-                )
-        except (config.ConfigException, OSError) as error:
-            where = settings.kubeconfig or "the pod's service account"
-            raise ClusterError(
-                f"no cluster: cannot use {where}: {error}; "
-                "set ENERGAIZER_OPERATOR_KUBECONFIG or pass --kubeconfig"
-            ) from error
-        client = _Client(configuration)
+        client = _Client(await configuration(settings))
         client.user_agent = _USER_AGENT
         cluster = cls(client, settings)
         try:
@@ -146,18 +112,7 @@ class Cluster:
 
     def connection(self) -> Connection:
         """Return the parameters of this connection, with a fresh token; from any thread."""
-        c = self._client.configuration
-        if c.refresh_api_key_hook is not None:
-            c.refresh_api_key_hook(c)
-        token = c.api_key.get("BearerToken")
-        return Connection(
-            server=c.host,
-            ca_path=c.ssl_ca_cert,
-            certificate_path=c.cert_file,
-            private_key_path=c.key_file,
-            token=None if token is None else token.split(" ", 1)[-1],
-            insecure=not c.verify_ssl,
-        )
+        return Connection.of(self._client.configuration)
 
     async def server_version(self) -> str:
         """Return the server's version, such as `v1.37.2`."""

@@ -25,7 +25,6 @@ from energaizer_operator.terminal import (
 )
 
 if TYPE_CHECKING:
-    from energaizer_operator.decision import Case
     from energaizer_operator.offline import Contents, Item
 
 _SUFFIXES = (".yaml", ".yml", ".json")
@@ -68,6 +67,8 @@ def estimate(paths: tuple[str, ...], gpus: tuple[str, ...], output: str, out: Pa
     compared, the one first that takes least energy for the same work.
     """
     from energaizer_operator import estimating
+    from energaizer_operator.estimation import EstimateError
+    from energaizer_operator.manifests import ManifestError
 
     contents, items = _load(paths)
     _need(items, contents)
@@ -75,12 +76,18 @@ def estimate(paths: tuple[str, ...], gpus: tuple[str, ...], output: str, out: Pa
     text: list[str] = []
     code = 0
     for item in items:
-        case, found, failures = _estimates(item, contents, gpus)
-        code = code or (failures[0][1] if failures else 0)
-        for message, _ in failures:
-            complain(message)
-        documents += [{"workload": item.subject.name, **document} for document in found]
-        text += estimating.lines(item, case, found)
+        try:
+            answer = estimating.estimates(item, contents, gpus)
+        except ManifestError as error:
+            fail(str(error), BAD_INPUT)
+        except EstimateError as error:
+            fail(str(error), error.exit_code)
+        for failure in answer.failures:
+            code = code or failure.exit_code
+            complain(failure.message)
+        documents += [{"workload": item.subject.name, **document} for document in answer.found]
+        if answer.found:
+            text += [*([""] if text else []), *estimating.lines(item, answer)]
     if output == "json":
         alone = len(items) == 1 and len(documents) == 1
         if alone:
@@ -262,45 +269,13 @@ def release(job: str, namespace: str, kubeconfig: Path | None) -> None:
     from energaizer_operator import fleet
 
     name = job.rpartition("/")[2]
+    if not name:
+        fail(f'"{job}" names no Job; give its name', BAD_INPUT)
     try:
         said = ask_cluster(lambda settings: fleet.release(settings, namespace, name), kubeconfig)
     except fleet.ReleaseError as error:
         fail(str(error), BAD_INPUT)
     click.echo(f"job {namespace}/{name}: {said}")
-
-
-def _estimates(
-    item: "Item", contents: "Contents", gpus: tuple[str, ...]
-) -> tuple["Case", list[dict[str, Any]], list[tuple[str, int]]]:
-    """Return the case of an item, its estimates by energy, and what failed with its exit code."""
-    from energaizer_operator import estimation, manifests, offline
-    from energaizer_operator.decision import prepare
-
-    try:
-        choice = offline.choose(item, contents, gpus)
-    except manifests.ManifestError as error:
-        fail(str(error), BAD_INPUT)
-    except estimation.EstimateError as error:
-        fail(str(error), error.exit_code)
-    case = prepare(item.subject, offline.world(contents))
-    inputs = case.resolution.inputs
-    if problems := [problem.message for problem in case.resolution.problems]:
-        return case, [], [(f"{item.place}: {message}", BAD_INPUT) for message in problems]
-    setting = estimation.Setting(inputs.clock_megahertz, inputs.power_cap_watts)
-    found: list[dict[str, Any]] = []
-    failures: list[tuple[str, int]] = []
-    known = offline.profiles(contents)
-    for name in choice.names:
-        try:
-            found.append(estimation.report(inputs, known[name], setting, item.subject.config))
-        except estimation.EstimateError as error:
-            failures.append((f"{item.place}: on {name}: {error}", error.exit_code))
-    if choice.compared and found:
-        failures = []
-    elif choice.compared:
-        failures = failures[:1]
-    found.sort(key=lambda one: float(one["energy"]["value"] / one["completed"]))  # same work
-    return case, found, failures
 
 
 def _load(paths: Iterable[str]) -> tuple["Contents", tuple["Item", ...]]:
@@ -342,7 +317,11 @@ def _need(items: Sequence["Item"], contents: "Contents") -> None:
     for place in contents.ignored:
         complain(f"note: {place} runs no pods that we judge; ignored")
     if not items:
-        fail("the files hold no AIWorkload, Job, Deployment, StatefulSet or Pod", BAD_INPUT)
+        fail(
+            "the files hold no AIWorkload and nothing that runs pods with GPUs, such as a Job, "
+            "Deployment, StatefulSet or Pod",
+            BAD_INPUT,
+        )
 
 
 main.add_command(scoring.accuracy)

@@ -98,6 +98,26 @@ async def test_no_kubeconfig_and_no_server_are_told_apart(tmp_path: Path) -> Non
         await Cluster.connect(Settings(kubeconfig=config))
 
 
+@pytest.mark.parametrize(
+    "text", ["", "just text", "- a\n- b", "a: [1,", "{clusters: [{name: c}], contexts: 7}"]
+)
+async def test_a_file_that_is_no_kubeconfig_is_said_to_be_none(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "config"
+    path.write_text(text)
+    with pytest.raises(ClusterError, match=r"no cluster: cannot use .*/config: .*--kubeconfig"):
+        await Cluster.connect(Settings(kubeconfig=path))
+
+
+async def test_one_of_several_kubeconfigs_is_enough(api: Api, tmp_path: Path) -> None:
+    async with connection(api, tmp_path):
+        listed = Path(f"{tmp_path / 'absent'}:{tmp_path / 'config'}")
+        both = await Cluster.connect(Settings(kubeconfig=listed))
+        assert both.connection().token == "secret"
+        await both.close()
+    with pytest.raises(ClusterError, match="no such file"):
+        await Cluster.connect(Settings(kubeconfig=Path("/absent:/gone")))
+
+
 async def test_token_travels_and_is_given_to_other_libraries(connected: Cluster) -> None:
     known = connected.connection()
     assert known.token == "secret"

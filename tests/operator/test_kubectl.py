@@ -52,6 +52,20 @@ def rule(**spec: Any) -> dict[str, Any]:
     return {"apiVersion": "energaizer.io/v1alpha1", "kind": "EnergyPolicy", **made}
 
 
+def test_what_is_wrong_on_every_gpu_is_said_once_and_of_none(write: Write) -> None:
+    body = job()
+    body["metadata"]["annotations"]["energaizer.io/model"] = "lama-3.1-8b"
+    done = run("estimate", "-f", write(body))
+    assert done.exit_code == 2
+    (line,) = done.output.splitlines()
+    assert '(Job train): no model "lama-3.1-8b"; try "llama-3.1-8b"' in line
+
+
+def test_a_release_names_a_job() -> None:
+    done = run("release", "job/")
+    assert (done.exit_code, done.output) == (2, 'error: "job/" names no Job; give its name\n')
+
+
 def test_one_workload_on_one_gpu_is_the_estimators_own_json(write: Write) -> None:
     body = job(parallelism=1, completions=1)
     done = run("estimate", "-f", write(body), "--gpu", "h100", "-o", "json")
