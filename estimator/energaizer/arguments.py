@@ -301,7 +301,9 @@ def caps(text: str) -> tuple[float, ...]:
 
 
 def _steps(low: float, high: float, step: float) -> Sequence[float]:
-    count = (high - low) / step + _ROUNDING if step > 0 else math.inf
+    if step <= 0:
+        raise InputError("the step of a range must be above zero; write LOW..HIGH..STEP")
+    count = (high - low) / step + _ROUNDING
     if not count < _LARGEST_LIST:
         raise InputError(f"the range holds more than {_LARGEST_LIST} steps; shorten it")
     values = [low + index * step for index in range(math.floor(count) + 1)]
@@ -321,7 +323,9 @@ def _listed(
             found += ends
             continue
         if len(ends) > _ENDS_AND_STEP or not ends[0] < ends[1]:
-            raise InputError(f'{option}: "{shorten(part, 40)}" must be a rising LOW..HIGH')
+            raise InputError(
+                f'{option}: "{shorten(part, 40)}" must be a rising LOW..HIGH or LOW..HIGH..STEP'
+            )
         step = ends[2] if len(ends) == _ENDS_AND_STEP else None
         try:
             found += between(ends[0], ends[1], step)

@@ -66,7 +66,7 @@ def one_line(error: Exception) -> str:
     lines = []
     for fault in faults(include_url=False, include_context=False):
         field = ".".join(str(part) for part in fault["loc"])
-        message = fault["msg"].removeprefix("Value error, ")
+        message = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
         if field and fault["type"] != "missing":
             message += f", not {shorten(repr(fault['input']), 40)}"
         lines.append(f"{field}: {message}" if field else message)

@@ -50,10 +50,15 @@ def _prefixed(text: str, base: str, kind: str, example: str) -> float:
 def parse_frequency(text: str) -> float:
     """Return hertz of `1410MHz`, `1410mhz` or `1.41 GHz`; a bare number is hertz.
 
-    No clock ticks in millihertz, so a small m is read as mega.
+    No clock ticks in millihertz, so a small m is read as mega, and a bare number of less than a
+    megahertz is taken for one whose unit was forgotten.
     """
     found = re.sub(r"([kmg])hz\s*$", lambda hit: f"{hit[1].upper()}Hz", text, flags=re.IGNORECASE)
-    return _positive(_prefixed(found, "Hz", "frequency", "1410MHz"), text, "frequency")
+    value = _positive(_prefixed(found, "Hz", "frequency", "1410MHz"), text, "frequency")
+    bare = text.strip()
+    if value < _DECIMAL["M"] and not bare[-1].isalpha():
+        raise InputError(f'"{bare}" has no unit; write {bare}MHz')
+    return value
 
 
 def parse_power(text: str) -> float:

@@ -100,10 +100,10 @@ def test_the_clock_and_the_cap_reach_the_estimate():
     [
         (["--gpu", "h100-sxn"], 2, 'no GPU "h100-sxn"; try "h100-sxm"'),
         (["--model", "llama-3.1-9b"], 2, 'no model "llama-3.1-9b"; try "llama-3.1-8b"'),
-        (["--batch", "0"], 2, "--batch: Input should be greater than or equal to 1, not 0"),
+        (["--batch", "0"], 2, "--batch: should be greater than or equal to 1, not 0"),
         (["--batch", "-3"], 2, "--batch: "),
         (["--batch", "1e3"], 2, "'--batch': '1e3' is not a valid integer"),
-        (["--batch", "9" * 30], 2, "--batch: Input should be less than or equal to 65536"),
+        (["--batch", "9" * 30], 2, "--batch: should be less than or equal to 65536"),
         (["--input-tokens", "0"], 2, "--input-tokens: "),
         (["--clock", "1410MHy"], 2, '--clock: "1410MHy" has no unit of frequency; write it like'),
         (["--clock", "nan"], 2, '--clock: "nan" is no frequency'),

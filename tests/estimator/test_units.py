@@ -34,6 +34,13 @@ def test_parse(parse, text, value):
     assert parse(text) == pytest.approx(value, rel=1e-12)
 
 
+@pytest.mark.parametrize("text", ["1410", "1.41e3 ", "1410."])
+def test_a_clock_without_its_unit_is_told_to_have_none(text):
+    with pytest.raises(InputError, match=f'"{text.strip()}" has no unit; write {text.strip()}MHz'):
+        units.parse_frequency(text)
+    assert units.parse_frequency("1.41e9") == 1.41e9
+
+
 @pytest.mark.parametrize("text", ["", "W", "ten W", "700V", "-5W", "nan", "1e999W", "5 W W"])
 def test_refuses_what_is_no_power(text):
     with pytest.raises(InputError):
