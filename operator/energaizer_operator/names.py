@@ -1,6 +1,7 @@
-"""Every name that leaves the process: group, kinds, keys, conditions, reasons, metrics.
+"""Names that other objects and people refer to: group, kinds, keys, conditions, reasons.
 
-A name is an interface: it appears here once, and nowhere else as a literal.
+A name is an interface: it appears here once, and nowhere else as a literal. Series have their names
+in `metrics`, where each is explained.
 """
 
 from enum import StrEnum
@@ -149,7 +150,7 @@ class ConditionType(StrEnum):
 
 
 class Reason(StrEnum):
-    """Reasons of conditions (docs/cluster.md, 5.5)."""
+    """Reasons of conditions (docs/cluster.md, 5)."""
 
     # InputsResolved
     RESOLVED = "Resolved"
@@ -210,17 +211,14 @@ class EventReason(StrEnum):
 
     ESTIMATE_READY = "EstimateReady"
     ESTIMATE_FAILED = "EstimateFailed"
-    BUDGET_RESERVED = "BudgetReserved"
     BUDGET_EXCEEDED = "BudgetExceeded"
     BUDGET_RELEASED = "BudgetReleased"
     BUDGET_DRIFTED = "BudgetDrifted"
-    PLACEMENT_PREFERRED = "PlacementPreferred"
     UNPROFILED_GPU = "UnprofiledGPU"
     CONFLICTING_GPU = "ConflictingGPU"
     UNWATTED_POD = "UnwattedPod"
     INVALID_POWER_CAPACITY = "InvalidPowerCapacity"
     UNBUDGETED_POD = "UnbudgetedPod"
-    POLICY_VIOLATED = "PolicyViolated"
 
 
 class AuditKey(StrEnum):
@@ -241,48 +239,3 @@ class Webhook(StrEnum):
     POD = f"pod.{GROUP}"
     POD_MUTATE = f"pod-mutate.{GROUP}"
     OWNER_MUTATE = f"owner-mutate.{GROUP}"
-
-
-class Metric(StrEnum):
-    """Names of exported series, in base units."""
-
-    WORKLOAD_POWER = "energaizer_workload_predicted_power_watts"
-    WORKLOAD_ENERGY = "energaizer_workload_predicted_energy_joules"
-    WORKLOAD_ENERGY_LOW = "energaizer_workload_predicted_energy_low_joules"
-    WORKLOAD_ENERGY_HIGH = "energaizer_workload_predicted_energy_high_joules"
-    WORKLOAD_DURATION = "energaizer_workload_predicted_duration_seconds"
-    WORKLOAD_ENERGY_PER_TOKEN = "energaizer_workload_predicted_energy_per_token_joules"  # noqa: S105 - a series, not a secret
-    WORKLOAD_RUNNING = "energaizer_workload_running_ratio"
-    WORKLOAD_CANDIDATE_ENERGY = "energaizer_workload_candidate_energy_joules"
-    WORKLOAD_MEASURED_ENERGY = "energaizer_workload_measured_energy_joules"
-    WORKLOAD_MEASURED_COVERAGE = "energaizer_workload_measured_coverage_ratio"
-    WORKLOAD_INFO = "energaizer_workload_info"
-    WORKLOAD_CONDITION = "energaizer_workload_condition"
-    PREDICTION_ERROR = "energaizer_prediction_error_ratio"
-    PREDICTION_BIAS = "energaizer_prediction_bias_ratio"
-    PROFILE_MAPE = "energaizer_gpu_profile_mape_ratio"
-    BUDGET_LIMIT = "energaizer_budget_limit_joules"
-    BUDGET_RESERVED = "energaizer_budget_reserved_joules"
-    BUDGET_CONSUMED = "energaizer_budget_consumed_joules"
-    BUDGET_WINDOW_END = "energaizer_budget_window_end_timestamp_seconds"
-    BUDGET_PENDING = "energaizer_budget_pending_workloads"
-    BUDGET_DRIFT = "energaizer_budget_resync_drift_joules"
-    HELD_OLDEST = "energaizer_held_oldest_seconds"
-    UNBUDGETED_PODS = "energaizer_unbudgeted_pods"
-    UNPROFILED_NODES = "energaizer_unprofiled_gpu_nodes"
-    NODE_PROFILE = "energaizer_node_gpu_profile_info"
-    ADMISSION_REQUESTS = "energaizer_admission_requests_total"
-    ADMISSION_DURATION = "energaizer_admission_duration_seconds"
-    BUDGET_CAS_CONFLICTS = "energaizer_budget_cas_conflicts_total"
-    ESTIMATES = "energaizer_estimates_total"
-    ESTIMATE_DURATION = "energaizer_estimate_duration_seconds"
-    ESTIMATE_CACHE = "energaizer_estimate_cache_requests_total"
-    RECONCILE = "energaizer_reconcile_total"
-    RECONCILE_DURATION = "energaizer_reconcile_duration_seconds"
-    QUEUE_DEPTH = "energaizer_workqueue_depth"
-    QUEUE_OLDEST = "energaizer_workqueue_oldest_seconds"
-    WATCH_LAST_EVENT = "energaizer_watch_last_event_timestamp_seconds"
-    CACHE_SYNCED = "energaizer_cache_synced"
-    LEADER = "energaizer_leader"
-    BUILD_INFO = "energaizer_build_info"
-    CERTIFICATE_EXPIRY = "energaizer_certificate_expiry_timestamp_seconds"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from energaizer_operator.names import SYSTEM_NAMESPACE
 from energaizer_operator.terminal import (
     KUBECONFIG,
     NAMESPACE,
@@ -42,7 +43,7 @@ def accuracy(
 @click.argument("profile")
 @click.option(
     *("-n", "--namespace"),
-    default="energaizer-system",
+    default=SYSTEM_NAMESPACE,
     show_default=True,
     help="Of the ConfigMap; the controller may read that of its own.",
 )

@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 import pytest
 
 from energaizer_operator import kinds, owners
+from energaizer_operator.cluster import Refused
+from energaizer_operator.controller import reserving
 from energaizer_operator.controller.binding import Binding
 from energaizer_operator.controller.book import Book
 from energaizer_operator.controller.energyreservation import EnergyReservations
@@ -16,7 +18,7 @@ from energaizer_operator.controller.population import Population
 from energaizer_operator.controller.pricing import Priced, Pricing
 from energaizer_operator.controller.survey import Survey
 from energaizer_operator.names import FINALIZER_RESERVATION, LABEL_WORKLOAD
-from energaizer_operator.resources.energyreservation import ChargedObject
+from energaizer_operator.resources.energyreservation import ChargedObject, EnergyReservationSpec
 from energaizer_operator.schema import EstimateSummary
 from fake_cluster import FakeCluster, settle
 
@@ -67,6 +69,22 @@ async def follower(context: Context, charge_s: float) -> EnergyReservations:
     book = Book(context.informer.energyreservations)
     await book.load(context.cluster)
     return EnergyReservations(context, book, Population(context.informer), charge_s)
+
+
+async def test_what_is_reserved_already_needs_no_right_to_read_it(
+    cluster: FakeCluster, context: Context
+) -> None:
+    """An administrator who releases a Job creates its reservation before we do."""
+    cluster.get = unreadable  # type: ignore[method-assign]
+    book = Book(context.informer.energyreservations)
+    (body,) = (one for key, one in cluster.objects.items() if key[0] == "energyreservations")
+    spec = EnergyReservationSpec.model_validate(body["spec"])
+    await reserving.reserve(context, book, "team-a", spec, token=1)
+    assert cluster.writes == []
+
+
+async def unreadable(*_: object) -> dict[str, Any]:
+    raise Refused("may not get energyreservations", 403)
 
 
 async def test_our_own_write_is_no_reason_to_write_again(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from datetime import datetime
 
@@ -74,7 +75,7 @@ def of_estimate(
 async def reserve(
     context: Context, book: Book, namespace: str, spec: EnergyReservationSpec, token: int
 ) -> None:
-    """Create a reservation; one that exists already is as good."""
+    """Create a reservation; one that exists already is as good, and the watch brings it."""
     uid = spec.workload_ref.uid
     spec = spec.model_copy(update={"fencing_token": token})
     made = EnergyReservation(metadata=Metadata(name=uid), spec=spec)
@@ -84,12 +85,8 @@ async def reserve(
         "metadata": {"name": uid, "namespace": namespace, "finalizers": [FINALIZER_RESERVATION]},
         "spec": made.to_dict()["spec"],
     }
-    try:
+    with contextlib.suppress(Conflict):
         book.wrote(await context.cluster.create(ENERGYRESERVATIONS, body))
-    except Conflict:
-        found = await context.cluster.find(ENERGYRESERVATIONS, uid, namespace)
-        if found is not None:
-            book.wrote(found)
 
 
 async def resize(context: Context, book: Book, namespace: str, entry: Provisional) -> None:
