@@ -263,6 +263,30 @@ class Cluster:
         }
         return await self.apply(resource, body, sub="status", metadata_only=metadata_only)
 
+    async def apply_metadata(
+        self,
+        resource: ApiResource,
+        name: str,
+        namespace: str | None,
+        *,
+        uid: str,
+        force: bool = True,
+        **metadata: Mapping[str, str],
+    ) -> None:
+        """Apply labels or annotations of an object, as the controller: those given and no others.
+
+        Raises:
+            Conflict: It was made anew under its name, or without `force` another owns a field.
+            Missing: It does not exist; with its uid the server does not create it.
+        """
+        place = {"name": name, "uid": uid} | ({"namespace": namespace} if namespace else {})
+        body = {
+            "apiVersion": resource.api_version,
+            "kind": resource.kind,
+            "metadata": {**place, **metadata},
+        }
+        await self.apply(resource, body, force=force, metadata_only=True)
+
     async def patch(
         self,
         resource: ApiResource,

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from energaizer_operator.cluster import Cluster, ClusterError, Object
-from energaizer_operator.kinds import EVENTS
+from energaizer_operator.kinds import EVENTS, NODES
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +29,11 @@ class Subject:
     namespace: str
     uid: str
     version: str = ""
+
+    @classmethod
+    def of_node(cls, name: str) -> Subject:
+        """Return a node, whose events are found by its name: the kubelet gives it as uid too."""
+        return cls(NODES.api_version, NODES.kind, name, "", name)
 
     @classmethod
     def of(cls, body: Object) -> Subject:

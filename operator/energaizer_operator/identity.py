@@ -22,6 +22,7 @@ from energaizer_operator.names import (
 from energaizer_operator.owners import gpu_requests
 from energaizer_operator.resources.gpuprofile import GPUProfile, NodeSelectorTerm, Partition
 from energaizer_operator.schema import AsList, AsMap, AsSet, Base, ObjectName
+from energaizer_operator.shapes import mapping
 
 GFD_COUNT: Final = "nvidia.com/gpu.count"
 GFD_REPLICAS: Final = "nvidia.com/gpu.replicas"
@@ -242,18 +243,18 @@ class Catalogue:
         names = {name for name in self.profiles if not asked or self._asked(name, asked)}
         if allowed is not None:
             names &= set(allowed)
-        for key, value in _mapping(pod_spec.get("nodeSelector")).items():
+        for key, value in mapping(pod_spec.get("nodeSelector")).items():
             names &= self._left({"key": key, "operator": "In", "values": [value]}, names)
-        affinity = _mapping(_mapping(pod_spec.get("affinity")).get("nodeAffinity"))
-        required = _mapping(affinity.get("requiredDuringSchedulingIgnoredDuringExecution"))
-        terms = [term for term in _list(required.get("nodeSelectorTerms")) if _mapping(term)]
+        affinity = mapping(mapping(pod_spec.get("affinity")).get("nodeAffinity"))
+        required = mapping(affinity.get("requiredDuringSchedulingIgnoredDuringExecution"))
+        terms = [term for term in _list(required.get("nodeSelectorTerms")) if mapping(term)]
         if not terms:
             return frozenset(names)
         left: set[str] = set()
         for term in terms:
             of_term = set(names)
-            for expression in _list(_mapping(term).get("matchExpressions")):
-                of_term &= self._left(_mapping(expression), of_term)
+            for expression in _list(mapping(term).get("matchExpressions")):
+                of_term &= self._left(mapping(expression), of_term)
             left |= of_term
         return frozenset(left)
 
@@ -346,10 +347,6 @@ def _number(text: str | None) -> int | None:
     if text and text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS:
         return int(text)
     return None
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
 
 
 def _list(value: Any) -> list[Any]:

@@ -107,6 +107,8 @@ WORKLOADS = (JOBS, DEPLOYMENTS, STATEFULSETS, PODS)
 """Kinds of Kubernetes itself that may need an AIWorkload of ours."""
 OTHER_WORKLOADS = (JOBSETS, LEADERWORKERSETS, PYTORCHJOBS, RAYCLUSTERS, RAYJOBS, RAYSERVICES)
 """Kinds of others that may need one too, where a cluster has them."""
+CHARGED = {resource.kind: resource for resource in (*WORKLOADS, *OTHER_WORKLOADS, REPLICASETS)}
+"""What joules are reserved for, by kind: those, and a ReplicaSet that nothing controls."""
 
 OWNERS: Mapping[tuple[str, str], ApiResource] = {
     (resource.group, resource.kind): resource

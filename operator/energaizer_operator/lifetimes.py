@@ -9,6 +9,7 @@ from typing import Any
 
 from energaizer_operator import owners
 from energaizer_operator.names import ANNOTATION_HELD
+from energaizer_operator.shapes import at, mapping
 
 _ENDED_PHASES = ("Succeeded", "Failed")
 _ENDED_CONDITIONS = ("Complete", "Failed", "Completed")
@@ -44,8 +45,8 @@ NEW_LIFE = Life()
 
 def life_of(body: Mapping[str, Any]) -> Life:
     """Return where an object stands."""
-    metadata, status = _map(body.get("metadata")), _map(body.get("status"))
-    spec = _map(body.get("spec"))
+    metadata, status = mapping(body.get("metadata")), mapping(body.get("status"))
+    spec = mapping(body.get("spec"))
     owner, described = owners.controller_of(body), owners.describe(body)
     pod_spec = described.pod_spec if described else {}
     suspended = spec.get("suspend") is True
@@ -54,8 +55,8 @@ def life_of(body: Mapping[str, Any]) -> Life:
         owner_uid=owner.uid if owner else "",
         owner_kind=owner.kind if owner else "",
         suspended=suspended,
-        held=suspended and ANNOTATION_HELD in _map(metadata.get("annotations")),
-        ended=_ended(status),
+        held=suspended and ANNOTATION_HELD in mapping(metadata.get("annotations")),
+        ended=ended(body),
         replicas=described.replicas if described else 1,
         surge=described.surge if described else 0,
         failures=status["failed"] if isinstance(status.get("failed"), int) else 0,
@@ -65,7 +66,9 @@ def life_of(body: Mapping[str, Any]) -> Life:
     )
 
 
-def _ended(status: Mapping[str, Any]) -> bool:
+def ended(body: Mapping[str, Any]) -> bool:
+    """Return whether an object has ended, well or not."""
+    status = mapping(body.get("status"))
     return status.get("phase") in _ENDED_PHASES or bool(_ends(status))
 
 
@@ -83,11 +86,7 @@ def _ended_at(status: Mapping[str, Any]) -> str:
     if status.get("phase") not in _ENDED_PHASES:
         return max((str(one.get("lastTransitionTime") or "") for one in _ends(status)), default="")
     ends = [
-        _map(_map(_map(one).get("state")).get("terminated")).get("finishedAt")
+        at(one, "state", "terminated").get("finishedAt")
         for one in status.get("containerStatuses") or ()
     ]
     return max((str(end) for end in ends if end), default="")
-
-
-def _map(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

@@ -120,6 +120,8 @@ LABEL_NVIDIA_PRODUCT: Final = "nvidia.com/gpu.product"
 LABEL_AMD_PRODUCT: Final = "amd.com/gpu.product-name"
 CALIBRATION_KEY: Final = "coefficients.json"
 """Key of a ConfigMap with the coefficients of a GPU."""
+MODEL_CONFIG_KEY: Final = "config.json"
+"""Key of a ConfigMap with the configuration of a model."""
 
 RESOURCE_NVIDIA: Final = "nvidia.com/gpu"
 RESOURCE_NVIDIA_SHARED: Final = "nvidia.com/gpu.shared"

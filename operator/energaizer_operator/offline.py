@@ -23,8 +23,8 @@ from energaizer_operator.resources.energybudget import EnergyBudget
 from energaizer_operator.resources.energypolicy import EnergyPolicy
 from energaizer_operator.resources.gpuprofile import GPUProfile
 from energaizer_operator.schema import Resource
+from energaizer_operator.shapes import at, mapping
 
-CONFIG_KEY = "config.json"
 _QUEUES = ("LocalQueue", "ClusterQueue", "AdmissionCheck")
 _PREFIX = f"{names.GROUP}/"
 _KNOWN = frozenset(
@@ -206,7 +206,7 @@ def _item(
 ) -> Item:
     labels = namespace_labels(contents, manifest.namespace)
     config = _config(contents, workload, manifest.namespace)
-    spec = _map(manifest.object.get("spec"))
+    spec = mapping(manifest.object.get("spec"))
     queued = _queued(contents, manifest)
     return Item(
         Subject(described, workload, labels, annotations, config),
@@ -236,7 +236,7 @@ def _sort(manifest: Manifest, found: Contents) -> None:
         else:
             found.quotas.append(quota)
     elif kind == "ConfigMap":
-        text = (body.get("data") or {}).get(CONFIG_KEY)
+        text = (body.get("data") or {}).get(names.MODEL_CONFIG_KEY)
         if isinstance(text, str):
             found.configs[manifest.namespace, manifest.name] = text
     elif kind == "Namespace":
@@ -257,7 +257,7 @@ def _sort_workload(manifest: Manifest, found: Contents) -> None:
     if described is None:
         found.ignored.append(manifest.place)
         return
-    template = _map(_map(body.get("spec")).get("template"))
+    template = at(body, "spec", "template")
     for metadata in (manifest.object.get("metadata"), template.get("metadata")):
         _check_keys(manifest, metadata)
     found.workloads.append((manifest, described, above))
@@ -265,15 +265,15 @@ def _sort_workload(manifest: Manifest, found: Contents) -> None:
 
 def _job_of(manifest: Manifest) -> tuple[dict[str, Any], tuple[Mapping[str, str], ...]]:
     """Return the Job that a CronJob makes, and the annotations above it."""
-    template = _map(_map(manifest.object.get("spec")).get("jobTemplate"))
+    template = at(manifest.object, "spec", "jobTemplate")
     metadata = {
-        **_map(template.get("metadata")),
+        **mapping(template.get("metadata")),
         "name": manifest.name,
         "namespace": manifest.namespace,
     }
     job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata}
-    annotations = _map(manifest.object["metadata"].get("annotations"))
-    return {**job, "spec": _map(template.get("spec"))}, (annotations,)
+    annotations = mapping(manifest.object["metadata"].get("annotations"))
+    return {**job, "spec": mapping(template.get("spec"))}, (annotations,)
 
 
 def _model(model: type[R], manifest: Manifest) -> R:
@@ -302,7 +302,7 @@ def _plain(message: str) -> str:
 def _check_keys(manifest: Manifest, metadata: Any) -> None:
     """Raise on a label or annotation in our group that nobody reads or writes."""
     for part in ("annotations", "labels"):
-        for key in _map(_map(metadata).get(part)):
+        for key in at(metadata, part):
             if key.startswith(_PREFIX) and key not in _KNOWN:
                 close = get_close_matches(key, _KNOWN, n=1, cutoff=0.6)
                 advice = f'did you mean "{close[0]}"?' if close else "remove it"
@@ -347,7 +347,3 @@ def _queued(contents: Contents, manifest: Manifest) -> bool:
         contents.queues.get(("AdmissionCheck", "", name)) for name in queueing.checks_of(whole)
     )
     return any(check is not None and queueing.is_ours(check) for check in checks)
-
-
-def _map(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

@@ -9,31 +9,28 @@ from collections.abc import Mapping
 from typing import Any
 
 from energaizer_operator.names import KUEUE_CONTROLLER, LABEL_KUEUE_QUEUE
+from energaizer_operator.shapes import at, mapping
 
 Body = Mapping[str, Any]
 
 
 def queue_of(obj: Body) -> str:
     """Return the LocalQueue that the label of an object names; empty if it has none."""
-    name = _map(_map(obj.get("metadata")).get("labels")).get(LABEL_KUEUE_QUEUE)
+    name = at(obj, "metadata", "labels").get(LABEL_KUEUE_QUEUE)
     return name if isinstance(name, str) else ""
 
 
 def cluster_queue_of(local: Body) -> str:
     """Return the ClusterQueue of a LocalQueue."""
-    return str(_map(local.get("spec")).get("clusterQueue") or "")
+    return str(at(local, "spec").get("clusterQueue") or "")
 
 
 def checks_of(cluster_queue: Body) -> tuple[str, ...]:
     """Return the AdmissionChecks that a ClusterQueue asks."""
-    strategy = _map(_map(cluster_queue.get("spec")).get("admissionChecksStrategy"))
-    return tuple(str(_map(one).get("name")) for one in strategy.get("admissionChecks") or ())
+    strategy = at(cluster_queue, "spec", "admissionChecksStrategy")
+    return tuple(str(mapping(one).get("name")) for one in strategy.get("admissionChecks") or ())
 
 
 def is_ours(check: Body) -> bool:
     """Say whether an AdmissionCheck names us."""
-    return bool(_map(check.get("spec")).get("controllerName") == KUEUE_CONTROLLER)
-
-
-def _map(value: object) -> Body:
-    return value if isinstance(value, Mapping) else {}
+    return bool(at(check, "spec").get("controllerName") == KUEUE_CONTROLLER)

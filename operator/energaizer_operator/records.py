@@ -20,6 +20,8 @@ from energaizer_operator.names import (
 
 Key = tuple[str, str]
 """Namespace, or an empty string, and name."""
+WorkloadKey = tuple[str, str, str]
+"""Kind, namespace and name of a workload."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from energaizer import catalog
-from energaizer_operator.controller.calibrations import KEY, digest_of
+from energaizer_operator.estimation import calibration_digest as digest_of
+from energaizer_operator.names import CALIBRATION_KEY as KEY
 from localcluster import Cluster
 from localcluster.operator import NAMESPACE, OperatorProcess
 from polling import condition, reason, wait_for

@@ -13,15 +13,17 @@ import pytest
 from energaizer import catalog
 from energaizer_operator import estimation, kinds, status, translate
 from energaizer_operator.cluster import Refused, Unreachable
-from energaizer_operator.controller.calibrations import KEY, Calibrations, digest_of
+from energaizer_operator.controller.calibrations import Calibrations
 from energaizer_operator.controller.gpuprofile import GPUProfiles
 from energaizer_operator.controller.loop import Context, Result
 from energaizer_operator.controller.survey import Survey
 from energaizer_operator.decision import Subject, World, prepare
+from energaizer_operator.estimation import calibration_digest as digest_of
 from energaizer_operator.events import Events
 from energaizer_operator.informer import Informer
 from energaizer_operator.inputs import ResolvedInputs
 from energaizer_operator.metrics import Metrics
+from energaizer_operator.names import CALIBRATION_KEY as KEY
 from energaizer_operator.resources.aiworkload import AIWorkload
 from energaizer_operator.resources.gpuprofile import GPUProfile
 from energaizer_operator.translate import Setting

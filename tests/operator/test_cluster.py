@@ -206,6 +206,17 @@ async def test_status_is_applied_as_its_owner(connected: Cluster, api: Api) -> N
     }
 
 
+async def test_metadata_is_applied_to_the_object_of_that_uid_alone(
+    connected: Cluster, api: Api
+) -> None:
+    api.answer("PATCH", "/api/v1/nodes/a", {})
+    await connected.apply_metadata(NODES, "a", None, uid="u", force=False, labels={"k": "v"})
+    _, _, query, _, body = api.seen[-1]
+    assert query == {"fieldManager": "energaizer-controller", "force": "false"}
+    metadata = {"name": "a", "uid": "u", "labels": {"k": "v"}}
+    assert body == {"apiVersion": "v1", "kind": "Node", "metadata": metadata}
+
+
 async def test_writes_use_the_right_verbs(connected: Cluster, api: Api) -> None:
     path = "/api/v1/namespaces/a/pods"
     api.answer("POST", path, {})

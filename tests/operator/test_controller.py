@@ -250,11 +250,14 @@ async def test_workload_that_the_watch_brought_is_not_read_again(
 async def test_annotations_of_all_owners_count(cluster: FakeCluster, context: Context) -> None:
     owner = {"controller": True, **reference("nightly", "CronJob"), "uid": "u"}
     cluster.put(kinds.JOBS, job(ownerReferences=[owner], annotations={"a": "job"}))
-    nightly = {"name": "nightly", "namespace": "team-a", "annotations": {"a": "cron"}}
+    nightly = {"name": "nightly", "namespace": "team-a", "annotations": {"a": "cron"}, "uid": "u"}
     cluster.put(kinds.CRONJOBS, {"metadata": nightly})
     found = await read(context, aiworkload("w", {"workloadRef": reference()}))
     assert found.described.annotations == {"a": "job"}
     assert found.owner_annotations == ({"a": "cron"},)
+    cluster.put(kinds.CRONJOBS, {"metadata": nightly | {"uid": "made anew"}})
+    found = await read(context, aiworkload("w", {"workloadRef": reference()}))
+    assert found.owner_annotations == (), "another one of that name"
 
 
 @pytest.mark.parametrize(

@@ -25,12 +25,18 @@ class Applying(FakeCluster):
         super().__init__()
         self.applied: list[tuple[dict[str, Any], bool]] = []
 
-    async def apply(
-        self, resource: kinds.ApiResource, body: dict[str, Any], *, force: bool = True
-    ) -> dict[str, Any]:
-        assert body["kind"] == resource.kind
-        self.applied.append((body["metadata"], force))
-        return body
+    async def apply_metadata(
+        self,
+        _: kinds.ApiResource,
+        name: str,
+        namespace: str | None,
+        *,
+        uid: str,
+        force: bool = True,
+        **metadata: Any,
+    ) -> None:
+        place = {"name": name, "namespace": namespace, "uid": uid}
+        self.applied.append(({**place, **metadata}, force))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 
 from energaizer_operator import owners, status
-from energaizer_operator.cluster import Cluster, ClusterError, Conflict, Missing, Object
+from energaizer_operator.cluster import Cluster, ClusterError, Conflict, Missing
 from energaizer_operator.kinds import PODS, resource_of
 from energaizer_operator.resources.aiworkload.status import AIWorkloadStatus
 
@@ -35,16 +35,14 @@ class Annotating:
         }
         if resource is None or present == texts:
             return
-        # With its uid an object that is gone is an error, not an object to create.
-        metadata: Object = {
-            "name": described.name,
-            "namespace": described.namespace,
-            "uid": described.uid,
-            "annotations": texts,
-        }
-        body = {"apiVersion": described.api_version, "kind": described.kind, "metadata": metadata}
         try:
-            await self._cluster.apply(resource, body)
+            await self._cluster.apply_metadata(
+                resource,
+                described.name,
+                described.namespace,
+                uid=described.uid,
+                annotations=texts,
+            )
         except (Missing, Conflict):
             return
         except ClusterError as error:

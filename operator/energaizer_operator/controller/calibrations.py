@@ -20,9 +20,6 @@ from energaizer_operator.kinds import CONFIGMAPS
 from energaizer_operator.names import CALIBRATION_KEY, Reason
 from energaizer_operator.resources.gpuprofile import CalibrationConfigMap, GPUProfile
 
-KEY = CALIBRATION_KEY
-digest_of = estimation.calibration_digest
-
 log = logging.getLogger(__name__)
 
 
@@ -92,14 +89,16 @@ class Calibrations:
                 f"in {reference.namespace}, or keep it in energaizer's own namespace"
             )
             return _unusable(Reason.FORBIDDEN, f"{what} may not be read; {mend}")
-        text = (body.get("data") or {}).get(KEY)
+        text = (body.get("data") or {}).get(CALIBRATION_KEY)
         if text is None:
-            return _unusable(Reason.INVALID_CONFIG_MAP, f"{what} has no key {KEY}; add it")
-        found = digest_of(text)
+            return _unusable(
+                Reason.INVALID_CONFIG_MAP, f"{what} has no key {CALIBRATION_KEY}; add it"
+            )
+        found = estimation.calibration_digest(text)
         if digest is not None and found != digest:
             message = (
-                f"{KEY} of {what} has {found}, the profile asks for {digest}; restore the "
-                "ConfigMap, or review it and set spec.calibration.digest"
+                f"{CALIBRATION_KEY} of {what} has {found}, the profile asks for {digest}; restore "
+                "the ConfigMap, or review it and set spec.calibration.digest"
             )
             return _unusable(Reason.DIGEST_MISMATCH, message)
         try:

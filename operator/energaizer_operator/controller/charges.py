@@ -17,12 +17,13 @@ from energaizer_operator.cluster import Object
 from energaizer_operator.controller import reserving
 from energaizer_operator.controller.book import Book
 from energaizer_operator.controller.loop import Context, Result
-from energaizer_operator.controller.pricing import Priced, Pricing, WorkloadKey
+from energaizer_operator.controller.pricing import Priced, Pricing
 from energaizer_operator.decision import Purse, purse_of
 from energaizer_operator.events import Subject
 from energaizer_operator.lifetimes import life_of
 from energaizer_operator.names import LABEL_WORKLOAD, EventReason
 from energaizer_operator.policy import Action
+from energaizer_operator.records import WorkloadKey
 
 log = logging.getLogger(__name__)
 

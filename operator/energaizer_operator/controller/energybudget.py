@@ -21,7 +21,7 @@ from energaizer_operator.controller.drift import Drift
 from energaizer_operator.controller.holding import Holds
 from energaizer_operator.controller.loop import Context, Result
 from energaizer_operator.controller.population import Population
-from energaizer_operator.controller.pricing import Pricing, WorkloadKey
+from energaizer_operator.controller.pricing import Pricing
 from energaizer_operator.controller.promises import Promises
 from energaizer_operator.controller.writing import same
 from energaizer_operator.decision import Purse, purse_of
@@ -33,6 +33,7 @@ from energaizer_operator.metrics import BudgetSeries
 from energaizer_operator.names import ConditionType, EventReason
 from energaizer_operator.newest import Newest
 from energaizer_operator.policy import Action
+from energaizer_operator.records import WorkloadKey
 from energaizer_operator.resources.energybudget import EnergyBudget, EnergyBudgetStatus
 from energaizer_operator.schema import EstimateSummary
 from energaizer_operator.settings import Settings

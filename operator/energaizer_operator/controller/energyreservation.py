@@ -18,10 +18,9 @@ from energaizer_operator.controller.binding import Binding
 from energaizer_operator.controller.book import Book, Page
 from energaizer_operator.controller.loop import Context, Result
 from energaizer_operator.controller.population import Population
-from energaizer_operator.controller.pricing import RESOURCES
 from energaizer_operator.controller.writing import same
 from energaizer_operator.informer import Key, WorkloadRecord, workload_record
-from energaizer_operator.kinds import ENERGYRESERVATIONS, PODS
+from energaizer_operator.kinds import CHARGED, ENERGYRESERVATIONS, PODS
 from energaizer_operator.ledger import PodRun
 from energaizer_operator.resources.aiworkload import AIWorkload
 from energaizer_operator.resources.energyreservation import (
@@ -196,7 +195,7 @@ class EnergyReservations:
 
     async def _live(self, namespace: str, page: Page) -> WorkloadRecord | None:
         reference = page.reservation.spec.workload_ref
-        resource = RESOURCES.get(reference.kind)
+        resource = CHARGED.get(reference.kind)
         if resource is None:
             return None
         body = await self._context.cluster.find(resource, reference.name, namespace)

@@ -8,10 +8,10 @@ from collections.abc import Container, Iterable
 
 from energaizer_operator.cluster import Missing, Object, Refused
 from energaizer_operator.controller.loop import Context
-from energaizer_operator.controller.pricing import RESOURCES, Priced, Pricing
+from energaizer_operator.controller.pricing import Priced, Pricing
 from energaizer_operator.events import Subject
 from energaizer_operator.informer import WorkloadRecord
-from energaizer_operator.kinds import PRIORITYCLASSES
+from energaizer_operator.kinds import CHARGED, PRIORITYCLASSES
 from energaizer_operator.names import ANNOTATION_HELD, EventReason
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class Holds:
             {"op": "remove", "path": _HELD},
             {"op": "add", "path": "/spec/suspend", "value": False},
         ]
-        resource = RESOURCES[record.kind]
+        resource = CHARGED[record.kind]
         try:
             body = await self._context.cluster.patch(
                 resource, record.name, record.namespace, operations

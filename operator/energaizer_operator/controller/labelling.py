@@ -12,7 +12,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 
-from energaizer_operator.cluster import ClusterError, Conflict, Missing, Object, Refused
+from energaizer_operator.cluster import ClusterError, Conflict, Missing, Refused
 from energaizer_operator.controller.loop import Context
 from energaizer_operator.identity import Identification
 from energaizer_operator.informer import MetadataRecord
@@ -62,12 +62,12 @@ class Labelling:
         self, node: MetadataRecord, wanted: str | None, turn: asyncio.Semaphore
     ) -> bool:
         labels = {} if wanted is None else {LABEL_GPU_PROFILE: wanted}
-        # With its uid a node that is gone is an error, not a node to create.
-        metadata: Object = {"name": node.name, "uid": node.uid, "labels": labels}
-        body = {"apiVersion": NODES.api_version, "kind": NODES.kind, "metadata": metadata}
+        cluster = self._context.cluster
         try:
             async with turn:
-                await self._context.cluster.apply(NODES, body, force=False)
+                await cluster.apply_metadata(
+                    NODES, node.name, None, uid=node.uid, force=False, labels=labels
+                )
         except (Missing, Conflict) as error:  # gone, or somebody else labelled it meanwhile
             log.info("label of node %s: %s", node.name, error)
         except ClusterError as error:

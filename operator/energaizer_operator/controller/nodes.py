@@ -140,8 +140,7 @@ class Nodes:
         await self._tell(name, EventReason.UNPROFILED_GPU, note)
 
     async def _tell(self, name: str, reason: EventReason, note: str) -> None:
-        # The events of a node are found by its name: kubectl and the kubelet give it as uid too.
-        subject = Subject("v1", NODES.kind, name, "", name)
+        subject = Subject.of_node(name)
         if await self._context.events.emit(
             subject, reason, note, type_="Warning", action="Identify"
         ):

@@ -110,8 +110,7 @@ class Power:
             f"{ANNOTATION_POWER_CAPACITY}: {problem}; no pod with watts is placed here until it is "
             "mended or removed"
         )
-        # The events of a node are found by its name: kubectl and the kubelet give it as uid too.
-        subject = Subject("v1", NODES.kind, name, "", name)
+        subject = Subject.of_node(name)
         if await self._context.events.emit(
             subject, EventReason.INVALID_POWER_CAPACITY, note, type_="Warning", action="Advertise"
         ):

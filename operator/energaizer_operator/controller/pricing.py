@@ -12,15 +12,12 @@ from energaizer_operator.controller.loop import Context
 from energaizer_operator.controller.sources import annotations_above, with_claims
 from energaizer_operator.decision import Subject, World
 from energaizer_operator.estimation import Estimator
-from energaizer_operator.kinds import OTHER_WORKLOADS, REPLICASETS, WORKLOADS
+from energaizer_operator.kinds import CHARGED
 from energaizer_operator.names import LABEL_WORKLOAD
+from energaizer_operator.records import WorkloadKey
 from energaizer_operator.resources.aiworkload import AIWorkload
 from energaizer_operator.resources.energyreservation import ChargedObject
 from energaizer_operator.schema import EstimateSummary
-
-WorkloadKey = tuple[str, str, str]
-"""Kind, namespace and name of a workload."""
-RESOURCES = {resource.kind: resource for resource in (*WORKLOADS, *OTHER_WORKLOADS, REPLICASETS)}
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,7 @@ class Pricing:
             ClusterError: The API server does not answer.
         """
         kind, namespace, name = key
-        resource = RESOURCES.get(kind)
+        resource = CHARGED.get(kind)
         if resource is None:
             return None
         body = await self._context.cluster.find(resource, name, namespace)

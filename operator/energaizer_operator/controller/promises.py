@@ -11,8 +11,8 @@ from energaizer_operator.controller import reserving
 from energaizer_operator.controller.book import Book
 from energaizer_operator.controller.loop import Context
 from energaizer_operator.controller.population import Population
-from energaizer_operator.controller.pricing import RESOURCES
 from energaizer_operator.decision import Purse
+from energaizer_operator.kinds import CHARGED
 from energaizer_operator.policy import Action
 from energaizer_operator.resources.energybudget import Provisional
 from energaizer_operator.resources.energyreservation import ChargedObject
@@ -92,7 +92,7 @@ class Promises:
     async def _find(self, namespace: str, entry: Provisional, now: datetime) -> _Found | None:
         """Return the object of a promise, from the watch; after its time from the API server."""
         record = self.population.get(namespace, entry.uid)
-        resource = RESOURCES.get(entry.kind)
+        resource = CHARGED.get(entry.kind)
         if record is not None and resource is not None:
             reference = ChargedObject(
                 api_version=resource.api_version,

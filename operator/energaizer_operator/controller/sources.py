@@ -16,9 +16,9 @@ from energaizer_operator.cluster import Cluster, Missing, Object, Refused
 from energaizer_operator.controller.loop import Context
 from energaizer_operator.informer import ObjectRecord, WorkloadRecord
 from energaizer_operator.kinds import (
+    CHARGED,
     CONFIGMAPS,
     JOBSETS,
-    OTHER_WORKLOADS,
     OWNERS,
     PODS,
     RESOURCE_CLAIM_TEMPLATES,
@@ -28,14 +28,10 @@ from energaizer_operator.kinds import (
     ApiResource,
     resource_of,
 )
-from energaizer_operator.names import Reason
+from energaizer_operator.names import MODEL_CONFIG_KEY, Reason
 from energaizer_operator.resources.aiworkload import AIWorkload
 
-CONFIG_KEY = "config.json"
-_DEPTH_MOST = 5
-_FINISHED = ("Succeeded", "Failed")
 _CLAIMS = {resource.kind: resource for resource in (RESOURCE_CLAIMS, RESOURCE_CLAIM_TEMPLATES)}
-_RESOURCES = {resource.kind: resource for resource in (*WORKLOADS, *OTHER_WORKLOADS)}
 
 
 @dataclass(frozen=True)
@@ -98,11 +94,11 @@ async def _labelled(context: Context, record: ObjectRecord) -> Sources:
     """Find what carries our label with this AIWorkload's name: an owner, else its pods."""
     carriers = context.carriers.of(record.namespace, record.name)
     roots = [carrier for carrier in carriers if carrier.kind != PODS.kind]
-    pods = [carrier for carrier in carriers if carrier.phase not in _FINISHED]
+    pods = [carrier for carrier in carriers if not carrier.life.ended]
     chosen = min(roots, key=_depth, default=None) or next(iter(pods or carriers), None)
     if chosen is None:
         return Sources()
-    body = await _read(context, _RESOURCES[chosen.kind], chosen.name, chosen.namespace)
+    body = await _read(context, CHARGED[chosen.kind], chosen.name, chosen.namespace)
     described = None if body is None else owners.describe(body)
     if described is None:
         return Sources()
@@ -147,18 +143,15 @@ async def annotations_above(
     cluster: Cluster, described: owners.Description
 ) -> tuple[Mapping[str, str], ...]:
     """Return the annotations of what is above the workload, the nearest first."""
-    found: list[Mapping[str, str]] = []
-    owner, namespace = described.owner, described.namespace
-    for _ in range(_DEPTH_MOST):
-        resource = None if owner is None else resource_of(owner.api_version, owner.kind)
-        if owner is None or resource is None:
-            break
-        body = await cluster.find(resource, owner.name, namespace)
-        if body is None:
-            break
-        found.append(body["metadata"].get("annotations") or {})
-        owner = owners.controller_of(body)
-    return tuple(found)
+
+    async def read(owner: owners.Owner) -> Object | None:
+        resource = resource_of(owner.api_version, owner.kind)
+        if resource is None:
+            return None
+        return await cluster.find(resource, owner.name, described.namespace)
+
+    above = [one async for one in owners.above(described.owner, read)]
+    return tuple(one["metadata"].get("annotations") or {} for one in above)
 
 
 async def _config(
@@ -180,9 +173,9 @@ async def _config(
             f"energaizer-controller in {namespace}, as examples/model-config.yaml does"
         )
         return None, (Reason.INVALID_CONFIG_MAP, message)
-    text = (body.get("data") or {}).get(CONFIG_KEY)
+    text = (body.get("data") or {}).get(MODEL_CONFIG_KEY)
     if text is None:
-        return None, (Reason.INVALID_CONFIG_MAP, f"{what} has no key {CONFIG_KEY}")
+        return None, (Reason.INVALID_CONFIG_MAP, f"{what} has no key {MODEL_CONFIG_KEY}")
     return str(text), None
 
 

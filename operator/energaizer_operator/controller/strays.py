@@ -7,14 +7,14 @@ pods, so such a pod is kept beside those of the watch, as if it carried the labe
 
 from __future__ import annotations
 
+from functools import partial
+
 from energaizer_operator import owners
 from energaizer_operator.cluster import Object
 from energaizer_operator.controller.loop import Context
 from energaizer_operator.kinds import PODS, resource_of
+from energaizer_operator.lifetimes import ended
 from energaizer_operator.names import LABEL_WORKLOAD
-
-_DEPTH_MOST = 5
-_FINISHED = ("Succeeded", "Failed")
 
 
 class Strays:
@@ -32,8 +32,7 @@ class Strays:
         if store is None or not owners.gpu_requests(pod["spec"]):
             return
         known = store.get(metadata["name"], metadata["namespace"])
-        ended = pod.get("status", {}).get("phase") in _FINISHED
-        if not ended or (known is not None and known.uid == metadata["uid"]):
+        if not ended(pod) or (known is not None and known.uid == metadata["uid"]):
             self._seen.append(pod)
 
     async def adopt(self) -> None:
@@ -55,7 +54,8 @@ class Strays:
     async def _workload(self, pod: Object) -> str:
         """Return the name of the AIWorkload that a pod belongs to, as admission would label it."""
         namespace = pod["metadata"]["namespace"]
-        above = await self._above(pod, namespace)
+        owner = owners.controller_of(pod)
+        above = [one async for one in owners.above(owner, partial(self._read, namespace))]
         index = owners.root(above)
         root = pod if index is None else above[index]
         beyond = above if index is None else above[index + 1 :]
@@ -64,29 +64,18 @@ class Strays:
             if found := self._context.references.first(namespace, kind, name):
                 return found
         label = (root["metadata"].get("labels") or {}).get(LABEL_WORKLOAD)
-        owner = owners.controller_of(pod)
         if label or index is not None or owner is None:
             kind = str(root.get("kind") or PODS.kind)
             return str(label or owners.workload_name(kind, root["metadata"]["name"]))
         return owners.workload_name(owner.kind, owner.name)
 
-    async def _above(self, obj: Object, namespace: str) -> list[Object]:
-        """Return the controllers above an object, its own first, each read once an audit."""
-        found: list[Object] = []
-        owner = owners.controller_of(obj)
-        while owner is not None and len(found) < _DEPTH_MOST:
-            resource = resource_of(owner.api_version, owner.kind)
-            if resource is None:
-                break
-            if owner.uid not in self._owners:
-                cluster = self._context.cluster
-                self._owners[owner.uid] = await cluster.find(resource, owner.name, namespace)
-            body = self._owners[owner.uid]
-            if body is None or body["metadata"].get("uid") != owner.uid:
-                break
-            found.append({"kind": owner.kind, "apiVersion": owner.api_version, **body})
-            owner = owners.controller_of(body)
-        return found
+    async def _read(self, namespace: str, owner: owners.Owner) -> Object | None:
+        """Return the object that a reference names, read once an audit."""
+        resource = resource_of(owner.api_version, owner.kind)
+        if resource is not None and owner.uid not in self._owners:
+            cluster = self._context.cluster
+            self._owners[owner.uid] = await cluster.find(resource, owner.name, namespace)
+        return self._owners.get(owner.uid)
 
 
 def _labelled(pod: Object, workload: str) -> Object:

@@ -15,12 +15,13 @@ from energaizer_operator.controller.energybudget import EnergyBudgets
 from energaizer_operator.controller.energyreservation import EnergyReservations
 from energaizer_operator.controller.loop import Context, Loop
 from energaizer_operator.controller.population import is_root
-from energaizer_operator.controller.pricing import Pricing, WorkloadKey
+from energaizer_operator.controller.pricing import Pricing
 from energaizer_operator.controller.survey import Survey
 from energaizer_operator.decision import World
 from energaizer_operator.estimation import Estimator
 from energaizer_operator.informer import Key, ObjectRecord, WorkloadRecord
 from energaizer_operator.kinds import PODS
+from energaizer_operator.records import WorkloadKey
 from energaizer_operator.resources.energyreservation import EnergyReservation
 from energaizer_operator.settings import Settings
 

@@ -23,7 +23,7 @@ from energaizer_operator.controller.strays import Strays
 from energaizer_operator.controller.survey import Survey
 from energaizer_operator.controller.treasury import Treasury
 from energaizer_operator.controller.unwatted import Unwatted
-from energaizer_operator.controller.workloads import WorkloadKey, Workloads, audit, undescribed
+from energaizer_operator.controller.workloads import Workloads, audit, undescribed
 from energaizer_operator.estimation import Estimator
 from energaizer_operator.feedback.prometheus import Measurements
 from energaizer_operator.informer import Key, ObjectRecord, Store, WorkloadRecord
@@ -36,6 +36,7 @@ from energaizer_operator.kinds import (
     PODS,
     ApiResource,
 )
+from energaizer_operator.records import WorkloadKey
 from energaizer_operator.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -19,16 +19,13 @@ from energaizer_operator.controller.loop import Context, Result
 from energaizer_operator.controller.sources import with_claims
 from energaizer_operator.controller.strays import Strays
 from energaizer_operator.informer import Informer
-from energaizer_operator.kinds import AIWORKLOADS, OTHER_WORKLOADS, PODS, REPLICASETS, WORKLOADS
+from energaizer_operator.kinds import AIWORKLOADS, CHARGED, PODS, REPLICASETS, WORKLOADS
+from energaizer_operator.lifetimes import ended
 from energaizer_operator.names import LABEL_ADMISSION, LABEL_WORKLOAD, Admission
+from energaizer_operator.records import WorkloadKey
 
 log = logging.getLogger(__name__)
 
-WorkloadKey = tuple[str, str, str]
-"""Kind, namespace and name of a workload."""
-
-_RESOURCES = {resource.kind: resource for resource in (*WORKLOADS, *OTHER_WORKLOADS)}
-_FINISHED = ("Succeeded", "Failed")
 _BREATH_S = 0.0002
 """Of the audit, for each object: who waits for an estimate comes first."""
 
@@ -46,7 +43,7 @@ class Workloads:
         kind, namespace, name = key
         if not opted_in(self._context.informer, namespace):
             return Result.UNCHANGED
-        body = await self._context.cluster.find(_RESOURCES[kind], name, namespace)
+        body = await self._context.cluster.find(CHARGED[kind], name, namespace)
         if body is None:
             return Result.GONE
         described = await self._counted(body)
@@ -135,7 +132,7 @@ def needs_one(described: owners.Description, body: Object) -> bool:
         followed = owners.FOLLOWED
     if owner is not None and owner.kind in followed:
         return False
-    return LABEL_WORKLOAD in described.labels or not _finished(body)
+    return LABEL_WORKLOAD in described.labels or not ended(body)
 
 
 def undescribed(informer: Informer) -> list[WorkloadKey]:
@@ -179,12 +176,3 @@ async def audit(context: Context, strays: Strays) -> AsyncIterator[WorkloadKey]:
 def _asks(pod_spec: Mapping[str, Any]) -> bool:
     """Say whether a pod asks for a device: most do not, and need no closer look."""
     return bool(owners.gpu_requests(pod_spec) or owners.claims_of(pod_spec))
-
-
-def _finished(body: Mapping[str, Any]) -> bool:
-    status = body.get("status") or {}
-    conditions = status.get("conditions") or ()
-    return status.get("phase") in _FINISHED or any(
-        condition.get("type") in ("Complete", "Failed") and condition.get("status") == "True"
-        for condition in conditions
-    )

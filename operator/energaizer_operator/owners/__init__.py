@@ -4,6 +4,7 @@ Objects are plain mappings as the API server or a manifest gives them. Their sha
 what is not understood counts as absent.
 """
 
+from energaizer_operator.owners.ancestry import above
 from energaizer_operator.owners.description import (
     CONTROLLERS,
     FOLLOWED,
@@ -33,6 +34,7 @@ __all__ = [
     "Description",
     "Group",
     "Owner",
+    "above",
     "claimed_gpus",
     "claims_of",
     "controller_of",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from energaizer_operator.owners.gpus import Claim, add, claimed_gpus, claims_of, gpu_requests
 from energaizer_operator.owners.layouts import LAYOUTS, Layout
-from energaizer_operator.owners.shapes import Json, at, items, mapping, text, texts
+from energaizer_operator.shapes import Json, at, items, mapping, text, texts
 
 MAX_NAME = 63
 _KEPT = 54  # 54 characters, a hyphen and 8 hexadecimal digits make 63

@@ -15,7 +15,7 @@ from energaizer_operator.names import (
     RESOURCE_NVIDIA_SHARED,
     RESOURCE_WATTS,
 )
-from energaizer_operator.owners.shapes import Json, count, items, mapping, text
+from energaizer_operator.shapes import Json, count, items, mapping, text
 
 _INTEL_MONITORING = "_monitoring"  # gpu.intel.com/i915_monitoring: a sensor, not a GPU
 _CLASSES = {

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from energaizer_operator.owners.shapes import Json, at, count, items, mapping, text
+from energaizer_operator.shapes import Json, at, count, items, mapping, text
 
 _GROUP_SIZE = "LWS_GROUP_SIZE"
 _GROUP_SIZE_MARK = "leaderworkerset.sigs.k8s.io/size"

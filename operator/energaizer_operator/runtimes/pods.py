@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 from energaizer_operator import owners
-from energaizer_operator.owners.shapes import at
 from energaizer_operator.runtimes import downloads, kubelet, serveconfig, shell, trainers
 from energaizer_operator.runtimes.arguments import names_model, split, understand
 from energaizer_operator.runtimes.models import model_name, vendor_name
@@ -20,6 +19,7 @@ from energaizer_operator.runtimes.tables import (
     VLLM,
 )
 from energaizer_operator.runtimes.weights import gguf, ollama
+from energaizer_operator.shapes import at
 
 Json = Mapping[str, Any]
 _SHELLS = frozenset({"sh", "bash", "ash", "dash", "zsh"})

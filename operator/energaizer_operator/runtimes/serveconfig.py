@@ -11,6 +11,7 @@ from energaizer_operator.runtimes import kubelet
 from energaizer_operator.runtimes.arguments import take
 from energaizer_operator.runtimes.records import Input, Reading, common
 from energaizer_operator.runtimes.tables import VLLM
+from energaizer_operator.shapes import mapping
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DEGREES = {
@@ -58,15 +59,15 @@ def read(text: str, known: Mapping[str, str]) -> Reading:
 
 def _statements(document: Any) -> Iterator[dict[Input, str]]:
     """Yield what each served model states."""
-    for application in kubelet.items(_map(document).get("applications")):
-        arguments = _map(application.get("args"))
+    for application in kubelet.items(mapping(document).get("applications")):
+        arguments = mapping(application.get("args"))
         for one in [*kubelet.items(arguments.get("llm_configs")), arguments.get("llm_config")]:
-            loading = _map(_map(one).get("model_loading_config"))
+            loading = mapping(mapping(one).get("model_loading_config"))
             model = loading.get("model_source") or loading.get("model_id")
             if model is not None:
-                engine = _map(_map(one).get("engine_kwargs"))
+                engine = mapping(mapping(one).get("engine_kwargs"))
                 yield {Input.MODEL: _text(model), **_chosen(engine, _DEGREES)}
-        variables = _map(_map(application.get("runtime_env")).get("env_vars"))
+        variables = mapping(mapping(application.get("runtime_env")).get("env_vars"))
         stated = _chosen(variables, _VARIABLES)
         if Input.MODEL in stated:
             yield stated
@@ -76,10 +77,6 @@ def _chosen(texts: Mapping[str, Any], names: Mapping[str, Input]) -> dict[Input,
     return {
         entry: _text(texts[name]) for name, entry in names.items() if texts.get(name) is not None
     }
-
-
-def _map(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
 
 
 def _text(value: Any) -> str:

@@ -18,6 +18,7 @@ from energaizer_operator.owners import Description
 from energaizer_operator.policy import Balance
 from energaizer_operator.resources.aiworkload import AIWorkload
 from energaizer_operator.settings import Settings
+from energaizer_operator.shapes import mapping
 from energaizer_operator.webhook.accounts import Accounts
 from energaizer_operator.webhook.lineage import Lineage
 from energaizer_operator.webhook.repeats import Repeats, key_of
@@ -202,5 +203,4 @@ def _name(request: Request, described: Description) -> str:
 
 
 def _annotations(obj: Mapping[str, Any]) -> Mapping[str, str]:
-    found = metadata_of(obj).get("annotations")
-    return found if isinstance(found, Mapping) else {}
+    return mapping(metadata_of(obj).get("annotations"))

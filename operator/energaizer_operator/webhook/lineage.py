@@ -10,6 +10,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from energaizer_operator import queueing
@@ -21,11 +22,10 @@ from energaizer_operator.kinds import (
     ApiResource,
     resource_of,
 )
-from energaizer_operator.owners import Owner, controller_of
+from energaizer_operator.owners import Owner, above, controller_of
 
 KEPT_S = 30.0
 CAPACITY = 4096
-MAX_DEPTH = 5
 
 log = logging.getLogger(__name__)
 
@@ -52,13 +52,8 @@ class Lineage:
         found: list[Object] = []
         try:
             async with asyncio.timeout(self._deadline_s):
-                current: Mapping[str, Any] = obj
-                while len(found) < MAX_DEPTH and (owner := controller_of(current)) is not None:
-                    above = await self.read(namespace, owner)
-                    if above is None:
-                        break
-                    found.append(above)
-                    current = above
+                async for one in above(controller_of(obj), partial(self.read, namespace)):
+                    found.append(one)  # noqa: PERF401 - what came in time counts
         except TimeoutError:
             within_s = self._deadline_s
             log.warning("owners of a pod in %s: no answer within %.1f s", namespace, within_s)

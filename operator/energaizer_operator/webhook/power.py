@@ -8,7 +8,7 @@ that asks for what no node has would wait for ever.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from energaizer_operator import owners, watts
+from energaizer_operator import owners, shapes, watts
 from energaizer_operator.decision import Decision
 from energaizer_operator.names import RESOURCE_WATTS
 from energaizer_operator.webhook.review import Patch
@@ -42,7 +42,7 @@ def write(
             for kind in _AMOUNTS:
                 if w is not None and bearer == (section, index):
                     patch.put((*place, kind, RESOURCE_WATTS), watts.quantity(w))
-                elif RESOURCE_WATTS in _map(_map(_map(container).get("resources")).get(kind)):
+                elif RESOURCE_WATTS in shapes.at(container, "resources", kind):
                     patch.drop((*place, kind, RESOURCE_WATTS))
 
 
@@ -55,7 +55,3 @@ def _advertised(decided: Decision) -> bool:
 
 def _list(value: object) -> Sequence[Any]:
     return value if isinstance(value, list) else ()
-
-
-def _map(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

@@ -20,6 +20,7 @@ from energaizer_operator.resources.aiworkload import AIWorkload
 from energaizer_operator.resources.energypolicy import EnergyPolicy
 from energaizer_operator.resources.energyreservation import EnergyReservation
 from energaizer_operator.resources.gpuprofile import GPUProfile
+from energaizer_operator.shapes import mapping
 
 log = logging.getLogger(__name__)
 
@@ -135,5 +136,4 @@ class View:
 
 def metadata_of(obj: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return an object's metadata, or nothing if it is no map."""
-    metadata = obj.get("metadata")
-    return metadata if isinstance(metadata, Mapping) else {}
+    return mapping(obj.get("metadata"))
