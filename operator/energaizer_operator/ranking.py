@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Final
 
+from energaizer_operator.options import Option, cost
 from energaizer_operator.resources.aiworkload.status import Candidate
-from energaizer_operator.schema import Objective, Option, cost
+from energaizer_operator.schema import Objective
 
 MOST: Final = 32
 """That a status holds."""

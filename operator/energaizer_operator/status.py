@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
-from energaizer_operator import booking, human, names, ranking
+from energaizer_operator import booking, human, ranking
 from energaizer_operator.booking import NO_BOOKING, Booking
 from energaizer_operator.inputs import Resolution
 from energaizer_operator.names import ConditionType, Reason
+from energaizer_operator.options import Option
 from energaizer_operator.placement import Plan
 from energaizer_operator.policy import Verdict
 from energaizer_operator.resources.aiworkload import AIWorkload
@@ -20,7 +21,7 @@ from energaizer_operator.resources.aiworkload.status import (
 )
 from energaizer_operator.resources.energypolicy import EnergyPolicy, EnergyPolicyStatus
 from energaizer_operator.resources.gpuprofile import GPUProfile, GPUProfileStatus, ObservedTerm
-from energaizer_operator.schema import Condition, EstimateSummary, Objective, Option
+from energaizer_operator.schema import Condition, EstimateSummary, Objective
 
 _STATUS: Final[dict[bool | None, Literal["True", "False", "Unknown"]]] = {
     True: "True",
@@ -317,67 +318,6 @@ def policy_status(
         matched_namespaces=matched_namespaces,
         conditions=conditions(policy.status.conditions, [ready], policy.metadata.generation, now),
     )
-
-
-def shares(total: int, pods: int) -> tuple[int, ...]:
-    """Return the shares of pods, which sum to the total; the last one takes the remainder."""
-    if pods <= 0:
-        return ()
-    each = total // pods
-    return (*[each] * (pods - 1), total - each * (pods - 1))
-
-
-def pod_annotations(
-    estimate: EstimateSummary, gpus: int, of_gpus: int, digest: str | None = None
-) -> dict[str, str]:
-    """Return what a pod is marked with at CREATE: its share by GPUs, rounded up, and the whole.
-
-    At CREATE nobody knows which pod is the last one, so that each bears the larger share.
-
-    Args:
-        estimate: Of the whole workload.
-        gpus: Of the pod.
-        of_gpus: Of the whole workload.
-        digest: Of the estimate.
-    """
-
-    def share(whole: int) -> str:
-        return str(-(-whole * gpus // max(of_gpus, 1)))
-
-    texts = {
-        names.ANNOTATION_POWER: share(estimate.power_watts),
-        names.ANNOTATION_ENERGY: share(estimate.energy_joules),
-        names.ANNOTATION_ENERGY_HIGH: share(estimate.energy_high_joules),
-        names.ANNOTATION_DURATION: str(estimate.duration_seconds),
-        names.ANNOTATION_WORKLOAD_ENERGY: str(estimate.energy_joules),
-        names.ANNOTATION_GPU_PROFILE: estimate.profile,
-        names.ANNOTATION_METHOD: estimate.method,
-    }
-    if digest:
-        texts[names.ANNOTATION_DIGEST] = digest
-    return texts
-
-
-OWNER_ANNOTATIONS: Final = (
-    names.ANNOTATION_POWER,
-    names.ANNOTATION_ENERGY,
-    names.ANNOTATION_ENERGY_HIGH,
-    names.ANNOTATION_DURATION,
-)
-"""What a workload may carry of its estimate, where that is asked for."""
-
-
-def owner_annotations(estimate: EstimateSummary | None) -> dict[str, str]:
-    """Return the estimate of a whole workload as its annotations; none without an estimate."""
-    if estimate is None:
-        return {}
-    amounts = (
-        estimate.power_watts,
-        estimate.energy_joules,
-        estimate.energy_high_joules,
-        estimate.duration_seconds,
-    )
-    return {key: str(amount) for key, amount in zip(OWNER_ANNOTATIONS, amounts, strict=True)}
 
 
 def _whole(now: datetime) -> datetime:

@@ -9,10 +9,11 @@ import pytest
 import yaml
 
 import energaizer_operator
-from energaizer_operator import placement
+from energaizer_operator import affinity, placement
 from energaizer_operator.identity import Catalogue, identities
+from energaizer_operator.options import Option
 from energaizer_operator.resources.gpuprofile import GPUProfile
-from energaizer_operator.schema import EstimateSummary, Option
+from energaizer_operator.schema import EstimateSummary
 from localcluster import Cluster
 from patient import make_namespace
 from polling import wait_for
@@ -94,7 +95,7 @@ def pod(name: str, gpus: int, affinity: Any = None) -> dict[str, Any]:
 
 def create(cluster: Cluster, made: dict[str, Any], plan: placement.Plan) -> None:
     """Create a pod as admission would: patched by kubectl's own JSON Patch."""
-    patch = json.dumps(placement.patch(made["spec"], plan))
+    patch = json.dumps(affinity.patch(made["spec"], plan))
     text = json.dumps(made)
     done = cluster.kubectl(
         "patch", "--local", "-f", "-", "--type=json", "-p", patch, "-o", "json", input=text

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from annotated import BATCH
-from energaizer_operator import names, status
+from energaizer_operator import marks, names
 from localcluster import Cluster, NodePool, operator
 from localcluster.operator import ROOT, OperatorProcess
 
@@ -115,15 +115,14 @@ def test_a_workload_carries_its_estimate_and_its_pods_stay(namespace: Any) -> No
     namespace.apply(deployment)
 
     def told(body: Object) -> bool:
-        return set(status.OWNER_ANNOTATIONS) <= body["metadata"].get("annotations", {}).keys()
+        return set(marks.WORKLOAD_KEYS) <= body["metadata"].get("annotations", {}).keys()
 
     body = namespace.wait("deployment", "chat", told, 60)
     workload = namespace.get("aiworkload", "deployment-chat")
     estimate = workload["status"]["estimate"]
     amounts = ("powerWatts", "energyJoules", "energyHighJoules", "durationSeconds")
     expected = {
-        key: str(estimate[field])
-        for key, field in zip(status.OWNER_ANNOTATIONS, amounts, strict=True)
+        key: str(estimate[field]) for key, field in zip(marks.WORKLOAD_KEYS, amounts, strict=True)
     }
     found = body["metadata"]["annotations"]
     assert {key: found[key] for key in expected} == expected

@@ -10,9 +10,10 @@ from energaizer_operator.controller.loop import Context
 from energaizer_operator.events import Events
 from energaizer_operator.informer import Informer
 from energaizer_operator.metrics import Metrics
+from energaizer_operator.options import Option
 from energaizer_operator.resources.energypolicy import EnergyPolicy
 from energaizer_operator.resources.gpuprofile import GPUProfile
-from energaizer_operator.schema import EstimateSummary, Option
+from energaizer_operator.schema import EstimateSummary
 from fake_cluster import FakeCluster
 
 MakeOption = Callable[..., Option]

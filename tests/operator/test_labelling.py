@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from energaizer_operator import kinds, owners, status
+from energaizer_operator import kinds, marks, owners
 from energaizer_operator.controller.annotating import Annotating
 from energaizer_operator.controller.labelling import Labelling, told
 from energaizer_operator.controller.loop import Context
@@ -127,7 +127,7 @@ ESTIMATE = EstimateSummary(
 
 async def test_a_workload_is_annotated_once(cluster: Applying) -> None:
     wanted = AIWorkloadStatus(estimate=ESTIMATE)
-    texts = dict(zip(status.OWNER_ANNOTATIONS, ("700", "42000", "48000", "60"), strict=True))
+    texts = dict(zip(marks.WORKLOAD_KEYS, ("700", "42000", "48000", "60"), strict=True))
     annotating = Annotating(cluster, enabled=True)  # type: ignore[arg-type]
     await annotating.write(deployment(note="x"), wanted)
     metadata = {"name": "d", "namespace": "n", "uid": "u", "annotations": texts}

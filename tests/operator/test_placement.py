@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from energaizer_operator.affinity import patch
 from energaizer_operator.names import Reason
-from energaizer_operator.placement import Plan, Wish, patch, plan
+from energaizer_operator.options import Option, cost
+from energaizer_operator.placement import Plan, Wish, plan
 from energaizer_operator.resources.gpuprofile import GPUProfile
-from energaizer_operator.schema import Option, cost
 
 MakeOption = Callable[..., Option]
 MakeProfile = Callable[..., GPUProfile]

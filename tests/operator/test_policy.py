@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from energaizer_operator.options import Option
 from energaizer_operator.policy import (
     Action,
     Question,
@@ -15,7 +16,6 @@ from energaizer_operator.policy import (
 )
 from energaizer_operator.resources.aiworkload.spec import LimitsSpec
 from energaizer_operator.resources.energypolicy import EnergyPolicy
-from energaizer_operator.schema import Option
 
 MakeOption = Callable[..., Option]
 MakePolicy = Callable[..., EnergyPolicy]

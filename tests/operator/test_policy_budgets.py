@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from energaizer_operator.options import Option
 from energaizer_operator.policy import (
     Action,
     Balance,
@@ -11,7 +12,6 @@ from energaizer_operator.policy import (
     judge,
     within_limits,
 )
-from energaizer_operator.schema import Option
 
 MakeOption = Callable[..., Option]
 

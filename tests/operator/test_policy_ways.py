@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from energaizer_operator.options import Option
 from energaizer_operator.policy import (
     Action,
     Question,
@@ -14,7 +15,7 @@ from energaizer_operator.policy import (
 )
 from energaizer_operator.policy.wording import warnings
 from energaizer_operator.resources.energypolicy import EnergyPolicy
-from energaizer_operator.schema import EstimateSummary, Option
+from energaizer_operator.schema import EstimateSummary
 
 MakeOption = Callable[..., Option]
 MakePolicy = Callable[..., EnergyPolicy]

@@ -1,7 +1,7 @@
 from collections.abc import Callable
 
+from energaizer_operator.options import Option
 from energaizer_operator.ranking import candidates
-from energaizer_operator.schema import Option
 
 MakeOption = Callable[..., Option]
 

@@ -2,11 +2,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from hypothesis import given
-from hypothesis import strategies as st
-
 from energaizer_operator.inputs import Origins, Resolution, resolve
 from energaizer_operator.names import ConditionType, Reason
+from energaizer_operator.options import Option
 from energaizer_operator.placement import Plan
 from energaizer_operator.policy import Question, judge, likely
 from energaizer_operator.resources.aiworkload import AIWorkload
@@ -14,7 +12,7 @@ from energaizer_operator.resources.aiworkload.spec import WhatIfSpec
 from energaizer_operator.resources.aiworkload.status import AIWorkloadStatus
 from energaizer_operator.resources.energypolicy import EnergyPolicy
 from energaizer_operator.resources.gpuprofile import GPUProfile, ObservedTerm
-from energaizer_operator.schema import Condition, EstimateSummary, Option
+from energaizer_operator.schema import Condition
 from energaizer_operator.status import (
     Census,
     Finding,
@@ -22,9 +20,7 @@ from energaizer_operator.status import (
     aiworkload_status,
     conditions,
     gpuprofile_status,
-    pod_annotations,
     policy_status,
-    shares,
 )
 
 MakeOption = Callable[..., Option]
@@ -206,44 +202,3 @@ def test_policy_status_counts_namespaces(policy: Callable[..., EnergyPolicy]) ->
     status = policy_status(policy(), 4, NOW)
     assert status.matched_namespaces == 4
     assert status.conditions[0].message == "in force in 4 namespaces"
-
-
-def test_annotations_of_a_pod(option: MakeOption) -> None:
-    estimate = option("a", 1000, power=100, seconds=60).estimate
-    assert pod_annotations(estimate, 1, 3, "sha256:0") == {
-        "energaizer.io/predicted-power-watts": "34",
-        "energaizer.io/predicted-energy-joules": "334",
-        "energaizer.io/predicted-energy-joules-high": "367",
-        "energaizer.io/predicted-duration-seconds": "60",
-        "energaizer.io/workload-predicted-energy-joules": "1000",
-        "energaizer.io/gpu-profile": "a",
-        "energaizer.io/estimate-method": "Calibrated",
-        "energaizer.io/estimate-digest": "sha256:0",
-    }
-
-
-@given(st.integers(0, 2**53 - 1), st.integers(1, 1000))
-def test_shares_sum_to_the_workload(total: int, pods: int) -> None:
-    found = shares(total, pods)
-    assert len(found) == pods
-    assert sum(found) == total
-    assert len(set(found[:-1])) <= 1
-    assert found[-1] >= found[0]
-
-
-@given(st.integers(1, 2**40), st.integers(1, 1000))
-def test_a_pod_never_shows_less_than_its_share(total: int, pods: int) -> None:
-    estimate = EstimateSummary(
-        profile="a",
-        gpu_count=1,
-        power_watts=1,
-        power_low_watts=1,
-        power_high_watts=1,
-        duration_seconds=1,
-        energy_joules=total,
-        energy_low_joules=total,
-        energy_high_joules=total,
-        method="Calibrated",
-    )
-    shown = int(pod_annotations(estimate, 1, pods)["energaizer.io/predicted-energy-joules"])
-    assert total <= shown * pods < total + pods

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 
-from energaizer_operator import owners, status
+from energaizer_operator import marks, owners
 from energaizer_operator.cluster import Cluster, ClusterError, Conflict, Missing
 from energaizer_operator.kinds import PODS, resource_of
 from energaizer_operator.resources.aiworkload.status import AIWorkloadStatus
@@ -27,10 +27,10 @@ class Annotating:
         if not self._enabled or described is None or described.kind == PODS.kind:
             return
         resource = resource_of(described.api_version, described.kind)
-        texts = status.owner_annotations(wanted.estimate)
+        texts = marks.of_workload(wanted.estimate)
         present = {
             key: described.annotations[key]
-            for key in status.OWNER_ANNOTATIONS
+            for key in marks.WORKLOAD_KEYS
             if key in described.annotations
         }
         if resource is None or present == texts:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from energaizer_operator import human, owners, placement, status
+from energaizer_operator import human, marks, owners, placement
 from energaizer_operator.decision import Decision, Subject, World
 from energaizer_operator.owners import Description
 from energaizer_operator.policy import Action
@@ -169,11 +169,11 @@ def _updates(
         chosen = placement.node_selector(decided.case.world.profiles[shown.profile]) or {}
     for pod_set, described in found:
         gpus = described.gpus_per_replica
-        marks = status.pod_annotations(shown.estimate, gpus, total, decided.digest)
+        texts = marks.of_pod(shown.estimate, gpus, total, decided.digest)
         present = {**(described.pod_spec.get("nodeSelector") or {}), **selector}
         update: Object = {
             "name": pod_set["name"],
-            "annotations": {k: v for k, v in marks.items() if k not in described.pod_annotations},
+            "annotations": {k: v for k, v in texts.items() if k not in described.pod_annotations},
         }
         if chosen and not any(key in present for key in chosen):
             update["nodeSelector"] = dict(chosen)

@@ -24,8 +24,8 @@ from energaizer_operator.decision.budgeting import (
 from energaizer_operator.decision.case import Case, Subject, World, prepare, widen
 from energaizer_operator.estimation import Answer, Estimator, Question
 from energaizer_operator.names import Reason
+from energaizer_operator.options import Option
 from energaizer_operator.policy import Action, Balance, Verdict
-from energaizer_operator.schema import Option
 from energaizer_operator.status import Finding
 
 __all__ = [

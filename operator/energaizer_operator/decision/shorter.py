@@ -8,7 +8,7 @@ from energaizer_operator.decision import remembered
 from energaizer_operator.decision.case import Case
 from energaizer_operator.estimation import Answer, Question, Setting
 from energaizer_operator.inputs import ResolvedInputs
-from energaizer_operator.schema import Option
+from energaizer_operator.options import Option
 
 ATTEMPTS: Final = 2
 """Half the steps take a little more than half the energy: the second try allows for it."""

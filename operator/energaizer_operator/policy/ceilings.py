@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from energaizer_operator.options import Option
 from energaizer_operator.policy.charge import Charge
 from energaizer_operator.policy.records import Action, Question
-from energaizer_operator.schema import Option
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from energaizer_operator.options import Option, cost
 from energaizer_operator.policy.records import Modes, Question
 from energaizer_operator.policy.selection import modes
-from energaizer_operator.schema import Objective, Option, cost
+from energaizer_operator.schema import Objective
 
 _RUNS = ("Feasible", "TooSlow", "OverLimit", "SharedGPU")  # the scheduler would run it so
 _PER_TIER = (_RUNS, ("NotInCluster",), ("InsufficientMemory",))

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+from energaizer_operator.options import Option
 from energaizer_operator.policy import wording
 from energaizer_operator.policy.ceilings import Ceiling, ceilings_of
 from energaizer_operator.policy.charge import (
@@ -21,7 +22,6 @@ from energaizer_operator.policy.records import (
 )
 from energaizer_operator.policy.selection import modes
 from energaizer_operator.policy.ways import way_out
-from energaizer_operator.schema import Option
 
 _NUMBERS = ("maxEnergyJoules", "maxPowerWatts", "maxEnergyPerTokenMicrojoules")
 

@@ -6,9 +6,10 @@ from enum import StrEnum
 from typing import Literal
 
 from energaizer_operator import ledger
+from energaizer_operator.options import Option
 from energaizer_operator.resources.aiworkload.spec import LimitsSpec
 from energaizer_operator.resources.energypolicy import EnergyPolicy
-from energaizer_operator.schema import Objective, Option, PlacementMode
+from energaizer_operator.schema import Objective, PlacementMode
 
 
 class Action(StrEnum):

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from energaizer_operator import ledger
+from energaizer_operator.options import Option
 from energaizer_operator.policy import wording
 from energaizer_operator.policy.ceilings import Ceiling, ceilings_of
 from energaizer_operator.policy.charge import (
@@ -15,7 +16,6 @@ from energaizer_operator.policy.charge import (
 )
 from energaizer_operator.policy.records import Action, Balance, Modes, Question
 from energaizer_operator.policy.selection import modes
-from energaizer_operator.schema import Option
 
 LEAST_SHARE = 0.1
 """Of the work: who is offered less than a tenth of what they asked for is not helped."""

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from energaizer_operator import human
 from energaizer_operator.names import ANNOTATION_GPU_CLOCK, ANNOTATION_GPU_POWER_CAP
+from energaizer_operator.options import Option
 from energaizer_operator.policy.records import Balance, Question
-from energaizer_operator.schema import Option
 
 MAX_WARNING = 256
 MAX_WARNINGS = 4096

@@ -7,7 +7,7 @@ validating half or the API server itself to judge.
 
 from typing import Any
 
-from energaizer_operator import placement, status
+from energaizer_operator import affinity, marks
 from energaizer_operator.names import LABEL_WORKLOAD, AuditKey
 from energaizer_operator.owners import Description, describe
 from energaizer_operator.webhook import hold, power
@@ -80,10 +80,10 @@ async def mutate_pod(judge: Judge, request: Request) -> Answer:
     power.write(patch, ("spec",), _spec(obj), watts)
     if decided.case.idle or decided.shown is None:
         return allow(patch=patch.operations, cause=str(decided.reason))
-    marks = status.pod_annotations(decided.shown.estimate, part.gpus, part.of_gpus, decided.digest)
-    for key, value in marks.items():
+    texts = marks.of_pod(decided.shown.estimate, part.gpus, part.of_gpus, decided.digest)
+    for key, value in texts.items():
         patch.put(("metadata", "annotations", key), value)
-    steering = placement.patch(_spec(obj), decided.plan)
+    steering = affinity.patch(_spec(obj), decided.plan)
     return allow(patch=(*patch.operations, *steering), cause=str(decided.reason))
 
 

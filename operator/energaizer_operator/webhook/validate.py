@@ -14,10 +14,11 @@ from pydantic import ValidationError
 from energaizer_operator import ledger
 from energaizer_operator.decision import Claim, Decision, Purse, balances, decide_soon
 from energaizer_operator.names import AuditKey
+from energaizer_operator.options import Option
 from energaizer_operator.owners import controller_of, describe
 from energaizer_operator.policy import Action
 from energaizer_operator.resources.aiworkload import AIWorkload
-from energaizer_operator.schema import EstimateSummary, Option
+from energaizer_operator.schema import EstimateSummary
 from energaizer_operator.webhook import charging, hold
 from energaizer_operator.webhook.accounts import BusyError
 from energaizer_operator.webhook.charging import Debtor
