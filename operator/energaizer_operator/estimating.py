@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from energaizer_operator import estimation, human, offline
+from energaizer_operator.contents import Contents
 from energaizer_operator.decision import prepare
 from energaizer_operator.inputs import ResolvedInputs
-from energaizer_operator.offline import Contents, Item
+from energaizer_operator.offline import Item
 from energaizer_operator.printing import Row, aligned
 
 _BAD_INPUT = 2

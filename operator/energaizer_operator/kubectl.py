@@ -25,7 +25,8 @@ from energaizer_operator.terminal import (
 )
 
 if TYPE_CHECKING:
-    from energaizer_operator.offline import Contents, Item
+    from energaizer_operator.contents import Contents
+    from energaizer_operator.offline import Item
 
 _SUFFIXES = (".yaml", ".yml", ".json")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -280,14 +281,14 @@ def release(job: str, namespace: str, kubeconfig: Path | None) -> None:
 
 def _load(paths: Iterable[str]) -> tuple["Contents", tuple["Item", ...]]:
     """Return what the files hold; end the process where one cannot be read or means nothing."""
-    from energaizer_operator import manifests, offline
+    from energaizer_operator import contents, manifests, offline
 
     try:
         found = [
             m for path in paths for text, name in _read(path) for m in manifests.load(text, name)
         ]
-        contents = offline.sort(found)
-        return contents, offline.items(contents)
+        known = contents.sort(found)
+        return known, offline.items(known)
     except manifests.ManifestError as error:
         fail(str(error), BAD_INPUT)
 

@@ -11,9 +11,10 @@ from datetime import datetime
 from typing import Any
 
 from energaizer_operator import decision, ledger, watts
+from energaizer_operator.contents import Contents
 from energaizer_operator.decision import Claim, Decision, Purse, World
 from energaizer_operator.estimation import Estimator
-from energaizer_operator.offline import Contents, Item
+from energaizer_operator.offline import Item
 from energaizer_operator.owners import Description
 from energaizer_operator.policy import Action
 from energaizer_operator.resources.energybudget import Provisional

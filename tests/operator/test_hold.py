@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 import steady_physics
-from energaizer_operator import kinds, offline
+from energaizer_operator import contents, kinds, offline
 from energaizer_operator.manifests import Manifest
 from energaizer_operator.webhook import mutate, validate
 from energaizer_operator.webhook.review import parse
@@ -92,5 +92,5 @@ async def test_the_label_does_not_let_go_what_is_held() -> None:
 def test_offline_a_queue_counts_if_the_files_hold_it(objects: list[Made], holdable: bool) -> None:
     files = [{"apiVersion": kind.api_version, "kind": kind.kind, **made} for kind, made in objects]
     manifests = [Manifest("here", 1, one) for one in (*files, queued_job())]
-    (item,) = offline.items(offline.sort(manifests))
+    (item,) = offline.items(contents.sort(manifests))
     assert item.holdable is holdable
