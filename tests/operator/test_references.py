@@ -1,13 +1,19 @@
 """Indexes that follow the watches, held against a plain search over everything."""
 
+from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import plain
 from energaizer_operator import kinds
+from energaizer_operator.controller.loop import Context
 from energaizer_operator.informer import Store, object_record, workload_record
+from energaizer_operator.names import LABEL_WORKLOAD
 from energaizer_operator.references import Carriers, References
+from fake_cluster import FakeCluster, settle
 
 CHANGES = st.lists(
     st.tuples(
@@ -71,3 +77,49 @@ def test_carriers_are_what_a_search_finds(changes: list[tuple[str, str, int, boo
         for sought in ("x", "y"):
             expected = sorted(one for one, said in known.items() if said == sought)
             assert [record.name for record in index.of("n", sought)] == expected
+
+
+@pytest.fixture
+def cluster() -> FakeCluster:
+    return plain.opted_in()
+
+
+async def test_a_workload_has_ended_once_all_that_nobody_controls_has(
+    cluster: FakeCluster, context: Context
+) -> None:
+    labels = {LABEL_WORKLOAD: "w"}
+    ends = ("2026-01-01T01:00:00Z", "2026-01-01T02:00:00Z")
+    for name, end in zip(("first", "second"), ends, strict=True):
+        body = plain.job(name, labels=labels)
+        cluster.put(kinds.JOBS, body)
+        await settle()
+        assert context.carriers.ended("team-a", "w") is None
+        done = {"type": "Complete", "status": "True", "lastTransitionTime": end}
+        cluster.put(kinds.JOBS, {**body, "status": {"conditions": [done]}})
+        await settle()
+        assert context.carriers.ended("team-a", "w") == datetime.fromisoformat(end).timestamp()
+    owner = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "name": "first",
+        "uid": "u",
+        "controller": True,
+    }
+    pod = {
+        "metadata": {
+            "name": "p",
+            "namespace": "team-a",
+            "labels": labels,
+            "ownerReferences": [owner],
+        },
+        "spec": {"containers": []},
+        "status": {"phase": "Running"},
+    }
+    cluster.put(kinds.PODS, pod)
+    await settle()
+    assert context.carriers.ended("team-a", "w") is not None, "its Job has ended, so will it"
+    evicted = {"phase": "Failed", "startTime": "2026-01-01T03:00:00Z"}
+    alone = {"name": "alone", "namespace": "team-a", "labels": labels}
+    cluster.put(kinds.PODS, {**pod, "metadata": alone, "status": evicted})
+    await settle()
+    assert context.carriers.ended("team-a", "w") == datetime(2026, 1, 1, 3, tzinfo=UTC).timestamp()
