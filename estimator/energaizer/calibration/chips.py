@@ -160,19 +160,19 @@ def fit(data: Path, name: str, streams: Coefficients) -> Chip:
 
 
 def unseen(
-    data: Path, name: str, streams: Coefficients, others: Sequence[PowerFit]
+    data: Path, name: str, streams: Coefficients, others: Sequence[Chip]
 ) -> dict[str, Outcome]:
     """Return predictions of kernels by fits that saw none of their operation, or none at all.
 
     Keys are `operation left out` and `GPU left out`; of the latter the datasheet, its idle floor
     and priors are known. How warm the second before a reading was belongs to the program that
-    measured, and is taken from other GPUs, their tables of the operation aside.
+    measured, and is taken from other GPUs, their rows of the operation aside.
 
     Args:
         data: Folder of the tables.
         name: Chip in the table.
         streams: As `start` takes them.
-        others: Fits of other GPUs that the same program measured.
+        others: Other GPUs that the same program measured.
     """
     gpu = catalog.gpu(dataset.CHIPS[name])
     begin = start(gpu, data, streams)
@@ -197,18 +197,14 @@ def unseen(
     }
 
 
-def _common_warm_share(others: Sequence[PowerFit], without: str = "") -> float:
-    """Return the mean warm share of other GPUs' tables, those of one operation left out."""
-    return float(
-        np.mean(
-            [
-                share
-                for power in others
-                for name, share in power.warm_share.items()
-                if name.split(":")[0] != without
-            ]
-        )
-    )
+def _common_warm_share(others: Sequence[Chip], without: str = "") -> float:
+    """Return the warm share of other GPUs' rows, those of one operation left out."""
+    shares = [
+        mean_warm_share(chip.table, chip.power, without)
+        for chip in others
+        if chip.power is not None
+    ]
+    return float(np.mean(shares))
 
 
 def kernels_alone(data: Path, fitted: Mapping[str, Chip], today: date) -> dict[str, Coefficients]:
@@ -235,12 +231,19 @@ def _once(
     return power.coefficients, power
 
 
-def mean_warm_share(found: Table, power: PowerFit) -> float:
-    """Return how like the kernel itself the second before a reading was, mean over scored rows."""
-    shares = np.array(
-        [power.warm_share.get(name, np.nan) for name in kernel_fit.tables(found)]
-    )  # fmt: skip
-    return float(np.nanmean(shares[kernel_fit.scorable(found)]))
+def mean_warm_share(found: Table, power: PowerFit, without: str = "") -> float:
+    """Return how like the kernel itself the second before a reading was.
+
+    The mean over scored rows: a table of few rows tells its share badly.
+
+    Args:
+        found: The rows.
+        power: Their fit, with a share for each table.
+        without: Operation that is left out.
+    """
+    shares = np.array([power.warm_share.get(name, np.nan) for name in kernel_fit.tables(found)])
+    other = (found.frame["op"] != without).to_numpy()
+    return float(np.nanmean(shares[kernel_fit.scorable(found) & other]))
 
 
 def residual_rows(chip: Chip) -> tuple[Residual, ...]:

@@ -63,10 +63,7 @@ def stages(found: Table) -> tuple[Stage, ...]:
 def fit_time(found: Table, start: Coefficients, kept: BoolArray) -> Coefficients:
     """Return coefficients that explain latencies of the rows kept."""
     seconds = found.column("latency_us") * 1e-6
-    # Energies of the H200 follow the times of its fit, and the H100 carries them: with narrow
-    # products in it, power of dense models that are served on that board, left out, loses half a
-    # point. On Hopper only the libraries' own fits see them.
-    hot = near_limit(found, narrow=found.gpu.architecture.lower() == "hopper")
+    hot = near_limit(found)
     own = start
     for stage in stages(found):
         # A format that never runs below the limit is fitted on what there is.

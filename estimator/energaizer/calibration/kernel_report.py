@@ -40,9 +40,7 @@ def unseen(data: Path, fitted: Mapping[str, Chip], streams: Coefficients) -> str
         rows_of = fitted[name].table
         watts, told = rows_of.column("power_w"), kernel_fit.scorable(rows_of)
         capped = kernel_fit.at_limit(rows_of)
-        others = [
-            chip.power for other, chip in fitted.items() if other != name and chip.power is not None
-        ]
+        others = [fitted[other] for other in chips.FLOOR_W if other != name]
         for rule, seen in chips.unseen(data, name, streams, others).items():
             for part, own in (("all", told), ("below the limit", told & ~capped)):
                 found = errors(seen.recorded_w[own], watts[own])
@@ -53,7 +51,7 @@ def unseen(data: Path, fitted: Mapping[str, Chip], streams: Coefficients) -> str
     return (
         "### Recorded power of an unseen operation, or on an unseen GPU\n\nGoal: median at most "
         "15 %. Time is predicted by the same fit; how much of the second before a reading was like "
-        "the kernel is the mean of the other GPU's tables, those of the operation aside. A "
+        "the kernel is the mean over the other GPU's rows, those of the operation aside. A "
         "constant is that of the scored rows, in its favour.\n\n" + table(head, rows)
     )
 

@@ -284,20 +284,23 @@ _NOTES = """## How to read this
 - **Libraries**: a second energy (busy SMs) was tried for power: decode fell from 17 to 11 % on the
   H200, prefill stayed at 15; it is kept.
 - **The second before a reading** decides the power of an unseen operation as much as the kernel
-  does: with half of it like the kernel, as assumed before, medians were 21; they were 12 with what
-  the kernel would draw without a limit in its place, which helps rows at the limit and harms those
-  below on an unseen GPU. It is not kept.
-- **Products of narrow formats.** Rows at more than half of the peak are left to the power limit.
-  Operands of narrow rows are constants and draw little, so that the rule does not tell the limit
-  from a fast kernel and keeps the slow ones. They are all in the fits of libraries now (time of
-  products on H100 8.3 to 12.6 by framework instead of 9.3 to 14.3, on H200 7.4 instead of 8.5;
-  those of the B200 are still of the older rule), and in the common fits of B200 (block-scaled fp8
-  8.7 instead of 11.2, nvfp4 13.1 instead of 13.5) and L40S (fp8 20.3 instead of 24.0). Not in those
-  of Hopper: unseen shapes would be met to 7.7 instead of 17.8 (H200) and 19.9 instead of 25.3
-  (H100), but energies follow predicted times, and serving rests on them: left out, power of dense
-  models would be met to 8.8 instead of 8.3 and J/token to 9.1 instead of 8.9.
-- **Misses** are printed like hits: fp8 products (block-scaled ones below 300 us, others below 100
-  us are left out, for kernels around them bind them) and attention with an fp8 cache in prefill
-  on B200 are far off; power of single kernels below the limit is little better than a constant;
-  decode attention misses 10 % everywhere but on B200.
+  does. The rows of the other GPU tell it, as in what ships. With the mean over its tables, of which
+  one holds 50 rows and another 800, all rows of the H200 were met to 17.5 instead of 11.5 with an
+  operation left out and to 14.0 instead of 9.2 on an unseen GPU, where those below the limit were
+  met better, to 24 instead of 31; with half of it like the kernel medians were 21. With what the
+  kernel would draw without a limit in its place rows at the limit gain and those below lose more
+  (39 on the H200 unseen): not kept.
+- **Products of narrow formats.** Rows at more than half of the peak are left to the power limit,
+  but those of narrow formats are all in: their operands are constants and draw little, so that the
+  rule does not tell the limit from a fast kernel and would keep the slow ones. Unseen shapes gain:
+  block-scaled fp8 7.7 instead of 17.8 (H200) and 8.7 instead of 11.2 (B200), fp8 19.9 instead of
+  25.3 (H100) and 20.3 instead of 24.0 (L40S), nvfp4 13.1 instead of 13.5; by framework products of
+  the H100 8.3 to 12.6 instead of 9.3 to 14.3. Energies follow predicted times, and serving rests on
+  those of Hopper: left out, power of dense models is met to 8.8 instead of 8.3, J/token to 9.1
+  instead of 8.9. Libraries of the B200 are still of the older rule.
+- **Misses** are printed like hits: fp8 products of H100 and L40S (block-scaled ones below 300 us,
+  others below 100 us are left out, for kernels around them bind them) and attention with an fp8
+  cache in prefill on B200 are far off; power of single kernels below the limit is little better
+  than a constant, and of block-scaled products on H200 far above what was read; decode attention
+  misses 10 % everywhere but on B200.
 """

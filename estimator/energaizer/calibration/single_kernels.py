@@ -136,7 +136,7 @@ def table(data: Path, gpu: Gpu, coefficients: Coefficients, chip: str, most: int
     return Table(gpu, frame, runs)
 
 
-def near_limit(found: Table, share: float = 0.5, *, narrow: bool = False) -> BoolArray:
+def near_limit(found: Table, share: float = 0.5) -> BoolArray:
     """Return rows whose FLOP rate is such that the board may have lowered its clock.
 
     No clock was recorded: a fit of time leaves these rows to the power limit. Ampere boards with
@@ -145,7 +145,6 @@ def near_limit(found: Table, share: float = 0.5, *, narrow: bool = False) -> Boo
     Args:
         found: The rows.
         share: Of the peak of their format, from which a rate may have met the limit.
-        narrow: Count products of formats below 16 bits, too.
     """
     if found.gpu.architecture.lower() == "ampere":
         return np.zeros(len(found.frame), dtype=np.bool_)
@@ -154,11 +153,9 @@ def near_limit(found: Table, share: float = 0.5, *, narrow: bool = False) -> Boo
     rate = rows[:, kernels.COLUMN["rate"]].astype(np.intp)
     peaks = np.array([found.gpu.peak_flops.get(key, np.nan) for key in kernels.RATE])
     busy = flops / (found.column("latency_us") * 1e-6 * peaks[rate])
-    hot: BoolArray = busy > share
-    if narrow:
-        return hot
     # Narrow operands of the table are constants, which switch little, so that few products of
     # theirs meet the limit. Half of the peak is about what they reach: a rule on the measured rate
     # would cut through their middle and leave the slower half of equal kernels to the fit.
     small = np.array([key in _NARROW for key in kernels.RATE])[rate]
-    return hot & ~(small & (found.frame["op"] == "gemm").to_numpy())
+    hot: BoolArray = (busy > share) & ~(small & (found.frame["op"] == "gemm").to_numpy())
+    return hot
