@@ -14,11 +14,11 @@ import pytest
 import yaml
 
 import patient
-from crowd import AT_ONCE, INPUTS, Crowd, energybudget, job
+from crowd import AT_ONCE, INPUTS, Crowd, deployment, energybudget, job
 from energaizer_operator import names
 from localcluster import Cluster, operator
 from localcluster.operator import OperatorProcess
-from polling import holds, reason, until, wait_for
+from polling import reason, until
 
 Namespace = Any
 REPLICAS = 3
@@ -35,24 +35,6 @@ def replicas(installed: Cluster, controller_process: OperatorProcess) -> Iterato
     for one in started:
         assert one.running, one.tail(40)
         one.terminate()
-
-
-def deployment(name: str, replicas: int) -> dict[str, Any]:
-    template = job(name)["spec"]["template"]
-    template["spec"]["restartPolicy"] = "Always"
-    template["metadata"] = {"labels": {"app": name}}
-    inputs = {key: value for key, value in INPUTS.items() if key != names.ANNOTATION_REQUESTS}
-    annotations = {**inputs, names.ANNOTATION_TASK: "Inference"}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": name, "annotations": annotations},
-        "spec": {
-            "replicas": replicas,
-            "selector": {"matchLabels": {"app": name}},
-            "template": template,
-        },
-    }
 
 
 @pytest.fixture
@@ -349,19 +331,6 @@ def test_budgets_that_warn_or_mean_nothing(
     said = namespace.refuse(job("other"))
     assert "energy budget " in said
     assert '"Mars/Base" is no IANA time zone' in said
-
-
-def test_every_manifest_of_the_page_for_platform_teams_applies(installed: Cluster) -> None:
-    text = (operator.ROOT / "docs/budgets.md").read_text()
-    blocks = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
-    assert len(blocks) >= 3
-    try:
-        for block in blocks:
-            installed.kubectl("apply", "-f", "-", input=block)
-        for name in ("monthly", "nightly"):
-            wait_for(installed, "energybudget", name, holds("Ready"), "team-d")
-    finally:
-        installed.kubectl("delete", "namespace", "team-d", "--wait=false")
 
 
 def test_less_work_that_a_refusal_offers_is_let_in(

@@ -130,3 +130,16 @@ def test_demo_holds_and_leaves_nothing_behind() -> None:
     assert instances.find(DEMO) is None
     assert not record.folder.exists()
     assert processes.running(record.folder) == ()
+
+
+def test_every_manifest_of_the_page_for_platform_teams_applies(installed: Cluster) -> None:
+    text = (ROOT / "docs/budgets.md").read_text()
+    blocks = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) >= 3
+    try:
+        for block in blocks:
+            installed.kubectl("apply", "-f", "-", input=block)
+        for name in ("monthly", "nightly"):
+            wait_for(installed, "energybudget", name, holds("Ready"), "team-d")
+    finally:
+        installed.kubectl("delete", "namespace", "team-d", "--wait=false")

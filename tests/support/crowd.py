@@ -44,6 +44,24 @@ def job(name: str, **spec: Any) -> dict[str, Any]:
     }
 
 
+def deployment(name: str, replicas: int) -> dict[str, Any]:
+    template = job(name)["spec"]["template"]
+    template["spec"]["restartPolicy"] = "Always"
+    template["metadata"] = {"labels": {"app": name}}
+    inputs = {key: value for key, value in INPUTS.items() if key != names.ANNOTATION_REQUESTS}
+    annotations = {**inputs, names.ANNOTATION_TASK: "Inference"}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "annotations": annotations},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": name}},
+            "template": template,
+        },
+    }
+
+
 def energybudget(joules: int, action: str, name: str, **spec: Any) -> dict[str, Any]:
     window = {"period": "Month", "timeZone": "Europe/Rome"}
     return {
