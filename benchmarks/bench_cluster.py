@@ -172,7 +172,7 @@ async def plain_rate(api: Api) -> float:
 
 def start(cluster: Cluster, number: int) -> OperatorProcess:
     """Start a controller."""
-    return operator.start_controller(cluster, number, lease_duration_s=3, workers=WORKERS)
+    return operator.start_controller(cluster, number, workers=WORKERS)
 
 
 async def run(size: Size, limit_s: float) -> Result:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -11,24 +10,30 @@ from typing import Any
 import click
 
 from energaizer_operator.settings import Settings, SettingsError
+from energaizer_operator.terminal import BAD_INPUT, ENVIRONMENT_FAILED, fail
 
-ENVIRONMENT_FAILED, WRONG_USAGE = 1, 2
+_OPTIONS = (
+    click.option(
+        "--kubeconfig",
+        type=click.Path(path_type=Path),
+        help="Kubeconfig of our account; else ENERGAIZER_OPERATOR_KUBECONFIG, else the pod's "
+        "own account, else KUBECONFIG.",
+    ),
+    click.option("--context", help="Context within the kubeconfig; else its current one."),
+    click.option("--log-format", type=click.Choice(["text", "json"]), help="Form of a log line."),
+    click.option(
+        "--log-level",
+        type=click.Choice(["debug", "info", "warning", "error"]),
+        help="Least level that is logged.",
+    ),
+)
 
-_KUBECONFIG = click.option(
-    "--kubeconfig",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Kubeconfig of our account; else ENERGAIZER_OPERATOR_KUBECONFIG, else the pod's "
-    "own account, else KUBECONFIG.",
-)
-_CONTEXT = click.option("--context", help="Context within the kubeconfig; else its current one.")
-_LOG_FORMAT = click.option(
-    "--log-format", type=click.Choice(["text", "json"]), help="Form of a log line."
-)
-_LOG_LEVEL = click.option(
-    "--log-level",
-    type=click.Choice(["debug", "info", "warning", "error"]),
-    help="Least level that is logged.",
-)
+
+def _common(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that every process has."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -42,10 +47,7 @@ def main() -> None:
 
 
 @main.command()
-@_KUBECONFIG
-@_CONTEXT
-@_LOG_FORMAT
-@_LOG_LEVEL
+@_common
 def controller(**options: Any) -> None:
     """Run the controller: one replica leads, estimates, and writes statuses."""
     from energaizer_operator.cluster import ClusterError
@@ -56,10 +58,7 @@ def controller(**options: Any) -> None:
 
 
 @main.command()
-@_KUBECONFIG
-@_CONTEXT
-@_LOG_FORMAT
-@_LOG_LEVEL
+@_common
 def webhook(**options: Any) -> None:
     """Run the webhook: every replica answers the API server's questions."""
     from energaizer_operator.cluster import ClusterError
@@ -69,10 +68,7 @@ def webhook(**options: Any) -> None:
 
 
 @main.command()
-@_KUBECONFIG
-@_CONTEXT
-@_LOG_FORMAT
-@_LOG_LEVEL
+@_common
 def install_profiles(**options: Any) -> None:
     """Apply the built-in GPUs as GPUProfiles, once; what others changed in one of them stays."""
     from energaizer_operator import installation
@@ -83,10 +79,7 @@ def install_profiles(**options: Any) -> None:
 
 @main.command()
 @click.option("--deployment", required=True, help="Name of the controller's Deployment.")
-@_KUBECONFIG
-@_CONTEXT
-@_LOG_FORMAT
-@_LOG_LEVEL
+@_common
 def retire(deployment: str, **options: Any) -> None:
     """Before an uninstall: stop the controller and take our finalizer off every reservation.
 
@@ -103,10 +96,7 @@ def retire(deployment: str, **options: Any) -> None:
 
 
 @main.command()
-@_KUBECONFIG
-@_CONTEXT
-@_LOG_FORMAT
-@_LOG_LEVEL
+@_common
 def check(**options: Any) -> None:
     """Say whether what is installed works: profiles, a leader, a refusal through the API server."""
     from energaizer_operator import installation
@@ -131,14 +121,14 @@ def _run(
     try:
         settings = Settings.from_environment(**given)
     except SettingsError as error:
-        _fail(str(error), WRONG_USAGE)
+        fail(str(error), BAD_INPUT)
     logs.set_up(settings.log_format, settings.log_level)
     try:
         _run_loop(process(settings))
     except failures as error:
-        _fail(str(error), ENVIRONMENT_FAILED)
-    except OSError as error:
-        _fail(f"cannot listen: {error}; choose another port", ENVIRONMENT_FAILED)
+        fail(str(error), ENVIRONMENT_FAILED)
+    except OSError as error:  # of a port: what concerns the cluster is a ClusterError
+        fail(f"cannot listen: {error}; choose another port", ENVIRONMENT_FAILED)
 
 
 def _run_loop(process: Coroutine[Any, Any, None]) -> None:
@@ -149,11 +139,6 @@ def _run_loop(process: Coroutine[Any, Any, None]) -> None:
         asyncio.run(process)
     else:
         uvloop.run(process)
-
-
-def _fail(message: str, code: int) -> None:
-    click.echo(f"error: {message}", err=True)
-    sys.exit(code)
 
 
 if __name__ == "__main__":

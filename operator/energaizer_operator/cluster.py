@@ -95,7 +95,11 @@ class Cluster:
         Raises:
             ClusterError: There is no usable kubeconfig, or no API server behind it.
         """
-        client = _Client(await configuration(settings))
+        known = await configuration(settings)
+        try:
+            client = _Client(known)
+        except OSError as error:
+            raise ClusterError(f"no cluster: a certificate cannot be read: {error}") from error
         client.user_agent = _USER_AGENT
         cluster = cls(client, settings)
         try:

@@ -11,8 +11,9 @@ import os
 import secrets
 import socket
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -22,6 +23,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationError,
+    model_validator,
 )
 
 PREFIX = "ENERGAIZER_OPERATOR_"
@@ -183,6 +185,17 @@ class Settings(BaseModel):
     )
     """Users whose children of a judged workload are not judged again."""
 
+    @model_validator(mode="after")
+    def _one_leader(self) -> Self:
+        """Refuse periods of a Lease by which two replicas could lead at once."""
+        if not self.lease_retry_s < self.lease_renew_deadline_s < self.lease_duration_s:
+            raise ValueError(
+                f"LEASE_RETRY_S ({self.lease_retry_s:g}) must be below LEASE_RENEW_DEADLINE_S "
+                f"({self.lease_renew_deadline_s:g}), and that below LEASE_DURATION_S "
+                f"({self.lease_duration_s})"
+            )
+        return self
+
     @classmethod
     def from_environment(
         cls, environment: Mapping[str, str] | None = None, **options: object
@@ -210,6 +223,18 @@ class Settings(BaseModel):
         try:
             return cls(**given)
         except ValidationError as error:
-            first = error.errors()[0]
-            variable = PREFIX + "_".join(str(part) for part in first["loc"]).upper()
-            raise SettingsError(f"{variable}: {first['msg']}") from None
+            raise SettingsError(_fault(error)) from None
+
+
+def _fault(error: ValidationError) -> str:
+    """Return the first fault in the words of whoever set the variables."""
+    first = error.errors()[0]
+    message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if not first["loc"]:
+        return message
+    variable = PREFIX + "_".join(str(part) for part in first["loc"]).upper()
+    if first["type"] != "extra_forbidden":
+        return f"{variable}: {message}"
+    known = [PREFIX + name.upper() for name in Settings.model_fields]
+    close = get_close_matches(variable, known, n=1)
+    return f"{variable}: no such setting" + (f"; did you mean {close[0]}?" if close else "")

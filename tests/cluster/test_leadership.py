@@ -47,7 +47,7 @@ def test_a_leader_that_slept_through_its_lease_ends_and_writes_nothing_old(
     installed: Cluster, namespace: Any
 ) -> None:
     """Its writes of balances carry the version that they were computed from, and it ends."""
-    first = operator.start_controller(installed, 1, identity="sleeper", lease_duration_s=3)
+    first = operator.start_controller(installed, 1, identity="sleeper", lease_duration_s=11)
     first.wait_leading()
     namespace.apply(energybudget(1000, "Deny", "monthly"))
 
@@ -60,7 +60,7 @@ def test_a_leader_that_slept_through_its_lease_ends_and_writes_nothing_old(
 
     looked_at(1)
     os.kill(first.child.pid, signal.SIGSTOP)
-    second = operator.start_controller(installed, 2, identity="heir", lease_duration_s=3)
+    second = operator.start_controller(installed, 2, identity="heir", lease_duration_s=11)
     try:
         second.wait_leading()
         namespace.apply(energybudget(2000, "Deny", "monthly"))  # what the sleeper never saw

@@ -53,7 +53,7 @@ def powered() -> Iterator[Cluster]:
 
 
 def start(cluster: Cluster, **settings: Any) -> tuple[OperatorProcess, OperatorProcess]:
-    controller = operator.start_controller(cluster, lease_duration_s=3, **settings)
+    controller = operator.start_controller(cluster, **settings)
     webhook = patient.start_webhook(cluster, drain_s=0, **settings)
     patient.wait_reached(cluster, webhook)
     controller.wait_leading()

@@ -108,6 +108,26 @@ async def test_a_file_that_is_no_kubeconfig_is_said_to_be_none(tmp_path: Path, t
         await Cluster.connect(Settings(kubeconfig=path))
 
 
+async def test_an_authority_that_is_no_certificate_is_said_to_be_none(tmp_path: Path) -> None:
+    authority = tmp_path / "ca.crt"
+    authority.write_text("no certificate")
+    config = {
+        "clusters": [
+            {
+                "name": "c",
+                "cluster": {"server": "https://x", "certificate-authority": str(authority)},
+            }
+        ],
+        "users": [{"name": "u", "user": {"token": "t"}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "x",
+    }
+    path = tmp_path / "config"
+    path.write_text(yaml.safe_dump(config))
+    with pytest.raises(ClusterError, match="no cluster: a certificate cannot be read"):
+        await Cluster.connect(Settings(kubeconfig=path))
+
+
 async def test_one_of_several_kubeconfigs_is_enough(api: Api, tmp_path: Path) -> None:
     async with connection(api, tmp_path):
         listed = Path(f"{tmp_path / 'absent'}:{tmp_path / 'config'}")

@@ -44,6 +44,26 @@ def test_illegal_value_or_unknown_name_is_refused_by_name(variable: str, value: 
         Settings.from_environment({name: value})
 
 
+def test_a_misspelt_name_is_told_the_right_one() -> None:
+    name = "ENERGAIZER_OPERATOR_PROB_PORT"
+    with pytest.raises(SettingsError) as raised:
+        Settings.from_environment({name: "9"})
+    right = "ENERGAIZER_OPERATOR_PROBE_PORT"
+    assert str(raised.value) == f"{name}: no such setting; did you mean {right}?"
+
+
+@pytest.mark.parametrize(
+    ("duration", "deadline", "retry"), [("10", "10", "2"), ("3", "10", "2"), ("15", "2", "2")]
+)
+def test_periods_by_which_two_could_lead_are_refused(
+    duration: str, deadline: str, retry: str
+) -> None:
+    periods = {"DURATION_S": duration, "RENEW_DEADLINE_S": deadline, "RETRY_S": retry}
+    stated = {f"ENERGAIZER_OPERATOR_LEASE_{name}": text for name, text in periods.items()}
+    with pytest.raises(SettingsError, match="must be below"):
+        Settings.from_environment(stated)
+
+
 def test_variables_that_the_kubelet_makes_of_a_service_are_not_ours() -> None:
     links = {
         "ENERGAIZER_OPERATOR_WEBHOOK_PORT": "tcp://10.0.0.7:9443",
