@@ -298,6 +298,28 @@ _NOTES = """## How to read this
   the H100 8.3 to 12.6 instead of 9.3 to 14.3. Energies follow predicted times, and serving rests on
   those of Hopper: left out, power of dense models is met to 8.8 instead of 8.3, J/token to 9.1
   instead of 8.9. Libraries of the B200 are still of the older rule.
+- **What attention misses**, by trial fits in sample on some 700 rows of an operation; none ships,
+  since all boards, and serving and diffusion on them, would move at once. Time of prompts (causal
+  and encoder) on H100 / H200 / L40S / B200, now 20.5 / 12.1 / 16.7 / 10.8 on those rows:
+  - the rule for the power limit cuts through the middle of these kernels, too, which reach .56 of
+    the peak with heads of 128 on Hopper. With all rows: 17.5 / 11.2 / 15.5 / 14.6;
+  - exponentials add to products, they do not run beside them. At 4096 tokens and more a pair takes
+    .146, .222, .393 cycles of an SM of the H200 with heads of 64, 128, 256: one sixteenth, and
+    products at .76 of the peak (A100: .63, L40S: .5). So, too: 19.0 / 10.9 / 15.5 / 11.6;
+  - heads of 72 and 80 take the same time on four boards, as of 96, and a window has two ragged
+    edges. So, too: 19.1 / 10.2 / 18.7 / 9.6; on the L40S encoders reach .64 of the peak and paged
+    prompts .5, and one efficiency serves both;
+  - with an own DRAM rate and half of the L2 traffic: 17.5 / 9.9 / 18.8 / 9.0. Where windows are
+    short H100 and L40S (vLLM .24) move keys and values three to four times, the write of the cache
+    among it, H200 and B200 (.22) once or less.
+- **Decode**: a cache that fits into the 96 MB of L2 of the L40S is read up to 3.5 times faster than
+  DRAM could, for replays find it there: with that 20.9 instead of 23.4 in sample, 14.0 instead of
+  12.8 on the A100. Caches in fp8 are bound by SMs on Hopper, 14, 24 and 88 cycles a key and head of
+  64, 128, 256 on both boards whatever queries share it; rows of a tile padded to 128 make 12.9 of
+  14.9 on H100, 22.8 of 20.2 on H200.
+- **Power of prompts** below the limit is recorded 10 % above the prediction at .3 ms and 20 % below
+  at 100 ms. A warm share that follows the logarithm of time, shapes left out, makes 13.9 of 14.5
+  (H200) and 12.7 of 14.2 (B200), decode on the B200 13.4 of 12.1: not kept.
 - **Misses** are printed like hits: fp8 products of H100 and L40S (block-scaled ones below 300 us,
   others below 100 us are left out, for kernels around them bind them) and attention with an fp8
   cache in prefill on B200 are far off; power of single kernels below the limit is little better
