@@ -8,7 +8,6 @@ from energaizer_operator.options import Option
 from energaizer_operator.policy import (
     Action,
     Question,
-    charged,
     judge,
     likely,
     within_limits,
@@ -19,6 +18,10 @@ from energaizer_operator.resources.energypolicy import EnergyPolicy
 
 MakeOption = Callable[..., Option]
 MakePolicy = Callable[..., EnergyPolicy]
+
+
+def charged(question: Question) -> Option | None:
+    return judge(question).charged
 
 
 def test_an_untrusted_clock_is_not_charged(option: MakeOption, policy: MakePolicy) -> None:
@@ -58,6 +61,15 @@ def test_power_is_held_against_the_option_that_draws_most(
     assert verdict.charged is slow
     assert "needs 110 W" in verdict.message
     assert verdict.alternative is slow
+
+
+def test_two_limits_of_one_estimate_describe_it_once(
+    option: MakeOption, policy: MakePolicy
+) -> None:
+    limits = {"maxEnergyJoules": 50, "maxPowerWatts": 5}
+    said = judge(Question([option("a", 100)], [policy(action="Deny", limits=limits)])).message
+    assert said.startswith("energy policy p: needs 110 J (predicted 100 J, 90 % interval")
+    assert "Also energy policy p: needs 11 W but the limit is 5 W at once." in said
 
 
 def test_every_policy_counts_with_its_own_action(option: MakeOption, policy: MakePolicy) -> None:

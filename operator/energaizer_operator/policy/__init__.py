@@ -4,7 +4,7 @@ The charge is that of the dearest option which the scheduler may still choose, s
 and no promise lowers it. The way out that a refusal names is one that would be admitted.
 """
 
-from energaizer_operator.policy.charge import Charge, charge_of, charged, likely
+from energaizer_operator.policy.charge import Charge, charge_of, likely
 from energaizer_operator.policy.judgement import judge, within_limits, within_slowdown
 from energaizer_operator.policy.records import (
     Action,
@@ -29,7 +29,6 @@ __all__ = [
     "Verdict",
     "Violation",
     "charge_of",
-    "charged",
     "defaults",
     "judge",
     "likely",

@@ -69,15 +69,6 @@ def dearest(options: Sequence[Option], of: Callable[[Option], int]) -> Option | 
     return max(options, key=lambda option: (of(option), option.name), default=None)
 
 
-def charged(question: Question) -> Option | None:
-    """Return the option whose energy is charged: the dearest possible; None without any."""
-    in_force = modes(question.policies)
-    return dearest(
-        possible(question, in_force),
-        lambda option: charge_of(option, in_force.uncertainty).energy_joules,
-    )
-
-
 def comparable(options: Sequence[Option]) -> list[Option]:
     """Return the options that may be compared: a bound says nothing beside an estimate.
 

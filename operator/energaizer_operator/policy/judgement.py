@@ -55,7 +55,7 @@ def judge(question: Question) -> Verdict:
         remedy = (
             f"{remedy} A prediction instead of the bound needs: {question.problems[0]}.".strip()
         )
-    message = " Also ".join(f"{one.owner}: {one.message}" for one in worst)
+    message = wording.together([f"{one.owner}: {one.message}" for one in worst])
     return Verdict(
         action=action,
         charged=charged,

@@ -17,8 +17,6 @@ from energaizer_operator.runtimes.records import NO_LITERAL
 Json = Mapping[str, Any]
 MOUNTED = "/mnt/models"
 """Where KServe puts a model."""
-INITIALIZED = "/workspace/model"
-"""Where the model initializer of Kubeflow's Trainer puts one."""
 _COMMANDS: Mapping[tuple[str, ...], tuple[tuple[str, ...], str, bool]] = {
     ("huggingface-cli", "download"): (("--local-dir",), "", True),
     ("hf", "download"): (("--local-dir",), "", True),
