@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from localcluster.errors import LocalClusterError
+from localcluster.places import DEFAULT_POOLS
 
 KWOK_ANNOTATION = "kwok.x-k8s.io/node"
 """Nodes with the value `fake` are KWOK's; another node is left to whoever made it."""
@@ -54,8 +55,17 @@ def load_pools(path: Path) -> tuple[NodePool, ...]:
         pools = _File.model_validate(yaml.safe_load(path.read_text())).pools
     except FileNotFoundError:
         raise LocalClusterError(f"{path}: no such file of node pools") from None
-    except (yaml.YAMLError, ValidationError) as error:
-        raise LocalClusterError(f"{path}: not a list of node pools: {error}") from error
+    except ValidationError as error:
+        faults = (
+            f"{'.'.join(str(part) for part in fault['loc']) or 'file'}: {fault['msg']}"
+            for fault in error.errors()
+        )
+        raise LocalClusterError(
+            f"{path}: not a list of node pools: {'; '.join(faults)}; see {DEFAULT_POOLS}"
+        ) from error
+    except yaml.YAMLError as error:
+        why = " ".join(str(error).split())
+        raise LocalClusterError(f"{path}: not a list of node pools: {why}") from error
     names = [pool.name for pool in pools]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

@@ -43,8 +43,16 @@ def draw(prometheus: str, out: Path, minutes: int, chosen: tuple[str, ...]) -> N
     """Draw each dashboard's panels from the Prometheus at URL into a picture."""
     from observability.drawing import draw_all
 
-    for path in draw_all(prometheus, out, minutes, dict(one.split("=", 1) for one in chosen)):
-        click.echo(path)
+    pairs = [one.partition("=") for one in chosen]
+    if bare := [name for name, equals, _ in pairs if not equals]:
+        raise click.BadParameter(f'"{bare[0]}" is no NAME=VALUE', param_hint="--set")
+    values = {name: value for name, _, value in pairs}
+    try:
+        for path in draw_all(prometheus, out, minutes, values):
+            click.echo(path)
+    except OSError as error:
+        message = f"{prometheus}: {error}; give the URL of a Prometheus"
+        raise click.ClickException(message) from error
 
 
 @main.command()
