@@ -18,7 +18,7 @@ from energaizer.result import Provenance
 FAMILIES = (
     "gemm", "attention-prefill", "attention-decode", "softmax", "norm", "elementwise", "copy",
     "gather", "collective", "convolution", "grouped-gemm", "state-space", "optimizer",
-    "sort",
+    "sort", "convolution-3d",
 )  # fmt: skip
 """Kernel families in the order in which arrays hold them; a fit may add parameters to each."""
 

@@ -221,7 +221,7 @@ def _streams(found: Alternatives, read: _Read) -> _Limits:
                 flops / (2.0 * rate * busy),
                 column("core_flops") / (2.0 * one.core_rate * busy * compute),
                 onchip / (one.stream_bytes_per_cycle * busy),
-                column("special") / (one.special_per_cycle * busy),
+                (column("special") + column("casts")) / (one.special_per_cycle * busy),
                 _STREAMED[found.family] * blocks / (one.elements_per_cycle * busy),
             )
         ),

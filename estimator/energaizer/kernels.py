@@ -42,6 +42,7 @@ class Kernel(NamedTuple):
     kernels it can run, at most. `resident_bytes` of a product are
     activations that its neighbours write before or read after it: they may be found in L2.
     `toggle` is the energy of its operands against random ones: zeros toggle fewer wires.
+    `casts` take slots of special-function units as `special` operations do, without their energy.
     """
 
     family: float
@@ -70,6 +71,7 @@ class Kernel(NamedTuple):
     in_flight: float = 0.0
     launches: float = 1.0
     toggle: float = 1.0
+    casts: float = 0.0
 
 
 COLUMN = {name: index for index, name in enumerate(Kernel._fields)}

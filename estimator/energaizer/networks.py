@@ -107,6 +107,8 @@ def _(operator: Convolution, to: Listing, batch: float, count: float, formats: F
         return
     rate = "tf32" if formats.rate == "fp32" else formats.rate
     product = kernels.convolution(batch, (inputs, outputs, groups), (plane, out), taps, sizes, rate)
+    if operator.depth > 1:  # over frames: other kernels, which reach far less of the peak
+        product = product._replace(family=float(kernels.FAMILY["convolution-3d"]))
     to.add(product._replace(toggle=_toggling(operator.zeros, formats).toggle), count)
     if operator.laid_out and act < kernels.FP32_BYTES:
         for elements in (batch * inputs * plane, batch * outputs * out):

@@ -5,20 +5,23 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from pydantic import ValidationError
 
-from energaizer import catalog, lowering, memory, pipeline, simulation, whatif
+from energaizer import catalog, lowering, machine, memory, pipeline, power, simulation, whatif
+from energaizer.batch import Batch
 from energaizer.cli import main
 from energaizer.errors import DoesNotFitError, InputError, NoEstimateError
 from energaizer.families import Generation
 from energaizer.families.diffusion.component import Denoiser
-from energaizer.families.diffusion.pipeline import Pipeline, tapes
+from energaizer.families.diffusion.pipeline import Pipeline, Setting, tapes
 from energaizer.families.diffusion.scene import Scene
+from energaizer.families.diffusion.videos import _tiled
 from energaizer.families.operators import Attention, Convolution, Tape
 from energaizer.host import with_kernels
-from energaizer.kernels import COLUMN, Program
+from energaizer.kernels import COLUMN, FAMILY, Kernel, Program
 from energaizer.parallelism import Parallelism
 from energaizer.precision import Precision
 from energaizer.workload import Workload
@@ -117,6 +120,44 @@ def test_a_convolution_over_frames_by_hand() -> None:
     assert deep.elements == 5 * flat.elements
 
 
+def test_filters_over_frames_are_a_family_of_their_own() -> None:
+    def decoded(name: str, family: str) -> float:
+        program = lowering.lower(asked(name))
+        own = program.column("family") == FAMILY[family]
+        return float(program.counts[2] @ (program.column("flops") * own))
+
+    assert decoded("wan2.1-1.3b", "convolution-3d") > 10 * decoded("wan2.1-1.3b", "convolution") > 0
+    assert decoded("sdxl", "convolution-3d") == 0.0
+    assert decoded("sdxl", "convolution") > 0
+
+
+def test_tiles_of_a_video_overlap() -> None:
+    assert _tiled(90, 32, 24) == (32, (32 + 32 + 32 + 18) / 32)
+    assert _tiled(33, 5, 3) == (5, (10 * 5 + 3) / 5)
+    assert _tiled(4, 5, 3) == (4, 1.0)
+    small = tapes(made("hunyuanvideo"), Setting(256, 256, 9, 50, 6.0)).decode
+    large = tapes(made("hunyuanvideo"), Setting(448, 448, 9, 50, 6.0)).decode
+    assert large.macs == pytest.approx(small.macs * ((32 + 32 + 8) / 32) ** 2)
+    assert large.parameters == small.parameters
+
+
+def test_one_board_decodes_or_each() -> None:
+    def joules(name: str, boards: int) -> tuple[float, float]:
+        phase = pipeline.estimate(asked(name, boards), gpu).phases[2]
+        return phase.duration.value, phase.energy.value
+
+    gpu = catalog.gpu("h100-sxm")
+    board = machine.of(gpu, catalog.coefficients(gpu))
+    idle_w = float(power.idle_power(board, np.array([gpu.max_clock_hz]))[0])
+
+    alone_s, alone_j = joules("pixart-sigma", 1)
+    shared_s, shared_j = joules("pixart-sigma", 4)
+    assert shared_s == pytest.approx(alone_s)
+    assert shared_j == pytest.approx(alone_j + 3 * alone_s * idle_w)
+    assert lowering.lower(asked("cogvideox-5b", 4)).runs.tolist() == [1.0, 1.0, 0.25]
+    assert lowering.lower(asked("wan2.1-1.3b", 4)).runs.tolist() == [1.0, 1.0, 1.0]
+
+
 def test_guidance_evaluates_twice() -> None:
     batched = lowering.lower(asked("sdxl"))
     alone = lowering.lower(asked("sdxl", generation=Generation(guidance_scale=1.0)))
@@ -161,9 +202,23 @@ def test_a_head_is_filled_up_to_a_multiple_of_32() -> None:
         if isinstance(operator, Attention)
     )
     special = program.column("special") * (program.column("flops") > 0)
-    assert float(program.counts[1] @ special) == pytest.approx(3.0 * pairs)
+    assert float(program.counts[1] @ special) == pytest.approx(pairs)
+    assert float(program.counts[1] @ program.column("casts")) == pytest.approx(2.0 * pairs)
     attended = program.column("flops") * (special > 0)
     assert float(program.counts[1] @ attended) == pytest.approx(4.0 * 96 * pairs)
+
+
+def test_casts_take_time_and_draw_nothing_of_their_own() -> None:
+    one = Kernel(FAMILY["attention-prefill"], special=1e9, casts=2e9, blocks=1e4)
+    gpu, clock = catalog.gpu("h100-sxm"), np.array([1.5e9, 1.5e9])
+    priced = one._replace(special=3e9, casts=0.0)
+    seen = Batch.of_kernels(gpu, [one, priced], clock, np.array([700.0, 700.0])).predict(
+        catalog.coefficients(gpu)
+    )
+    assert seen.duration_s[0] == seen.duration_s[1]
+    place = power.COMPONENTS.index("special")
+    assert 3.0 * seen.components_j[0, place] == pytest.approx(seen.components_j[1, place])
+    assert seen.components_j[0, place] > 0
 
 
 @pytest.mark.parametrize(

@@ -44,10 +44,10 @@ _REACH = (
     Parameter("gemm.compute_efficiency", 0.8, 0.3),
     Parameter("attention-prefill.compute_efficiency", 0.3, 0.5),
     Parameter("convolution.compute_efficiency", 0.4, 0.7),
+    Parameter("convolution-3d.compute_efficiency", 0.12, 0.5),
     Parameter("streams.memory_efficiency", 1.0, 0.3),
     Parameter("gemm.energy_factor", 1.0, 0.3),
-    Parameter("attention-prefill.energy_factor", 1.0, 0.5),
-    Parameter("convolution.energy_factor", 1.0, 0.5),
+    Parameter("convolution-3d.energy_factor", 1.0, 0.5),
     Parameter("streams.energy_factor", 1.0, 0.3),
 )
 """What a framework's kernels reach, for each architecture; streams are elementwise and copies."""
@@ -64,6 +64,7 @@ _DEFAULT = Kernels(
     families=(
         Reach(family="attention-prefill", compute_efficiency=0.55),
         Reach(family="convolution", compute_efficiency=0.5),
+        Reach(family="convolution-3d", compute_efficiency=0.1),
         Reach(family="elementwise", memory_efficiency=0.6),
         Reach(family="copy", memory_efficiency=0.6),
     ),

@@ -181,8 +181,9 @@ _END = """
   16.3, dense J/token 12.6, MoE 23.0, hybrid 17.4; the sort alone, with order statistics (below),
   10.4 / 11.6 / 12.5 / 14.9; with both 10.5 / 11.7 / 12.0 / 13.4, dense 8.9, MoE 20.9, hybrid 19.5.
   Dense models and power gain, ITL of MoE and joules of the hybrid lose a little. The number is
-  effective: in diffusion on the same boards products draw less than single kernels, so that it
-  stands with the engine and moves no kernel, no forward pass and no training.
+  effective: in diffusion on the same boards products draw .7 (H100) and 1.1 times (B200) what
+  single kernels told, so that it stands with the engine and moves no kernel, no forward pass and no
+  training.
 - **Tried beside it**, eleven variants, most of them in sample only:
   all core energies free instead of those of products: 12.8 J/token, MoE 20.1, but it would move
   every other regime; the fullest of n ranks by order statistics instead of the limit for many

@@ -2,7 +2,8 @@
 
 All steps are alike, so that one stands for all. Sequence parallelism splits the latent over boards:
 Ulysses exchanges tokens for heads before and after each attention, a ring passes keys and values on
-while queries stay; text encoders and decoder run on every board (docs/method.md, 3).
+while queries stay; text encoders run on every board, the decoder on one or on each, as the pipeline
+says (docs/method.md, 3).
 """
 
 import math
@@ -24,7 +25,7 @@ from energaizer.workload import Workload
 PHASES = ("text-encode", "denoise", "decode")
 _MERGE_STREAMS = 8.0  # tensors that joining the parts of a ring's result reads and writes, in fp32
 _TILE, _HEAD_STEP = 128.0, 32
-_SOFTMAX_SLOTS = 3.0  # of a score, in special-function operations
+_CASTS = 2.0  # of a score: slots of special-function units besides its exponential
 _EXCHANGES = 4.0  # query, key, value; result
 _EXCHANGE_CALLS = 12.0  # host cost of a collective, in calls of a framework module
 
@@ -107,7 +108,9 @@ def _lower(
     steps = setting.steps * (2.0 if twice and not together else 1.0)
     calls = np.array([phase.calls for phase in phases])
     calls[1] += _EXCHANGE_CALLS * split.collectives * pipeline.denoiser.attends
-    one = np.ones(len(PHASES))
+    one, runs = np.ones(len(PHASES)), np.ones(len(PHASES))
+    if pipeline.decoding == "one board":
+        runs[2] = 1.0 / split.boards  # of the mean board; the others wait
     return Program(
         rows=kernels.table(rows),
         counts=np.array([[listing.counts.get(row, 0.0) for row in rows] for listing in listings]),
@@ -118,7 +121,7 @@ def _lower(
         graphed=np.zeros(len(PHASES), dtype=np.bool_),
         calls=calls,
         slots=one,
-        runs=one,
+        runs=runs,
     )
 
 
@@ -150,7 +153,8 @@ def _attend(to: Listing, operator: Attention, batch: float, count: float, format
     """Add attention as the FlashAttention-2 kernels of PyTorch run it.
 
     A head is filled up to a multiple of 32. Exponentials, scalings and casts of scores take slots
-    beside tensor cores, which is why small heads reach less of the peak.
+    beside tensor cores, which is why small heads reach less of the peak; exponentials alone are
+    priced as special operations.
     """
     act, groups = formats.activation, batch * operator.groups * operator.heads
     pairs = groups * operator.queries * operator.keys
@@ -162,7 +166,7 @@ def _attend(to: Listing, operator: Attention, batch: float, count: float, format
             FAMILY["attention-prefill"], 4.0 * padded * pairs, RATE[formats.attention_rate],
             moved * (operator.queries + 2.0 * operator.keys), moved * operator.queries,
             2.0 * moved * operator.queries * (1.0 + operator.keys / _TILE),
-            special=_SOFTMAX_SLOTS * pairs, blocks=max(1.0, tiles), cacheable=0.0,
+            special=pairs, casts=_CASTS * pairs, blocks=max(1.0, tiles), cacheable=0.0,
         ),
         count,
     )  # fmt: skip

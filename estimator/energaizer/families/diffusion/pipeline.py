@@ -55,6 +55,11 @@ class Pipeline(Network):
         default=1, ge=1, le=16, description="alike, held in memory; each step runs one"
     )
     decoder: SerializeAsAny[Decoder]
+    decoding: Literal["one board", "every board"] = Field(
+        default="one board",
+        description="of boards that share a latent: one decodes it while the others wait, as "
+        "pipelines of xDiT do; or each decodes it, as where xDiT only takes the denoiser over",
+    )
 
     @field_validator("denoiser", mode="before")
     @classmethod
@@ -180,7 +185,7 @@ class VideoPipeline(Pipeline):
 def tapes(pipeline: Pipeline, setting: Setting, boards: int = 1) -> Tapes:
     """Return the phases of one sample on one of so many boards; shared, so never add to them.
 
-    Text encoders and decoder run whole on every board; the denoiser's attentions hold a board's
+    Text encoders and decoder run whole, where they run; the denoiser's attentions hold a board's
     share of queries, and of keys.
     """
     found = Tapes(Tape(), Tape(), Tape())

@@ -23,6 +23,15 @@ from energaizer.families.diffusion.scene import Scene
 from energaizer.families.operators import Copy, Linear, Norm, Tape
 
 _DEPTH = 3
+_TILE, _TILE_STEP = 256, 192  # pixels of a tile of HunyuanVideo, and from one to the next
+_TILE_FRAMES, _TILE_FRAMES_STEP = 16, 12
+
+
+def _tiled(length: int, tile: int, step: int) -> tuple[int, float]:
+    """Return the length of a tile, and how many of it are decoded; the last ones are cut."""
+    if length <= tile:
+        return length, 1.0
+    return tile, sum(min(tile, length - first) for first in range(0, length, step)) / tile
 
 
 class Stage(NamedTuple):
@@ -199,6 +208,22 @@ class AutoencoderKLHunyuanVideo(_Video):
     @property
     def _groups(self) -> int:
         return self.norm_num_groups
+
+    def decode(self, to: Tape, scene: Scene) -> None:
+        """Write the decoding of as many whole tiles as cover the latent, overlaps twice."""
+        pixels, frames = self.shrinks, self.shrinks_frames
+        edge = (_TILE // pixels, _TILE_STEP // pixels)
+        span = (_TILE_FRAMES // frames + 1, _TILE_FRAMES_STEP // frames)
+        height, rows = _tiled(scene.height, *edge)
+        width, columns = _tiled(scene.width, *edge)
+        depth, spans = _tiled(scene.frames, *span)
+        tiles, one = rows * columns * spans, Tape()
+        super().decode(one, scene._replace(height=height, width=width, frames=depth))
+        for operator, count in one.counts.items():
+            to.add(operator, count * tiles, owned=False)
+        to.own(one.parameters)
+        to.module(one.calls * tiles)
+        to.layers += one.layers
 
 
 class AutoencoderKLCogVideoX(_Video):
