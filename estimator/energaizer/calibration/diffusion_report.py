@@ -132,7 +132,7 @@ _END = """
     on the H100 in CogVideoX1.5, 380 in HunyuanVideo, 400 and 900 on the B200. Everything decoded
     everywhere: 8.7 with the rest.
   - Convolutions over frames are a family. They reach a tenth of the peak, others a third, so that
-    decoding takes a third of the time of CogVideoX1.5 on eight boards.
+    decoding takes a third (B200) to half (H100) of the time of CogVideoX1.5 on eight boards.
   - HunyuanVideo decodes overlapping tiles (without: 5.4, its time 11 % low); CogVideoX1.5 in tiles
     as well: its time 17 % off.
   - A score is priced as one exponential, though it takes three slots (priced as three: 5.1).
