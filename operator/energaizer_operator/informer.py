@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from pydantic import ValidationError
+
 from energaizer_operator.cluster import (
     Cluster,
     ClusterError,
@@ -48,6 +50,7 @@ from energaizer_operator.records import (
     packed_record,
     workload_record,
 )
+from energaizer_operator.schema import Resource
 from energaizer_operator.slices import SliceRecord, slice_record
 
 __all__ = [
@@ -60,12 +63,14 @@ __all__ = [
     "metadata_record",
     "object_record",
     "packed_record",
+    "readable",
     "workload_record",
 ]
 
 log = logging.getLogger(__name__)
 
 Record = TypeVar("Record")
+Model = TypeVar("Model", bound=Resource)
 
 _RETRY_LEAST_S, _RETRY_MOST_S = 1.0, 30.0
 _ABSENT_S = 30.0
@@ -229,6 +234,21 @@ class Store(Generic[Record]):
     def _tell(self, key: Key, record: Record) -> None:
         for listener in self._listeners:
             listener(key, record)
+
+
+def readable(store: Store[ObjectRecord], model: type[Model]) -> tuple[list[Model], list[str]]:
+    """Return the objects of a store, and the names of those that this version cannot read.
+
+    One that was stored under another version's schema concerns itself alone.
+    """
+    found, unreadable = list[Model](), list[str]()
+    for record in store:
+        try:
+            found.append(model.model_validate(record.body))
+        except ValidationError as error:
+            log.warning("%s %s cannot be read: %s", store.resource.kind, record.name, error)
+            unreadable.append(record.name)
+    return found, unreadable
 
 
 @dataclass

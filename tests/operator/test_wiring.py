@@ -14,7 +14,7 @@ from energaizer_operator.events import Events
 from energaizer_operator.informer import Informer, object_record, packed_record
 from energaizer_operator.metrics import Metrics
 from energaizer_operator.settings import Settings
-from fake_cluster import FakeCluster
+from fake_cluster import FakeCluster, settle
 
 KEY = ("team-a", "mine")
 MINE: dict[str, Any] = {
@@ -110,3 +110,16 @@ def test_packed_object_is_the_object_in_fewer_bytes() -> None:
     assert record.body == body
     assert isinstance(record.whole, bytes)
     assert record == packed_record(body)
+
+
+async def test_what_cannot_be_read_concerns_itself_alone(wiring: Wiring) -> None:
+    """Else a GPUProfile of another version would end the leader at its first look at nodes."""
+    cluster = cluster_of(wiring)
+    broken = {"vendor": "NVIDIA", "fromTheFuture": True}
+    cluster.put(kinds.GPUPROFILES, {"metadata": {"name": "odd"}, "spec": broken})
+    cluster.put(kinds.ENERGYPOLICIES, {"metadata": {"name": "odd"}, "spec": broken})
+    await settle()
+    assert await wiring.nodes.reconciler.reconcile("all nodes") is not Result.ERROR
+    world = wiring._estimates.world()
+    assert (set(world.profiles), world.policies) == ({"h100"}, ())
+    assert await wiring.aiworkloads.reconciler.reconcile(KEY) is Result.CHANGED

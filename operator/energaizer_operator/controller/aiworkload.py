@@ -22,7 +22,7 @@ from energaizer_operator.controller.writing import write_status
 from energaizer_operator.decision import Subject, World
 from energaizer_operator.estimation import Estimator
 from energaizer_operator.events import Subject as EventSubject
-from energaizer_operator.informer import Key, ObjectRecord
+from energaizer_operator.informer import Key, ObjectRecord, readable
 from energaizer_operator.kinds import AIWORKLOADS
 from energaizer_operator.names import ANNOTATION_HELD, EventReason
 from energaizer_operator.policy import Balance
@@ -165,12 +165,9 @@ class AIWorkloads:
         if self._world is not None:
             return self._world
         informer = self._context.informer
-        self._world = World.of(
-            [GPUProfile.model_validate(record.body) for record in informer.gpuprofiles],
-            [EnergyPolicy.model_validate(record.body) for record in informer.energypolicies],
-            self._survey().in_cluster,
-            self._calibrations,
-        )
+        profiles, _ = readable(informer.gpuprofiles, GPUProfile)
+        policies, _ = readable(informer.energypolicies, EnergyPolicy)
+        self._world = World.of(profiles, policies, self._survey().in_cluster, self._calibrations)
         return self._world
 
     async def _tell(self, subject: EventSubject, wanted: AIWorkloadStatus) -> None:

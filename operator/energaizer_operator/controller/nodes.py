@@ -18,7 +18,7 @@ from energaizer_operator.controller.power import Power
 from energaizer_operator.controller.survey import Survey, counted, gpu_capacity, survey
 from energaizer_operator.events import Subject
 from energaizer_operator.identity import Catalogue
-from energaizer_operator.informer import MetadataRecord
+from energaizer_operator.informer import MetadataRecord, readable
 from energaizer_operator.kinds import NODES
 from energaizer_operator.names import EventReason
 from energaizer_operator.resources.gpuprofile import GPUProfile
@@ -59,9 +59,7 @@ class Nodes:
         context = self._context
         store = context.informer.nodes
         records: list[MetadataRecord] = [] if store is None else store.values()
-        profiles = [
-            GPUProfile.model_validate(record.body) for record in context.informer.gpuprofiles
-        ]
+        profiles, _ = readable(context.informer.gpuprofiles, GPUProfile)
         catalogue = Catalogue(profiles)
         slices = context.informer.resourceslices
         devices = boards(() if slices is None else slices)

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from energaizer_operator.decision import Purse, World, purse_of
-from energaizer_operator.informer import Informer, Key, ObjectRecord
+from energaizer_operator.informer import Informer, Key, ObjectRecord, readable
 from energaizer_operator.names import LABEL_ADMISSION, Admission
 from energaizer_operator.references import References
 from energaizer_operator.resources.aiworkload import AIWorkload
@@ -118,19 +118,11 @@ class View:
         self._world = None
 
     def _build(self) -> World:
-        profiles, policies, unreadable = [], [], []
-        for record in self._informer.gpuprofiles:
-            try:
-                profiles.append(GPUProfile.model_validate(record.body))
-            except ValidationError as error:
-                log.warning("GPUProfile %s cannot be read: %s", record.name, error)
-        for record in self._informer.energypolicies:
-            try:
-                policies.append(EnergyPolicy.model_validate(record.body))
-            except ValidationError as error:
-                log.warning("EnergyPolicy %s cannot be read: %s", record.name, error)
-                unreadable.append(f"energy policy {record.name} cannot be read and is not applied")
-        self._unreadable = tuple(unreadable)
+        profiles, _ = readable(self._informer.gpuprofiles, GPUProfile)
+        policies, unreadable = readable(self._informer.energypolicies, EnergyPolicy)
+        self._unreadable = tuple(
+            f"energy policy {name} cannot be read and is not applied" for name in unreadable
+        )
         return World.of(profiles, policies)
 
 
