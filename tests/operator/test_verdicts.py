@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from energaizer_operator.controller import verdicts
-from energaizer_operator.controller.kueue import QueuedRecord, queued_record
+from energaizer_operator.controller.queued import QueuedRecord, queued_record
 from energaizer_operator.decision import Subject, World
 from energaizer_operator.owners import describe
 from reviewing import job
