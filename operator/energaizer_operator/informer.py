@@ -112,6 +112,10 @@ class Store(Generic[Record]):
         """Return all records, in order of their keys."""
         return [self._records[key] for key in sorted(self._records)]
 
+    def of(self, namespace: str) -> list[Record]:
+        """Return the records of a namespace, in order of their names."""
+        return [self._records[key] for key in sorted(self._records) if key[0] == namespace]
+
     def keys(self) -> list[Key]:
         """Return all keys, in order."""
         return sorted(self._records)

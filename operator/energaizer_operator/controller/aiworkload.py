@@ -137,8 +137,7 @@ class AIWorkloads:
             return NO_BOOKING, ()
         found = (
             decision.purse_of(record.body, now)
-            for record in self._context.informer.energybudgets
-            if record.namespace == namespace
+            for record in self._context.informer.energybudgets.of(namespace)
         )
         purses = decision.matching(found, subject.labels)
         names = tuple(purse.name for purse in purses)

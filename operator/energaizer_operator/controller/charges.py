@@ -64,9 +64,7 @@ class Charges:
         """Make sure that a workload counts against every budget that selects it."""
         now = datetime.now(UTC)
         purses = [
-            purse_of(record.body, now)
-            for record in self._context.informer.energybudgets
-            if record.namespace == key[1]
+            purse_of(record.body, now) for record in self._context.informer.energybudgets.of(key[1])
         ]
         priced = await self._pricing.of(key) if purses else None
         if priced is None:

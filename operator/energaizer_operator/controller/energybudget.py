@@ -125,10 +125,10 @@ class EnergyBudgets:
 
     def _begin(self, namespace: str) -> _Look:
         now = datetime.now(UTC)
-        bodies: dict[str, Object] = {}
-        for record in self._context.informer.energybudgets:
-            if record.namespace == namespace:
-                bodies[record.name] = self._newest.get((namespace, record.name)) or record.body
+        bodies: dict[str, Object] = {
+            record.name: self._newest.get((namespace, record.name)) or record.body
+            for record in self._context.informer.energybudgets.of(namespace)
+        }
         purses = {name: purse_of(body, now) for name, body in bodies.items()}
         waiting = [len(one.budget.status.provisional) for one in purses.values() if one.budget]
         self._unbooked[namespace] = max(waiting, default=0)

@@ -148,8 +148,7 @@ class Queued:
         purses = decision.matching(
             (
                 decision.purse_of(record.body, now)
-                for record in informer.energybudgets
-                if record.namespace == namespace
+                for record in informer.energybudgets.of(namespace)
             ),
             subject.labels,
         )

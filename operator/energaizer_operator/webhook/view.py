@@ -67,9 +67,7 @@ class View:
         if namespace not in self._purses:
             now = datetime.now(UTC)
             self._purses[namespace] = tuple(
-                purse_of(record.body, now)
-                for record in self._informer.energybudgets
-                if record.namespace == namespace
+                purse_of(record.body, now) for record in self._informer.energybudgets.of(namespace)
             )
         return self._purses[namespace]
 
