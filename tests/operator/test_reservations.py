@@ -1,15 +1,14 @@
 """Following one reservation against an API server in memory: charged on time, and no oftener."""
 
-import asyncio
 from collections.abc import Collection, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, ClassVar
 
 import pytest
 
 from energaizer_operator import kinds, owners
 from energaizer_operator.cluster import Refused
-from energaizer_operator.controller import reserving
+from energaizer_operator.controller import energyreservation, reserving
 from energaizer_operator.controller.binding import Binding
 from energaizer_operator.controller.book import Book
 from energaizer_operator.controller.energyreservation import EnergyReservations
@@ -23,6 +22,7 @@ from energaizer_operator.schema import EstimateSummary
 from fake_cluster import FakeCluster, settle
 
 KEY = ("team-a", "uid-train")
+MOMENT = timedelta(seconds=2)
 LABELS = {LABEL_WORKLOAD: "job-train"}
 
 
@@ -87,8 +87,25 @@ async def unreadable(*_: object) -> dict[str, Any]:
     raise Refused("may not get energyreservations", 403)
 
 
+class Clock(datetime):
+    """The time, and what a test lets pass."""
+
+    passed: ClassVar = timedelta()
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+        return datetime.now(tz) + cls.passed
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> type[Clock]:
+    monkeypatch.setattr(Clock, "passed", timedelta())
+    monkeypatch.setattr(energyreservation, "datetime", Clock)
+    return Clock
+
+
 async def test_our_own_write_is_no_reason_to_write_again(
-    cluster: FakeCluster, context: Context
+    cluster: FakeCluster, context: Context, clock: type[Clock]
 ) -> None:
     cluster.put(kinds.PODS, pod("train-0", "Running"))
     await settle()
@@ -96,14 +113,16 @@ async def test_our_own_write_is_no_reason_to_write_again(
     asked: list[float] = []
     reservations.again = lambda _key, delay_s: asked.append(delay_s)
     assert await reservations.reconcile(KEY) is Result.CHANGED
-    await asyncio.sleep(1.1)  # seconds went by that are not charged yet
+    clock.passed += MOMENT  # seconds went by that are not charged yet
     assert await reservations.reconcile(KEY) is Result.UNCHANGED
     assert len(cluster.writes) == 1
     assert asked[0] == 60.0
     assert 0.0 < asked[1] < 60.0, "the rest of the time"
 
 
-async def test_news_of_a_pod_is_charged_at_once(cluster: FakeCluster, context: Context) -> None:
+async def test_news_of_a_pod_is_charged_at_once(
+    cluster: FakeCluster, context: Context, clock: type[Clock]
+) -> None:
     cluster.put(kinds.PODS, pod("train-0", "Running"))
     await settle()
     reservations = await follower(context, 60.0)
@@ -111,7 +130,7 @@ async def test_news_of_a_pod_is_charged_at_once(cluster: FakeCluster, context: C
     cluster.put(kinds.PODS, pod("train-1", "Running"))
     await settle()
     assert await reservations.reconcile(KEY) is Result.CHANGED
-    await asyncio.sleep(1.1)
+    clock.passed += MOMENT
     before = cluster.objects["energyreservations", *KEY]["status"]["consumedJoules"]
     cluster.remove(kinds.PODS, "train-0", "team-a")
     await settle()
@@ -120,12 +139,14 @@ async def test_news_of_a_pod_is_charged_at_once(cluster: FakeCluster, context: C
     assert after >= before + 2 * 400  # who vanished is charged up to now, as is who stays
 
 
-async def test_time_alone_is_charged_when_it_is_due(cluster: FakeCluster, context: Context) -> None:
+async def test_time_alone_is_charged_when_it_is_due(
+    cluster: FakeCluster, context: Context, clock: type[Clock]
+) -> None:
     cluster.put(kinds.PODS, pod("train-0", "Running"))
     await settle()
     reservations = await follower(context, 1.0)
     await reservations.reconcile(KEY)
-    await asyncio.sleep(1.1)
+    clock.passed += MOMENT
     assert await reservations.reconcile(KEY) is Result.CHANGED
     assert len(cluster.writes) == 2
 
