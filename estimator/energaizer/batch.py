@@ -163,7 +163,7 @@ class Batch:
                 own = np.flatnonzero(limit[hot] == limit_w)
                 seconds, joules = durations[:, own], energies[:, own]
                 at = power.throttle(joules.sum(axis=-1) / seconds, float(limit_w))
-                between = simulation.held(seconds, joules, grid, at)
+                between = simulation.held(seconds, joules, grid[:, None], at)
                 duration[hot[own]], energy[hot[own]] = between.duration_s, between.energy_j
                 clock[hot[own]] = np.minimum(step_clock[hot[own]], between.clock_hz)
         return self._summed(duration, energy, clock, work, kernel_s)

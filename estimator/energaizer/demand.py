@@ -7,6 +7,7 @@ that do it, and a cluster has many kinds of GPU.
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -176,6 +177,28 @@ def _board(machine: Machine) -> _Board:
     return _Board(numbers, tiling.form_of(time, units), families)
 
 
+class _Boards(NamedTuple):
+    """What is read of B GPUs, whatever the kernels, GPUs in front; `numbers` has them behind."""
+
+    numbers: FloatArray
+    tiles: tiling.Form
+    families: FloatArray
+    rates: FloatArray
+    links: tuple[links.Fabric, ...]
+
+
+@lru_cache(maxsize=16)
+def _boards(machines: tuple[Machine, ...]) -> _Boards:
+    boards = [_board(machine) for machine in machines]
+    return _Boards(
+        np.array([board.numbers for board in boards]).T,
+        tiling.stacked([board.tiles for board in boards]),
+        np.stack([board.families for board in boards]),
+        np.stack([machine.rates for machine in machines]),
+        tuple((machine.link,) for machine in machines),
+    )
+
+
 _MATH, _CORE = range(2)  # rows of products among the clocked limits
 
 
@@ -284,23 +307,23 @@ def compile_together(
         machines: The GPUs.
         fabrics: What joins the boards of each, as `compile_work` takes it.
     """
-    count, boards = len(rows), [_board(machine) for machine in machines]
-    of = np.arange(len(boards)).repeat(count)
-    numbers = np.array([board.numbers for board in boards]).T
-    every = np.tile(rows, (len(boards), 1))
+    count, read = len(rows), _boards(tuple(machines))
+    of = np.arange(len(machines)).repeat(count)
+    every = np.tile(rows, (len(machines), 1))
     products = np.flatnonzero(every[:, COLUMN["m"]] > 0)
     at = of[products]
-    found = _alternatives(every, products, numbers[0][at, None])
-    families = np.stack([board.families for board in boards])[of, :, found.family].T
-    read = _Read(
-        _Numbers(*numbers[:, of]),
-        _Numbers(*numbers[:, at]),
-        tiling.rows_of([board.tiles for board in boards], at),
-        np.stack([machine.rates for machine in machines])[of, found.rate],
-        families,
-        [own or (machine.link,) for own, machine in zip(fabrics, machines, strict=True)],
+    found = _alternatives(every, products, read.numbers[0][at, None])
+    return _compile(
+        found,
+        _Read(
+            _Numbers(*read.numbers[:, of]),
+            _Numbers(*read.numbers[:, at]),
+            tiling.rows_of(read.tiles, at),
+            read.rates[of, found.rate],
+            read.families[of, :, found.family].T,
+            [own or alone for own, alone in zip(fabrics, read.links, strict=True)],
+        ),
     )
-    return _compile(found, read)
 
 
 def _compile(found: Alternatives, read: _Read) -> Work:

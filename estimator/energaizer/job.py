@@ -5,10 +5,10 @@ for that time. Boards that are held longer than they work draw idle power, in a 
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from energaizer import memory, power, uncertainty
 from energaizer.caches import remembered
@@ -64,42 +64,63 @@ def add(totals: dict[str, Total], loaded: Loaded, settled: Settled, times: float
     program = loaded.program
     repeated = program.repetitions * times
     duration = settled.duration_s * repeated
-    energy_j = settled.energy_j * repeated[:, None]
-    sums = (repeated, duration, duration * settled.clock_hz, settled.throttled, settled.over)
-    for name, joules, count, seconds, ticks, throttled, over in zip(
-        program.phases, energy_j, *(each.tolist() for each in sums), strict=True
-    ):
+    once = shares(loaded, settled)
+    for name, (steps, _) in program.by_phase.items():
+        count, seconds = repeated[steps], duration[steps]
+        joules, weights = count @ settled.energy_j[steps], once[name] * times
         total = totals.get(name)
         if total is None:
-            total = totals[name] = Total(name)
-        total.count += count
-        total.duration_s += seconds
-        total.clock_s += ticks
-        total.energy_j += joules
-        total.throttled |= throttled
-        total.over |= over
-    for name, once in shares(loaded, settled).items():
-        totals[name].shares += once * times
+            total = totals[name] = Total(name, energy_j=joules, shares=weights)
+        else:
+            total.energy_j += joules
+            total.shares += weights
+        total.count += sum(count.tolist())
+        total.duration_s += sum(seconds.tolist())
+        total.clock_s += float(seconds @ settled.clock_hz[steps])
+        total.throttled |= True in settled.throttled[steps].tolist()
+        total.over |= True in settled.over[steps].tolist()
 
 
 @remembered(64)
 def shares(loaded: Loaded, settled: Settled) -> dict[str, FloatArray]:
     """Return seconds of each phase of one batch, shared out over families and regimes."""
-    program, work = loaded.program, loaded.work
-    duration = settled.duration_s * program.repetitions
-    clocked = work.cycles / settled.clock_hz[0]
-    fixed = work.fixed_cycles / settled.clock_hz[0] + work.fixed_s
-    regime = np.where(clocked > work.unclocked_s, uncertainty.COMPUTE, uncertainty.MEMORY)
-    regime[fixed > np.maximum(clocked, work.unclocked_s)] = uncertainty.LAUNCH
-    found = {}
+    return shares_together([loaded], [settled])[0]
+
+
+def shares_together(
+    loaded: Sequence[Loaded], settled: Sequence[Settled]
+) -> list[dict[str, FloatArray]]:  # fmt: skip
+    """Return the same (`shares`) of one program on B machines."""
+    program, boards, cells = loaded[0].program, len(loaded), math.prod(uncertainty.SHAPE)
+
+    def kernels(name: str) -> FloatArray:
+        return np.array([getattr(one.work, name) for one in loaded])
+
+    clock_hz = np.array([[one.clock_hz[0]] for one in settled])
+    clocked, unclocked_s = kernels("cycles") / clock_hz, kernels("unclocked_s")
+    fixed = kernels("fixed_cycles") / clock_hz + kernels("fixed_s")
+    regime = np.where(clocked > unclocked_s, uncertainty.COMPUTE, uncertainty.MEMORY)
+    regime[fixed > np.maximum(clocked, unclocked_s)] = uncertainty.LAUNCH
+    place = loaded[0].work.family * uncertainty.SHAPE[1]
+    kernel_s = np.array([one.kernel_s for one in settled])
+    duration = np.array([one.duration_s for one in settled]) * program.repetitions
+    host_bound, throttled = (
+        np.array([getattr(one, name) for one in settled]) for name in ("host_bound", "throttled")
+    )
+    first = np.arange(boards)[:, None] * cells
+    found: list[dict[str, FloatArray]] = [{} for _ in loaded]
     for name, (steps, launches) in program.by_phase.items():
-        here: npt.NDArray[np.intp] | int = regime
-        if True in settled.host_bound[steps].tolist():  # few: quicker than any()
-            here = uncertainty.LAUNCH
-        elif True in settled.throttled[steps].tolist():
-            here = uncertainty.CAPPED
-        weight = launches * settled.kernel_s
-        found[name] = uncertainty.shares_of(work.family, here, weight) * duration[steps].sum()
+        here = np.where(throttled[:, steps].any(axis=1, keepdims=True), uncertainty.CAPPED, regime)
+        here = np.where(host_bound[:, steps].any(axis=1, keepdims=True), uncertainty.LAUNCH, here)
+        weight = launches * kernel_s
+        flat = np.bincount(
+            (first + place + here).ravel(), weights=weight.ravel(), minlength=boards * cells
+        ).reshape(boards, cells)
+        total = weight.sum(axis=1)
+        scale = duration[:, steps].sum(axis=1) / np.where(total > 0.0, total, 1.0)
+        each = (flat * scale[:, None]).reshape(boards, *uncertainty.SHAPE)
+        for one, own in zip(found, each, strict=True):
+            one[name] = own
     return found
 
 

@@ -9,7 +9,7 @@ Formulas are those of docs/method.md, 3.
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -350,6 +350,22 @@ class Program:
     def column(self, name: str) -> FloatArray:
         """Return one column of the kernels, shape (K,)."""
         return self.rows[:, COLUMN[name]]
+
+    def part(self, steps: npt.NDArray[np.intp], kernels: npt.NDArray[np.intp]) -> "Program":
+        """Return some steps and kernels of it, which are all that those steps launch."""
+        return replace(
+            self,
+            rows=self.rows[kernels],
+            counts=self.counts[steps[:, None], kernels],
+            phases=tuple(self.phases[step] for step in steps),
+            repetitions=self.repetitions[steps],
+            sequences=self.sequences[steps],
+            layers=self.layers[steps],
+            graphed=self.graphed[steps],
+            calls=self.calls[steps],
+            slots=self.slots[steps],
+            runs=self.runs[steps],
+        )
 
     @cached_property
     def launches(self) -> FloatArray:

@@ -24,6 +24,7 @@ COMPONENTS = (
 """Components of energy in the order in which arrays hold them."""
 _IDLE, _ACTIVE, _TENSOR, _CORE, _L2, _SPECIAL, _LEAKAGE, _DRAM, _LINK = range(len(COMPONENTS))
 _TEMPERATURE_STEPS = 2
+_COARSE = 12  # clocks among which a limit is looked for first: about the root of those of a grid
 
 
 class Activity(NamedTuple):
@@ -216,6 +217,36 @@ def on_grids(machines: tuple[Machine, ...]) -> Points:
         cold=padded(board.cold for board in boards),
         heat=Heat(*np.array([board.heat for board in boards]).T[..., None, None]),
     )
+
+
+def at_places(machines: tuple[Machine, ...], places: npt.NDArray[np.intp]) -> Points:
+    """Return boards at some clocks of their grids (`on_grids`), shape (B, F, 1).
+
+    Args:
+        machines: B boards.
+        places: On the grid of each, rising, shape (B, F).
+    """
+    table, heat = _grids(machines)
+    taken = table[np.arange(len(machines))[:, None], places]
+    clock, idle, scale, active, leakage, cold = (
+        taken[..., index, None] for index in range(taken.shape[-1])
+    )
+    return Points(clock, idle, scale, active, leakage, cold, heat)
+
+
+@lru_cache(maxsize=16)
+def _grids(machines: tuple[Machine, ...]) -> tuple[FloatArray, Heat]:
+    """Return the arrays of boards on their grids as one, shape (B, F, arrays), and their heat."""
+    *arrays, heat = on_grids(machines)
+    return np.concatenate([np.asarray(array) for array in arrays], axis=-1), heat
+
+
+@lru_cache(maxsize=16)
+def coarsely(machines: tuple[Machine, ...]) -> tuple[npt.NDArray[np.intp], Points]:
+    """Return some places on the grid of each board, both ends among them, and boards there."""
+    last = [len(on_grid(machine).clock_hz) - 1 for machine in machines]
+    places = np.round(np.linspace(0, last, _COARSE).T).astype(np.intp)
+    return places, at_places(machines, places)
 
 
 def _growth(heat: Heat, watts: FloatArray) -> FloatArray:

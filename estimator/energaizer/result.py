@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -48,6 +49,30 @@ class Quantity:
     unit: str
     provenance: Provenance
     coverage: float
+
+
+class Brief(NamedTuple):
+    """What a job comes to, without its parts: what is said of it to a cluster.
+
+    Attributes:
+        power: W, mean over the job, all boards of the deployment.
+        energy: J, whole job, all boards.
+        duration: s, whole job.
+        energy_per_output_token: J/token; None without output.
+        decode_s: Mean time of a decode step, s; None without one.
+        completed: Requests served, or optimiser steps done, in the job; 0 for a bound.
+        gpu_count: Boards of the deployment.
+        clock_hz: Time-weighted mean clock.
+    """
+
+    power: Quantity
+    energy: Quantity
+    duration: Quantity
+    energy_per_output_token: Quantity | None
+    decode_s: float | None
+    completed: float
+    gpu_count: int
+    clock_hz: float
 
 
 class PhaseEstimate(_Frozen):

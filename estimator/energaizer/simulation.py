@@ -1,7 +1,7 @@
 """A program on a GPU beside a host: time and energy of its steps at any clock and limit.
 
 `load` does what no clock changes, once; `sweep` evaluates F clocks as one array; `settle` finds the
-clock that a power limit leaves for each step. `fleet` does the first two for many GPUs at once.
+clock that a power limit leaves for each step. `fleet` does this for many GPUs at once.
 Shapes: F clocks, P steps, K kernels, C components.
 """
 
@@ -228,7 +228,7 @@ def held(
     Args:
         duration_s: Wall time of P steps on a grid of clocks, shape (F, P), s.
         energy_j: Their energy by component, shape (F, P, C), J.
-        grid_hz: Those clocks, shape (F,).
+        grid_hz: Those clocks, shape (F, 1), or (F, P) where steps have clocks of their own.
         at: Where a limit leaves each step.
     """
     steps = np.arange(duration_s.shape[1])
@@ -236,8 +236,16 @@ def held(
     fast = at.high_share / duration_s[at.high, steps]
     mean_s = 1.0 / (slow + fast)
     watts = slow[..., None] * energy_j[at.low, steps] + fast[..., None] * energy_j[at.high, steps]
-    clock_hz = (1.0 - at.high_share) * grid_hz[at.low] + at.high_share * grid_hz[at.high]
+    grid = np.broadcast_to(grid_hz, duration_s.shape)
+    clock_hz = (1.0 - at.high_share) * grid[at.low, steps] + at.high_share * grid[at.high, steps]
     return Held(mean_s, watts * mean_s[..., None], clock_hz)
+
+
+@remembered(64)
+def unset(loaded: Loaded) -> Settled:
+    """Return each step on a board whose clock and limit nobody set; kept for what is asked next."""
+    gpu = loaded.machine.gpu
+    return _settle(loaded, gpu.max_clock_hz, gpu.power_limit_w)
 
 
 @lru_cache(maxsize=32)
@@ -251,6 +259,13 @@ def settle(loaded: Loaded, clock_hz: float, limit_w: float) -> Settled:
         clock_hz: Requested SM clock, Hz.
         limit_w: Limit of one board, W.
     """
+    gpu = loaded.machine.gpu
+    if clock_hz == gpu.max_clock_hz and limit_w == gpu.power_limit_w:
+        return unset(loaded)
+    return _settle(loaded, clock_hz, limit_w)
+
+
+def _settle(loaded: Loaded, clock_hz: float, limit_w: float) -> Settled:
     highest = clock_hz == loaded.machine.gpu.max_clock_hz
     known = every_clock.known(loaded) if highest else None
     first = known or sweep(loaded, power.at_clock(loaded.machine, clock_hz))
@@ -269,7 +284,7 @@ def settle(loaded: Loaded, clock_hz: float, limit_w: float) -> Settled:
         points = power.points(loaded.machine, loaded.machine.grid(clock_hz)[:, None])
         found = sweep(loaded, points)
     at = power.throttle(found.power_w, limit_w)
-    between = held(found.duration_s, found.energy_j, points.clock_hz[:, 0], at)
+    between = held(found.duration_s, found.energy_j, points.clock_hz, at)
     return Settled(
         between.duration_s, between.energy_j, between.clock_hz, between.clock_hz < clock_hz,
         at.over, found.kernel_s[at.high[0]], host_bound,

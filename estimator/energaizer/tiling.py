@@ -91,14 +91,19 @@ def form_of(time: TimeCoefficients, units: float) -> Form:
     )
 
 
-def rows_of(forms: Sequence[Form], row: npt.NDArray[np.intp]) -> Form:
-    """Return the forms of several GPUs with one row for each product.
+def stacked(forms: Sequence[Form]) -> Form:
+    """Return the forms of several GPUs as one, GPUs in front."""
+    return Form(*(np.array(each).reshape(len(forms), -1) for each in zip(*forms, strict=True)))
+
+
+def rows_of(form: Form, row: npt.NDArray[np.intp]) -> Form:
+    """Return the form of several GPUs with one row for each product.
 
     Args:
-        forms: Of each GPU.
+        form: Of all GPUs (`stacked`).
         row: GPU of each product, shape (G,).
     """
-    return Form(*(np.array(each).reshape(len(forms), -1)[row] for each in zip(*forms, strict=True)))
+    return Form(*(np.asarray(each)[row] for each in form))
 
 
 class Plans(NamedTuple):

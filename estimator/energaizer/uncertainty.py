@@ -69,7 +69,8 @@ def combined(spread: FloatArray, shares: FloatArray) -> FloatArray:
 
     Args:
         spread: Products of half-widths (`spread_of`).
-        shares: Share of each sum by family and regime, summing to 1, (N, families, regimes).
+        shares: Share of each sum by family and regime, summing to 1, (N, families, regimes) or
+            (N, families x regimes).
     """
     cells = shares.reshape(len(shares), -1)
     found: FloatArray = np.sqrt(((cells @ spread) * cells).sum(axis=-1)).T
@@ -79,17 +80,6 @@ def combined(spread: FloatArray, shares: FloatArray) -> FloatArray:
 def widening(provenance: Provenance) -> float:
     """Return the factor on the half-width of what is extrapolated or comes from a datasheet."""
     return _WIDEN.get(provenance, 1.0)
-
-
-def shares_of(
-    family: npt.NDArray[np.intp], regime: npt.NDArray[np.intp] | int, weight: FloatArray
-) -> FloatArray:
-    """Return the share of each family and regime in a weighted sum, shape (families, regimes)."""
-    place = family * SHAPE[1] + regime
-    flat = np.bincount(place, weights=weight, minlength=SHAPE[0] * SHAPE[1])
-    found = flat.reshape(SHAPE).astype(np.float64, copy=False)
-    total = found.sum()
-    return found / total if total > 0 else found
 
 
 def outside_hull(machine: Machine, inputs: dict[str, float]) -> tuple[str, ...]:

@@ -98,7 +98,7 @@ def surface(loaded: simulation.Loaded, wanted: Sequence[int], limits_w: Sequence
         limits_w: Limits of one board, length L.
     """
     board, repeated = loaded.machine, loaded.program.repetitions
-    grid = power.on_grid(board).clock_hz[:, 0]
+    grid = power.on_grid(board).clock_hz
     found = simulation.every_clock(loaded)
     at = power.throttle(found.power_w, np.array(limits_w))
     between = simulation.held(found.duration_s, found.energy_j, grid, at)
@@ -110,7 +110,7 @@ def surface(loaded: simulation.Loaded, wanted: Sequence[int], limits_w: Sequence
 
     seconds = settled(between.duration_s, found.duration_s[wanted]) * repeated
     joules = settled(between.energy_j.sum(axis=-1), found.energy_j[wanted].sum(axis=-1)) * repeated
-    mean = settled(between.clock_hz, grid[place]) * seconds
+    mean = settled(between.clock_hz, grid[wanted]) * seconds
     total = seconds.sum(axis=-1)
     lowered = np.any(exceeds & (place > at.low[:, None, :]), axis=-1)
     return Surface(total, joules.sum(axis=-1), mean.sum(axis=-1) / total, lowered)
@@ -186,6 +186,11 @@ def load_together(
             loaded = fleet.load(program, boards, host, fabrics)
             if clocks:
                 fleet.every_clock(loaded)
+            elif loaded:
+                settled = fleet.settle(loaded)
+                shares = job.shares_together(loaded, settled)
+                for one, its, each in zip(loaded, settled, shares, strict=True):
+                    job.shares.put(each, one, its)
 
 
 def _candidates(

@@ -32,7 +32,7 @@ def boards_of(workload, gpus):
 
 
 def forget():
-    for cache in (simulation.load, simulation.every_clock, simulation.settle):
+    for cache in (simulation.load, simulation.every_clock, simulation.settle, simulation.unset):
         cache.cache_clear()
 
 
@@ -61,6 +61,25 @@ def test_kernels_and_clocks_of_all_boards_equal_those_of_each(name):
         np.testing.assert_array_equal(found.gaps_s, alone.gaps_s)
         assert clocks is not None
         equal(clocks, simulation.every_clock(alone))
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_steps_of_all_boards_settle_as_those_of_each(name):
+    workload = described(name)
+    program = lowering.lower(workload)
+    host, machines, fabrics = boards_of(workload, catalog.gpus())
+    forget()
+    together = fleet.load(program, machines, host, fabrics)
+    fleet.settle(together)
+    settled = [simulation.unset.known(one) for one in together]
+    held = 0
+    for one, found in zip(together, settled, strict=True):
+        simulation.unset.cache_clear()
+        alone = simulation.unset(one)
+        held += alone.throttled.any()
+        assert found is not None
+        equal(found, alone)
+    assert len(together) > held > 0
 
 
 def test_what_is_known_and_what_lacks_a_rate_is_left_out():

@@ -121,7 +121,7 @@ def test_a_dearer_start_is_allowed_for_at_the_second_try(
     steady_physics.install(monkeypatch)
     obj = described(COUNT)
     whole = energy(obj)
-    real = steady_physics.estimate
+    real = steady_physics.brief
 
     def with_start(workload: Any, gpu: Any, machine: object = None) -> Any:
         plain = real(workload, gpu, machine)
@@ -131,9 +131,9 @@ def test_a_dearer_start_is_allowed_for_at_the_second_try(
                 part: getattr(plain.energy, part) + 0.2 * whole for part in ("value", "low", "high")
             },
         )
-        return plain.model_copy(update={"energy": start})
+        return plain._replace(energy=start)
 
-    monkeypatch.setattr("energaizer.pipeline.estimate", with_start)
+    monkeypatch.setattr("energaizer.pipeline.brief", with_start)
     rule = policy(action="Deny", limits={"maxEnergyJoules": int(0.6 * energy(obj))})
     verdict = decided(obj, rule).verdict
     assert verdict.alternative is not None, verdict.message

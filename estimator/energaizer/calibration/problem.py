@@ -195,7 +195,7 @@ def predict(measured: Runs, coefficients: Coefficients, host: LaunchCost) -> Pre
         seconds = np.stack([one.duration_s for one in each])
         spent = np.stack([joules(hot, coefficients, *pair) for pair in zip(each, at, strict=True)])
         where = power.throttle(spent.sum(axis=-1) / seconds, limit)
-        between = simulation.held(seconds, spent, grid, where)
+        between = simulation.held(seconds, spent, grid[:, None], where)
         duration[over], energy[over] = between.duration_s, between.energy_j.sum(axis=-1)
     return Predicted(
         duration, energy / duration, energy, over, seen.host_s, seen.gpu_s, seen.memory_s

@@ -73,13 +73,13 @@ class _Table:
 
     def counts(self) -> FloatArray:
         """Return launches of each kernel in each step, shape (P, K)."""
-        if self.steps == 1 == len(self.listed):
-            return np.array([self.listed[0][2]])
-        found = np.zeros((self.steps, len(self.index)))
+        found = [[0.0] * len(self.index) for _ in range(self.steps)]
         for places, columns, counts in self.listed:
             # the kernels of a listing are distinct, so that no column is there twice
-            found[places, columns] += counts
-        return found
+            for row in found[places]:
+                for column, count in zip(columns, counts, strict=True):
+                    row[column] += count
+        return np.array(found)
 
 
 @lru_cache(maxsize=1024)

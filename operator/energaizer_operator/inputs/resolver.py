@@ -29,6 +29,7 @@ _INLINE_SHAPES = (
     "vocabulary_size",
 )
 _MAX_VALUE = 253
+_SILENT = AIWorkloadSpec()
 
 
 def resolve(origins: Origins) -> Resolution:
@@ -41,10 +42,16 @@ class _Resolver:
 
     def __init__(self, origins: Origins) -> None:
         self.origins = origins
-        self.spec = origins.workload.spec if origins.workload else AIWorkloadSpec()
+        self.spec = origins.workload.spec if origins.workload else _SILENT
         self.values: dict[str, Any] = {}
         self.sources: list[ResolvedInput] = []
         self.problems: list[Problem] = []
+        workload = origins.workload
+        self.places: tuple[tuple[InputsSource, Mapping[str, str]], ...] = (
+            ("WorkloadAnnotations", workload.metadata.annotations if workload else {}),
+            ("PodAnnotations", origins.pod_annotations),
+            *(("OwnerAnnotations", texts) for texts in origins.owner_annotations),
+        )
 
     def resolve(self) -> Resolution:
         self.take(TASK)
@@ -96,13 +103,7 @@ class _Resolver:
 
     def texts(self, entry: Field) -> Iterator[tuple[InputsSource, str, str]]:
         """Yield source, key and text wherever the input is stated as text, strongest first."""
-        workload = self.origins.workload
-        places: list[tuple[InputsSource, Mapping[str, str]]] = [
-            ("WorkloadAnnotations", workload.metadata.annotations if workload else {}),
-            ("PodAnnotations", self.origins.pod_annotations),
-            *(("OwnerAnnotations", texts) for texts in self.origins.owner_annotations),
-        ]
-        for source, texts in places:
+        for source, texts in self.places:
             key = next((key for key in entry.keys if key in texts), None)
             if key is not None:
                 yield source, key, texts[key]
@@ -266,6 +267,8 @@ def _remedy(entry: Field) -> str:
 
 
 def _get(spec: AIWorkloadSpec, path: tuple[str, ...]) -> Any:
+    if spec is _SILENT:
+        return None
     value: Any = spec
     for part in path:
         value = getattr(value, part, None)

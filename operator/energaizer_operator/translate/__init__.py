@@ -26,7 +26,6 @@ from energaizer.errors import (
     one_line,
 )
 from energaizer.gpu import Gpu
-from energaizer.result import Estimate
 from energaizer.workload import Workload
 from energaizer_operator.identity import identities
 from energaizer_operator.inputs import ResolvedInputs
@@ -34,7 +33,7 @@ from energaizer_operator.names import Reason
 from energaizer_operator.resources.gpuprofile import GPUProfile
 from energaizer_operator.schema import EstimateSummary, Feasibility
 from energaizer_operator.translate import calibrations
-from energaizer_operator.translate.boards import board, profile_of
+from energaizer_operator.translate.boards import Board, board, profile_of
 from energaizer_operator.translate.calibrations import CalibrationError
 from energaizer_operator.translate.summary import VERSION, summarise, summarise_candidate
 from energaizer_operator.translate.workloads import (
@@ -212,9 +211,11 @@ def _answer(
 ) -> Answer:
     feasibility: Feasibility = "Feasible"
     try:
-        estimate = _estimate(inputs, profile, setting, config, calibration)
-        summary = summarise(estimate, inputs, profile.metadata.name, setting, now)
-        return Answer(setting, summary, work=estimate.completed)
+        load, gpu = workload(inputs, setting, config), _described(profile).gpu
+        own = None if calibration is None else calibrations.read(calibration)
+        found = pipeline.brief(load, gpu, own)
+        summary = summarise(found, inputs, profile.metadata.name, setting, now)
+        return Answer(setting, summary, work=found.completed)
     except TooSlowError as error:
         reason, message, feasibility = Reason.TDP_BOUND_USED, str(error), "TooSlow"
     except DoesNotFitError as error:
@@ -232,10 +233,8 @@ def _answer(
 
 def bound(inputs: ResolvedInputs, profile: GPUProfile, now: datetime) -> EstimateSummary:
     """Return the ceiling that holds without knowing the workload: TDP x GPUs x time."""
-    estimate = pipeline.upper_bound(
-        board(profile).gpu, gpu_count(inputs), float(inputs.bound_seconds)
-    )
-    return summarise(estimate, inputs, profile.metadata.name, Setting(), now)
+    most = pipeline.upper_bound(board(profile).gpu, gpu_count(inputs), float(inputs.bound_seconds))
+    return summarise(most, inputs, profile.metadata.name, Setting(), now)
 
 
 def report(
@@ -247,17 +246,17 @@ def report(
         EstimateError: There is none; its exit code says whether the input is at fault.
     """
     try:
-        estimate = _estimate(inputs, profile, setting, config)
+        described, load = _described(profile), workload(inputs, setting, config)
+        estimate = pipeline.estimate(load, described.gpu)
     except NoEstimateError as error:
         raise EstimateError(str(error), _NO_ESTIMATE) from None
     except EnergaizerError as error:
         raise EstimateError(str(error), _USAGE) from None
     except ValidationError as error:
         raise EstimateError(one_line(error), _USAGE) from None
-    load = workload(inputs, setting, config)
     document: dict[str, Any] = estimate.model_dump(mode="json")
     document["inputs"] = load.model_dump(mode="json", exclude_none=True)
-    document["notes"] = [*board(profile).notes, *document["notes"]]
+    document["notes"] = [*described.notes, *document["notes"]]
     return document
 
 
@@ -292,21 +291,19 @@ def warm() -> None:
     load = Workload(model=catalog.models()[0], input_tokens=1, output_tokens=1)
     for profile in catalogue():
         with contextlib.suppress(EnergaizerError):
-            pipeline.estimate(load, board(profile).gpu)
+            pipeline.brief(load, board(profile).gpu)
 
 
-def _estimate(
-    inputs: ResolvedInputs,
-    profile: GPUProfile,
-    setting: Setting,
-    config: str | None,
-    calibration: str | None = None,
-) -> Estimate:
-    described = board(profile)
-    if described.missing:
+def _described(profile: GPUProfile) -> Board:
+    """Return the board of a profile.
+
+    Raises:
+        NoEstimateError: The profile says too little of it.
+    """
+    found = board(profile)
+    if found.missing:
         raise NoEstimateError(
-            f"GPUProfile {profile.metadata.name} lacks {', '.join(described.missing)}; "
+            f"GPUProfile {profile.metadata.name} lacks {', '.join(found.missing)}; "
             "add what its datasheet says"
         )
-    own = None if calibration is None else calibrations.read(calibration)
-    return pipeline.estimate(workload(inputs, setting, config), described.gpu, own)
+    return found

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 import energaizer
-from energaizer.result import Estimate, Provenance
+from energaizer.result import Brief, Provenance
 from energaizer.whatif import Candidate
 from energaizer_operator import human
 from energaizer_operator.inputs import ResolvedInputs
@@ -28,32 +28,32 @@ _METHODS: Mapping[Provenance, Method] = {
 
 
 def summarise(
-    estimate: Estimate, inputs: ResolvedInputs, profile: str, setting: Setting, now: datetime
+    found: Brief, inputs: ResolvedInputs, profile: str, setting: Setting, now: datetime
 ) -> EstimateSummary:
     """Return an estimate in integers: values and upper ends rounded up, lower ends down."""
-    power, energy, token = estimate.power, estimate.energy, estimate.energy_per_output_token
-    steps = next((phase for phase in estimate.phases if phase.name == "decode"), None)
-    step_us = steps.duration.value / steps.count * MICRO if steps and steps.count else None
+    power, energy, token = found.power, found.energy, found.energy_per_output_token
+    step_us = None if found.decode_s is None else found.decode_s * MICRO
+    watts, joules = _up(power.value, MAX_WATTS), _up(energy.value)
     method = _METHODS[Provenance.weakest(power.provenance, energy.provenance)]
     return EstimateSummary(
         profile=profile,
-        gpu_count=estimate.gpu_count,
+        gpu_count=found.gpu_count,
         replicas=min(max(1, inputs.replicas), MAX),
-        clock_megahertz=None if method == "TDPBound" else _up(estimate.clock_hz / MEGA),
+        clock_megahertz=None if method == "TDPBound" else _up(found.clock_hz / MEGA),
         power_cap_watts=setting.power_cap_watts,
-        power_watts=_up(power.value, MAX_WATTS),
+        power_watts=watts,
         power_low_watts=_down(power.low, MAX_WATTS),
         power_high_watts=_up(power.high, MAX_WATTS),
-        duration_seconds=_up(estimate.duration.value),
+        duration_seconds=_up(found.duration.value),
         iteration_microseconds=None if step_us is None else _up(step_us),
-        energy_joules=_up(energy.value),
+        energy_joules=joules,
         energy_low_joules=_down(energy.low),
         energy_high_joules=_up(energy.high),
         energy_per_token_microjoules=None if token is None else _up(token.value * MICRO),
-        energy_human=human.energy(_up(energy.value)),
-        power_human=human.power(_up(power.value)),
+        energy_human=human.energy(joules),
+        power_human=human.power(watts),
         method=method,
-        estimator_version=estimate.version,
+        estimator_version=VERSION,
         estimate_time=now,
     )
 

@@ -9,6 +9,7 @@ import base64
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -92,6 +93,8 @@ class Patch:
     def __init__(self, document: Mapping[str, Any]) -> None:
         """Start from the object under review, which is not changed."""
         self._document: dict[str, Any] = dict(document)
+        self._copied: dict[int, object] = {}
+        """Parts that are copies of ours, by identity, and kept so that none is given away."""
         self.operations: list[Operation] = []
 
     def put(self, path: tuple[str | int, ...], value: object) -> None:
@@ -108,8 +111,10 @@ class Patch:
                     value = [value] if key == "-" else {key: value}
                 self._add(node, path[: depth + 1], value)
                 return
-            child = child.copy() if isinstance(child, dict | list) else child
-            node[part] = child
+            if isinstance(child, dict | list) and id(child) not in self._copied:
+                child = child.copy()
+                self._copied[id(child)] = child
+                node[part] = child
             node = child
         if path[-1] == "-" or _member(node, path[-1]) != value:
             self._add(node, path, value)
@@ -239,7 +244,8 @@ def clean(text: str, limit: int) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
-def pointer(path: Iterable[str | int]) -> str:
+@lru_cache(maxsize=256)
+def pointer(path: tuple[str | int, ...]) -> str:
     """Return a JSON Pointer (RFC 6901)."""
     return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in path)
 
