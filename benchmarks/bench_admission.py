@@ -2,14 +2,14 @@
 
 The server is a process of its own, behind TLS, with three kinds of GPU in its cluster; reviews of
 pods come at a steady rate over connections that stay open, as the API server keeps them. Prints
-median, 99th percentile and the worst in milliseconds, over time since each review was due.
+median, 99th percentile and the worst in milliseconds, over time since each review was due, and how
+many answers are bounds because an estimate came too late.
 """
 
 import asyncio
 import json
 import multiprocessing
 import ssl
-import sys
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -21,9 +21,11 @@ import numpy as np
 
 import reviewing
 from energaizer_operator import certificates, kinds
+from energaizer_operator.names import Reason
 from energaizer_operator.webhook import mutate, review, validate
 from energaizer_operator.webhook.app import Route, Server
-from energaizer_operator.webhook.process import SWITCH_INTERVAL_S, keep_what_is_loaded
+from energaizer_operator.webhook.judge import Judge
+from energaizer_operator.webhook.process import keep_what_is_loaded
 
 PER_SECOND, SECONDS = 200, 10
 CONNECTIONS = 200
@@ -36,26 +38,38 @@ def serve(told: Connection) -> None:
 
 
 async def _serve(told: Connection) -> None:
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
     material = certificates.make(("localhost",), datetime.now(UTC))
     async with reviewing.judging((kinds.JOBS, reviewing.job())) as (judge, _):
         judge.estimator.deadline_s = 0.25
         judge.estimator.warm()
         keep_what_is_loaded()
 
+        bounded = 0
+
         async def nothing(_: review.Request) -> review.Answer:
             return review.allow()
 
-        async def mutating(request: review.Request) -> review.Answer:
-            return await mutate.mutate_pod(judge, request)
+        async def late(_: review.Request) -> review.Answer:
+            nonlocal bounded
+            so_far, bounded = bounded, 0
+            return review.allow([str(so_far)])
 
-        async def validating(request: review.Request) -> review.Answer:
-            return await validate.validate_pod(judge, request)
+        def counted(
+            handler: Callable[[Judge, review.Request], Awaitable[review.Answer]],
+        ) -> Callable[[review.Request], Awaitable[review.Answer]]:
+            async def answer(request: review.Request) -> review.Answer:
+                nonlocal bounded
+                found = await handler(judge, request)
+                bounded += found.cause == Reason.ESTIMATOR_TIMEOUT
+                return found
+
+            return answer
 
         handlers: dict[str, Callable[[review.Request], Awaitable[review.Answer]]] = {
             "nothing": nothing,
-            "mutate": mutating,
-            "validate": validating,
+            "late": late,
+            "mutate": counted(mutate.mutate_pod),
+            "validate": counted(validate.validate_pod),
         }
         routes = [Route(name, each, validate.refuse, 1.5) for name, each in handlers.items()]
         server = Server(routes, material.leaf)
@@ -110,13 +124,21 @@ async def main() -> None:
     )
     tls = ssl.create_default_context(cadata=trusted.decode())
     connector = aiohttp.TCPConnector(ssl=tls, limit=CONNECTIONS)
-    print(f"{PER_SECOND} reviews a second for {SECONDS} s  {'p50':>9} {'p99':>9} {'worst':>9}  ms")  # noqa: T201
+    what = f"{PER_SECOND} reviews a second for {SECONDS} s"
+    print(f"{what:<36} {'p50':>9} {'p99':>9} {'worst':>9}  ms {'too late':>9}")  # noqa: T201
     async with aiohttp.ClientSession(connector=connector) as session:
         await measure(session, f"https://localhost:{port}/mutate", known[:50])
+
+        async def too_late() -> str:
+            async with session.post(f"https://localhost:{port}/late", data=known[0]) as response:
+                warned: list[str] = (await response.json())["response"]["warnings"]
+                return warned[0]
+
         for name, path, bodies in cases:
             took = await measure(session, f"https://localhost:{port}/{path}", bodies)
             p50, p99 = np.percentile(took, [50, 99])
-            print(f"{name:<36} {p50:9.2f} {p99:9.2f} {took.max():9.2f}")  # noqa: T201
+            late = await too_late()
+            print(f"{name:<36} {p50:9.2f} {p99:9.2f} {took.max():9.2f}     {late:>9}")  # noqa: T201
     process.terminate()
 
 

@@ -4,7 +4,6 @@ import asyncio
 import gc
 import logging
 import signal
-import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -29,7 +28,6 @@ from energaizer_operator.webhook.view import View
 
 RETRY_EVERY_S = 5.0
 PATIENCE = 2 / 3  # of a deadline, to be taken along by a write; the rest is for the write itself
-SWITCH_INTERVAL_S = 0.0001  # an estimate in its thread holds up a step of a review this long
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +39,6 @@ async def run(settings: Settings) -> None:
         ClusterError: There is no cluster.
         OSError: A port is taken.
     """
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
