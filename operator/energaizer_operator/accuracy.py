@@ -132,6 +132,8 @@ def by_profile(found: Iterable[Compared]) -> dict[str, dict[str, Any]]:
 
 def lines(found: Sequence[Compared]) -> list[str]:
     """Return a table of workloads, then one of profiles."""
+    if not found:
+        return ["nothing is measured there; -A looks at all namespaces, docs/feedback.md says how"]
     head = ("WORKLOAD", "GPU", "PREDICTED", "MEASURED", "COVERAGE", "ERROR")
     rows: list[tuple[str, ...]] = [head]
     for one in found:

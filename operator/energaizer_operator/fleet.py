@@ -67,6 +67,8 @@ async def budgets(settings: Settings, namespace: str | None) -> Budgets:
 
 def lines(found: Budgets) -> list[str]:
     """Return a table of budgets, and a line for each workload that waits."""
+    if not found.budgets and not found.waiting:
+        return ["no EnergyBudget there; -A shows those of all namespaces"]
     head = ("NAMESPACE", "BUDGET", "ACTION", "LIMIT", "USED", "REMAINING", "PENDING", "WINDOW END")
     table: list[tuple[str, ...]] = [head]
     for body in found.budgets:

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner
-from tests.support.fake_cluster import FakeCluster
 
 from energaizer import catalog, machine, power
 from energaizer_operator import accuracy, estimation, kubectl
 from energaizer_operator.accuracy import Compared, History
 from energaizer_operator.cluster import Cluster
 from energaizer_operator.kinds import AIWORKLOADS, GPUPROFILES
+from fake_cluster import FakeCluster
 
 GPU = "a100-sxm4-80gb"
 PROFILE = next(one for one in estimation.catalogue() if one.metadata.name == GPU)
@@ -127,6 +127,17 @@ def test_accuracy_by_workload_and_gpu(fake: FakeCluster) -> None:
         "team-a/thin",
     ]
     assert document["gpus"][GPU] == {"workloads": 2, "meanErrorPercent": 7.0, "biasPercent": 3.0}
+
+
+@pytest.mark.usefixtures("fake")
+@pytest.mark.parametrize(
+    ("command", "said"), [("accuracy", "nothing is measured"), ("budget", "no EnergyBudget")]
+)
+def test_where_there_is_nothing_that_is_said(command: str, said: str) -> None:
+    done = CliRunner().invoke(kubectl.main, [command, "-n", "empty"])
+    assert done.exit_code == 0, done.output
+    assert said in done.output
+    assert "-A" in done.output
 
 
 def test_a_proposal_goes_on_from_the_coefficients_in_use() -> None:
