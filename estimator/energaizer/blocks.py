@@ -13,7 +13,7 @@ from energaizer import kernels
 from energaizer.kernels import Heads, Kernel
 
 _GELU_KERNELS = 8  # gelu_new written out: 4 scalings, a power, an add, a tanh, a product
-_ZEROS_TOGGLE = 0.62  # zeros draw .6 of random operands, and 95 % are zero
+ZEROS_TOGGLE = 0.62  # zeros draw .6 of random operands, and 95 % are zero
 _GELU_FLOPS, _SILU_FLOPS = 8.0, 4.0
 _NORM_KERNELS = 6  # RMS norm written out: cast, square, mean, rsqrt, scale, cast, weight
 _DEQUANTISE_TILE = 128.0  # rows of a tile that share one unpacked weight
@@ -176,7 +176,7 @@ def after(activation: str, formats: Formats) -> Formats:
     A language model's ReLU leaves few units alive (3 to 5 %, published for OPT): operands that are
     mostly zero toggle fewer wires (method, 4.5).
     """
-    return formats._replace(toggle=_ZEROS_TOGGLE) if activation == "relu" else formats
+    return formats._replace(toggle=ZEROS_TOGGLE) if activation == "relu" else formats
 
 
 class EagerStyle(NamedTuple):

@@ -350,6 +350,9 @@ def _compile(found: Alternatives, read: _Read) -> Work:
     flops = np.zeros((len(rows), len(RATE_KEYS)))
     flops[np.arange(len(rows)), found.rate] = column("flops")
     flops[:, _FP32] += column("core_flops")
+    share = column("share")
+    # The mean rank waits for the fullest in the collective behind it.
+    active = np.where(share < 1.0, share * active + (1.0 - share) * one.communicating, active)
     launches = column("launches")
     # A decode kernel whose keys are not split has nothing to reduce afterwards.
     whole = (family == _DECODE) & (limits.blocks <= column("batch"))
@@ -361,9 +364,9 @@ def _compile(found: Alternatives, read: _Read) -> Work:
         fixed_cycles=launches * one.kernel_cycles,
         fixed_s=launches * (one.kernel_s + fixed_s + reduction_s),
         active=active,
-        flops=flops,
-        dram_bytes=limits.dram_bytes,
-        l2_bytes=limits.l2_bytes,
+        flops=share[:, None] * flops,
+        dram_bytes=share * limits.dram_bytes,
+        l2_bytes=share * limits.l2_bytes,
         special=column("special"),
         link_bytes=sent,
         blocks=limits.blocks,

@@ -43,6 +43,7 @@ class Kernel(NamedTuple):
     activations that its neighbours write before or read after it: they may be found in L2.
     `toggle` is the energy of its operands against random ones: zeros toggle fewer wires.
     `casts` take slots of special-function units as `special` operations do, without their energy.
+    `share` is what the mean rank does of it where the fullest sets the time.
     """
 
     family: float
@@ -72,6 +73,7 @@ class Kernel(NamedTuple):
     launches: float = 1.0
     toggle: float = 1.0
     casts: float = 0.0
+    share: float = 1.0
 
 
 COLUMN = {name: index for index, name in enumerate(Kernel._fields)}

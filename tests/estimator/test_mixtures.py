@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from energaizer import catalog, experts, kernels, latent, memory, pipeline
+from energaizer.batch import Batch
 from energaizer.blocks import Formats, Listing, Shard
 from energaizer.errors import InputError, NoEstimateError
 from energaizer.experts import Spread
@@ -14,6 +16,7 @@ from energaizer.kernels import FAMILY
 from energaizer.layers import Experts
 from energaizer.lowering import lower
 from energaizer.parallelism import Parallelism
+from energaizer.power import COMPONENTS
 from energaizer.precision import Precision
 from energaizer.recipe import Training
 from energaizer.workload import Workload
@@ -21,6 +24,8 @@ from energaizer.workload import Workload
 H100 = catalog.gpu("h100-sxm5-80gb")
 PUBLISHED = Path(__file__).parents[3] / "shared/data/serving/llm_architectures.json"
 BF16 = Formats(2.0, 2.0, 2.0, 2.0, "bf16", "bf16", "bf16")
+FP8 = Formats(2.0, 1.000244, 2.0, 2.0, "fp8", "bf16", "bf16", quantised_input=1.0)
+MXFP4 = BF16._replace(weight=0.53125, unpacked=True)
 
 
 def workload(name, **inputs):
@@ -58,6 +63,48 @@ def test_expert_weights_of_a_step():
         if kernel.family == FAMILY["grouped-gemm"]
     )
     assert read == pytest.approx(36.56e9, rel=1e-3)
+
+
+def grouped(count, per_token, tokens, spread, formats):
+    mixture = Experts(count=count, per_token=per_token, intermediate_size=768, layers=1)
+    work = experts.load(mixture, tokens, spread.ranks)
+    return experts.groups_of(mixture, work, tokens, spread, formats), work
+
+
+def test_groups_of_rows_are_those_of_the_engine():
+    eight = Spread(ranks=8.0)
+    # 128 experts, 16 on a rank: groups of 16 rows for as many tokens, else of 64
+    for tokens, height in ((16.0, 16.0), (17.0, 64.0), (512.0, 64.0)):
+        found, work = grouped(128, 8, tokens, eight, BF16)
+        assert (found.height, found.groups, found.family) == (height, work.touched, "grouped-gemm")
+        assert (found.passed, found.summed, found.filled) == (8 * tokens, 8 * tokens, work.rows)
+    # 64 visits and 127 rows more for each of 16 experts: 2096 rows, 17 groups of 128
+    found, work = grouped(128, 8, 8.0, eight, FP8)
+    assert (found.groups, found.height, found.passed, found.family) == (17.0, 128.0, 2176.0, "gemm")
+    assert found.drawing == pytest.approx(work.rows + 0.62 * (2176.0 - work.rows))
+    # stored in 4 bits: 8, 32 and 512 rows an expert in groups of 16, of 32, and four of 128
+    for tokens, height, each in ((64.0, 16.0, 1.0), (250.0, 32.0, 1.0), (4096.0, 128.0, 4.0)):
+        found, work = grouped(32, 4, tokens, Spread(), MXFP4)
+        assert (found.height, found.groups) == (height, pytest.approx(each * work.touched))
+    found, work = grouped(128, 8, 4096.0, eight._replace(packed=True), BF16)
+    assert (found.rows, found.drawing) == (pytest.approx(work.rows), pytest.approx(work.rows))
+
+
+def test_the_mean_rank_draws_less_than_the_fullest():
+    # 16 tokens x 8 of 128 experts touch 82.42, so 10.30 a rank in the mean; the fullest more
+    shard = Shard(16.0, 1.0, 1024.0, 8.0, 1.0, 128.0, 4096.0, 1536.0, 18992.0, 8.0)
+    listing, model = Listing(), catalog.model("qwen3-235b-a22b")
+    experts.add(listing, model.experts, Spread(ranks=8.0), shard, gated=True, formats=BF16)
+    fullest = experts.load(model.experts, 16.0, 8.0).touched
+    products = [kernel for kernel in listing.counts if kernel.family == FAMILY["grouped-gemm"]]
+    assert [kernel.share for kernel in products] == pytest.approx([10.3028 / fullest] * 2, rel=1e-4)
+    pair = [products[0], products[0]._replace(share=1.0)]
+    found = Batch.of_kernels(H100, pair, np.full(2, H100.max_clock_hz), np.full(2, 700.0)).predict(
+        catalog.coefficients(H100)
+    )
+    assert found.duration_s[0] == found.duration_s[1]
+    moved = found.components_j[:, COMPONENTS.index("dram")]
+    assert moved[0] / moved[1] == pytest.approx(products[0].share)
 
 
 def test_latent_attention_counts():

@@ -29,6 +29,7 @@ PRIOR = Host(
 _WARM = np.linspace(0.0, 1.0, 41)
 _FAMILIES = ("gemm", "attention-decode", "grouped-gemm", "state-space")
 _DEFAULT = "default"
+_GROUPED = "grouped-gemm"  # the engine multiplies experts in tiles of its own
 # products, attention and a sort add in quadrature, which narrows a width that they share
 _APART = 1.5
 
@@ -91,9 +92,9 @@ def profile(served: Served, board: Coefficients, data: Path, today: date) -> Coe
 
 
 def without_engine(found: Coefficients) -> Coefficients:
-    """Return a board without the kernels of the engine: `kernels_of` says those."""
+    """Return a board without what belongs to the engine's kernels: `kernels_of` says that."""
     families = {
-        name: family
+        name: family.model_copy(update={"compute_efficiency": 1.0}) if name == _GROUPED else family
         for name, family in found.families.items()
         if name not in serving_fit.ENGINE_FAMILIES
     }
@@ -116,13 +117,19 @@ def kernels_of(engine: Coefficients, board: Coefficients | None, architecture: s
         Reach(family=name, block_cycles=short(engine.families[name].block_cycles))
         for name in serving_fit.ENGINE_FAMILIES
     ]
+    tiles = short(engine.families[_GROUPED].compute_efficiency)
     scales: tuple[tuple[str, float], ...] = ()
-    if board is not None:
+    if board is None:
+        reach.append(Reach(family=_GROUPED, compute_efficiency=tiles))
+    else:
         told, known = engine.values(), board.values()
         reach += [
-            Reach(family=name, toggle=short(engine.families[name].toggle))
+            Reach(
+                family=name, toggle=short(engine.families[name].toggle),
+                compute_efficiency=tiles if name == _GROUPED else None,
+            )
             for name in serving_watts.PRODUCTS
-        ]
+        ]  # fmt: skip
         factors = {
             path: short(told[path] / value)
             for path, value in known.items()
@@ -159,7 +166,7 @@ def sibling(
         served: The fit of the serving table.
         board: The sibling, as `boards` returns it.
     """
-    known, engine, sibling = board.power, board.families, board.gpu
+    known, engine, sibling = board.power, without_engine(board).families, board.gpu
     tree = {
         "sm_active_w_per_ghz": known.sm_active_w_per_ghz, "flop_pj": known.flop_pj,
         "l2_pj_per_byte": known.l2_pj_per_byte, "special_pj": known.special_pj,

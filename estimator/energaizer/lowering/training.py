@@ -162,7 +162,8 @@ def _transformer(
     whole = shard._replace(queries=float(tokens))
     forward, attention, adapters = Listing(), Listing(), Listing()
     stacks.embed(forward, model, shard, formats)
-    stacks.fused(forward, model, shard, formats, stacks.spread_of(split))
+    spread = stacks.spread_of(split)._replace(packed=True)
+    stacks.fused(forward, model, shard, formats, spread)
     stacks.fused_attention(attention, model, whole, formats)
     stacks.finish(forward, model, shard, shard.tokens, formats, sampled=model.language_head)
     if ranks > 1.0:  # ranks share the pairs evenly and gather the others' keys and values
