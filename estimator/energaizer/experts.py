@@ -14,6 +14,8 @@ from energaizer.layers import Experts
 from energaizer.links import ALL_TO_ALL
 
 _SILU_FLOPS = 4.0
+# of a library of groups: a fill, a count and starts of rows, and scales laid out for two products
+_SMALL_KERNELS = 5.0
 _OWN, _LIBRARY = "grouped-gemm", "gemm"
 _FEW_ROWS, _MANY_ROWS, _MOST_ROWS = 16.0, 64.0, 128.0
 
@@ -164,6 +166,8 @@ def add(
     share = 1.0 if spread.packed else min(1.0, mean / work.touched)
     way = groups_of(experts, work, together, spread, formats)
     _quantise(to, tokens * hidden, layers, formats)
+    if formats.quantised_input and not spread.packed:
+        blocks.tiny(to, _SMALL_KERNELS * layers)
     to.add(kernels.copy(work.rows * hidden, formats.quantised_input or act), layers)
     to.add(_product(way, work, (branches * width, hidden), share, formats), layers)
     inner, size = way.passed * width, way.passed * width * act

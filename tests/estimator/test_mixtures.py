@@ -90,6 +90,19 @@ def test_groups_of_rows_are_those_of_the_engine():
     assert (found.rows, found.drawing) == (pytest.approx(work.rows), pytest.approx(work.rows))
 
 
+def test_a_library_of_groups_launches_more():
+    def launches(formats, spread):
+        shard = Shard(16.0, 1.0, 1024.0, 8.0, 1.0, 128.0, 4096.0, 1536.0, 18992.0, 8.0)
+        listing, mixture = Listing(), catalog.model("qwen3-235b-a22b").experts
+        experts.add(listing, mixture, spread, shard, gated=True, formats=formats)
+        return sum(listing.counts.values()) / mixture.layers
+
+    # router, softmax, copy, two products, nonlinearity, sum; two casts and five small kernels
+    assert launches(BF16, Spread(ranks=8.0)) == 7
+    assert launches(FP8, Spread(ranks=8.0)) == 7 + 2 + 5
+    assert launches(FP8, Spread(ranks=8.0, packed=True)) == 7 + 2
+
+
 def test_the_mean_rank_draws_less_than_the_fullest():
     # 16 tokens x 8 of 128 experts touch 82.42, so 10.30 a rank in the mean; the fullest more
     shard = Shard(16.0, 1.0, 1024.0, 8.0, 1.0, 128.0, 4096.0, 1536.0, 18992.0, 8.0)
