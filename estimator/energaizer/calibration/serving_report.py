@@ -194,7 +194,7 @@ _END = """
   board was taken to wait for each sequence; and the energy of products is the engine's own
   (`toggle`), free of what single kernels told, whose operands are constants or memory as it was
   found: J/token 16.3 to 13.4, dense 12.6 to 8.9, before experts were grouped. The number is
-  effective: in diffusion on the same boards products draw .7 (H100) and 1.1 times (B200) what
+  effective: in diffusion on the same boards products draw .9 (H100) and 1.1 times (B200) what
   single kernels told, so that it stands with the engine and moves no kernel, no forward pass and no
   training.
 - **Tried before**, eleven variants, most of them in sample only:
