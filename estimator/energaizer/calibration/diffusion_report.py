@@ -126,7 +126,8 @@ _END = """
   as all-reduces of half the size, and as exchanges. The last of each is kept.
 - **Power of videos** was 10.0 % after those (energy 13.6; CogVideoX1.5 +16, both others -9), and
   some 35 variants followed on the same rows, each model left out by one Gauss-Newton step from
-  the common fit. What is kept has as many parameters as before, and reasons in the framework:
+  the common fit, on the boards as they were then (what is kept: 4.0). It has as many parameters as
+  before, and reasons in the framework:
   - One board decodes while the others wait, in pipelines of xDiT's own; all decode where it takes
     only the denoiser over. What does not get shorter with more boards costs each further one 200 W
     on the H100 in CogVideoX1.5, 380 in HunyuanVideo, 400 and 900 on the B200. Everything decoded
