@@ -27,9 +27,9 @@ from energaizer.families import Network
 from energaizer.gpu import Gpu
 from energaizer.host import Host
 from energaizer.model import Model
-from energaizer.node import Node
 
-if TYPE_CHECKING:  # loaded only for a GPU without a fit, as is what reads configurations
+if TYPE_CHECKING:  # loaded for what spans servers, and for a GPU without a fit
+    from energaizer.node import Node
     from energaizer.priors import Prior
 
 _BUILT_IN = Path(__file__).parent / "profiles"  # not importlib.resources, which takes 10 ms
@@ -267,6 +267,8 @@ def _host(name: str, profiles: Path | None) -> Host:
 
 @lru_cache(maxsize=1024)
 def _node(name: str, profiles: Path | None) -> Node:
+    from energaizer.node import Node  # noqa: PLC0415
+
     entry = _entries("nodes", profiles)[name]
     return _validated(Node, entry.fields, entry.where)
 

@@ -172,8 +172,8 @@ def estimate(model: str | None, gpu: str, **options: Any) -> None:
     fitted = catalog.coefficients(board, options["profiles"])
     host = catalog.host(pipeline.host_name(workload), options["profiles"])
     answer = pipeline.estimate(workload, board, fitted, host)
-    answer = answer.model_copy(update={"notes": (*notes, *answer.notes)})
-    full = answer.model_dump(mode="json") | {"inputs": arguments.inputs(workload)}
+    answer = answer._replace(notes=(*notes, *answer.notes))
+    full = answer.as_json() | {"inputs": arguments.inputs(workload)}
     document = render.estimate_document(answer, arguments.in_words(workload))
     delivery.deliver(options, full, render.estimate_records(answer), document)
 

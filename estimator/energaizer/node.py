@@ -5,7 +5,6 @@ with their own interval: never a part of board power, never mixed with it (metho
 """
 
 import math
-from dataclasses import replace
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
@@ -163,8 +162,7 @@ def draw(
         provenance=Provenance.weakest(boards.provenance, Provenance.SPECIFICATION),
         coverage=boards.coverage * boards.value / total,
     )
-    energy = replace(
-        power,
+    energy = power._replace(
         value=total * duration_s,
         low=power.low * duration_s,
         high=power.high * duration_s,

@@ -7,7 +7,7 @@ Descriptions are checked where they are made; from here on there are only arrays
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -31,7 +31,6 @@ from energaizer.host import Host, with_kernels
 from energaizer.job import Total
 from energaizer.kernels import FloatArray, Program
 from energaizer.machine import Machine
-from energaizer.node import Node, draw
 from energaizer.power import COMPONENTS
 from energaizer.result import (
     Brief,
@@ -42,6 +41,9 @@ from energaizer.result import (
     Quantity,
 )
 from energaizer.workload import Workload
+
+if TYPE_CHECKING:  # loaded where somebody asks what servers draw
+    from energaizer.node import Node
 
 _DURATION, _POWER, _ENERGY = range(3)
 _ROUNDING = 1e-9
@@ -107,7 +109,7 @@ def estimate(
     gpu: Gpu,
     coefficients: Coefficients | None = None,
     host: Host | None = None,
-    node: Node | None = None,
+    node: "Node | None" = None,
 ) -> Estimate:
     """Return power, energy and time of a workload on a GPU.
 
@@ -126,16 +128,17 @@ def estimate(
     """
     ran = _run(workload, gpu, coefficients, host, node)
     answer = _result(workload, ran)
-    more: dict[str, object] = {}
     if workload.training is not None:
         did = ran.step_s, ran.times
-        more["training"] = job.figures(workload, workload.training, gpu, ran.program, did)
+        trained = job.figures(workload, workload.training, gpu, ran.program, did)
+        answer = answer._replace(training=trained)
     if workload.node_power:
-        more["node"] = draw(
-            ran.where.node, answer.power, answer.gpu_count, answer.power_cap_w,
-            answer.duration.value,
-        )  # fmt: skip
-    return answer.model_copy(update=more) if more else answer
+        from energaizer.node import draw  # noqa: PLC0415
+
+        server, power_w = place.server(workload, ran.board, node), answer.power
+        drawn = draw(server, power_w, answer.gpu_count, answer.power_cap_w, answer.duration.value)
+        answer = answer._replace(node=drawn)
+    return answer
 
 
 def brief(workload: Workload, gpu: Gpu, coefficients: Coefficients | None = None) -> Brief:
@@ -148,7 +151,7 @@ def brief(workload: Workload, gpu: Gpu, coefficients: Coefficients | None = None
 
 def _run(
     workload: Workload, gpu: Gpu, coefficients: Coefficients | None,
-    host: Host | None = None, node: Node | None = None,
+    host: Host | None = None, node: "Node | None" = None,
 ) -> _Ran:  # fmt: skip
     beside = host or catalog.host(host_name(workload))
     board = machine.of(gpu, with_kernels(beside, gpu, coefficients or catalog.coefficients(gpu)))
@@ -332,6 +335,8 @@ def _result(workload: Workload, ran: _Ran) -> Estimate:
         clock_hz=whole.clock_hz,
         power_cap_w=setting.limit_w,
         memory=ran.need,
+        training=None,
+        node=None,
         profile_hash=board.digest,
         version=__version__,
         notes=tuple(notes),

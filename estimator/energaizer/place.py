@@ -1,26 +1,27 @@
 """Where the boards of a workload sit: which servers hold them and what joins them."""
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from energaizer import catalog
 from energaizer.links import Fabric
 from energaizer.machine import Machine
-from energaizer.node import Node
 from energaizer.workload import Workload
+
+if TYPE_CHECKING:  # one board needs no server
+    from energaizer.node import Node
 
 
 class Place(NamedTuple):
-    """The servers of a workload, what joins its boards (None: one), and what a reader must know."""
+    """What joins boards (None: there is one), what a reader must know, and how many servers."""
 
-    node: Node
     fabric: Fabric | None
     notes: tuple[str, ...]
     nodes: int
 
 
-def of(workload: Workload, board: Machine, node: Node | None = None) -> Place:
-    """Return where the boards of a workload sit.
+def server(workload: Workload, board: Machine, node: "Node | None" = None) -> "Node":
+    """Return the server of a workload.
 
     Args:
         workload: What is run.
@@ -34,17 +35,25 @@ def of(workload: Workload, board: Machine, node: Node | None = None) -> Place:
     found = node or (
         catalog.node(workload.node) if workload.node else catalog.usual_node(board.gpu)
     )
-    found = found.changed(workload.gpus_per_node, workload.network_bandwidth)
+    return found.changed(workload.gpus_per_node, workload.network_bandwidth)
+
+
+def of(workload: Workload, board: Machine, node: "Node | None" = None) -> Place:
+    """Return where the boards of a workload sit; arguments and errors as of `server`."""
     boards = workload.parallelism.gpus
+    told = (node, workload.node, workload.gpus_per_node, workload.network_bandwidth)
+    if boards == 1 and told == (None,) * len(told):
+        return Place(None, (), 1)
+    found = server(workload, board, node)
     if boards == 1:
-        return Place(found, None, (), 1)
+        return Place(None, (), 1)
     notes: tuple[str, ...] = ()
     if workload.node is None and node is None and boards > found.link_boards:
         notes = (
             f"no node given: {found.name}, {found.gpus_per_node} GPUs each, "
             f"{8e-9 * found.network.bandwidth:g} Gb/s {found.network.kind} a GPU between them",
         )
-    return Place(found, _known(found.fabric(board.link)), notes, found.nodes_of(boards))
+    return Place(_known(found.fabric(board.link)), notes, found.nodes_of(boards))
 
 
 @lru_cache(maxsize=256)

@@ -75,7 +75,7 @@ def estimate_records(estimate: Estimate) -> list[dict[str, Any]]:
     if estimate.energy_per_sample is not None:
         job |= _flat("energy_per_sample_j", estimate.energy_per_sample)
     if estimate.training is not None:
-        job |= estimate.training.model_dump(mode="json")
+        job |= estimate.training._asdict()
     if estimate.node is not None:
         job |= _flat("node_power_w", estimate.node.power)
         job |= _flat("node_energy_j", estimate.node.energy)

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from click.testing import CliRunner
+from pydantic import TypeAdapter
 
 from energaizer import cli, options
 from energaizer.precision import Precision
@@ -46,7 +47,7 @@ def test_json_is_the_estimate_and_its_inputs():
     result = run(*JOB, *TOKENS, "-o", "json")
     content = json.loads(result.output)
     inputs = content.pop("inputs")
-    estimate = Estimate.model_validate(content)
+    estimate = TypeAdapter(Estimate).validate_python(content)
     assert list(content)[:4] == ["power", "energy", "duration", "energy_per_output_token"]
     assert set(content["power"]) == {"value", "low", "high", "unit", "provenance", "coverage"}
     assert estimate.power.unit == "W"

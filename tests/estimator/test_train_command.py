@@ -6,6 +6,7 @@ import json
 
 import pytest
 from click.testing import CliRunner
+from pydantic import TypeAdapter
 
 from energaizer import cli
 from energaizer.result import Estimate
@@ -19,7 +20,7 @@ def run(*args):
 
 
 def answer(*args):
-    return Estimate.model_validate(
+    return TypeAdapter(Estimate).validate_python(
         {key: value for key, value in json.loads(run(*args, "-o", "json").output).items()
          if key != "inputs"}
     )  # fmt: skip

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -125,13 +124,9 @@ def test_a_dearer_start_is_allowed_for_at_the_second_try(
 
     def with_start(workload: Any, gpu: Any, machine: object = None) -> Any:
         plain = real(workload, gpu, machine)
-        start = replace(
-            plain.energy,
-            **{
-                part: getattr(plain.energy, part) + 0.2 * whole for part in ("value", "low", "high")
-            },
-        )
-        return plain._replace(energy=start)
+        parts = ("value", "low", "high")
+        more = {part: getattr(plain.energy, part) + 0.2 * whole for part in parts}
+        return plain._replace(energy=plain.energy._replace(**more))
 
     monkeypatch.setattr("energaizer.pipeline.brief", with_start)
     rule = policy(action="Deny", limits={"maxEnergyJoules": int(0.6 * energy(obj))})

@@ -65,6 +65,7 @@ def estimate(workload: Workload, gpu: Gpu, _: object = None) -> Estimate:
         energy=told.energy,
         duration=told.duration,
         energy_per_output_token=told.energy_per_output_token,
+        energy_per_sample=None,
         phases=(),
         components={},
         completed=told.completed,
@@ -74,8 +75,11 @@ def estimate(workload: Workload, gpu: Gpu, _: object = None) -> Estimate:
         clock_hz=told.clock_hz,
         power_cap_w=workload.power_cap_w or gpu.power_limit_w,
         memory=None,
+        training=None,
+        node=None,
         profile_hash="steady",
         version="0.1.0",
+        notes=(),
     )
 
 

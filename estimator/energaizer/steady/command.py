@@ -91,14 +91,14 @@ def serve(model: str, gpu: str, **options: Any) -> int:
     given |= {part: options[f"{part}_parallel"] for part in _DEGREES}
     described = arguments.workload(found, given)
     answer = ask(described.workload, traffic, board, catalog.coefficients(board, profiles))
-    answer = answer.model_copy(update={"notes": (*described.notes, *answer.notes)})
+    answer = answer._replace(notes=(*described.notes, *answer.notes))
     form = options["output"]
     if form == "json":
         asked = {
             "workload": arguments.inputs(described.workload),
             "traffic": traffic.model_dump(mode="json", exclude_none=True),
         }
-        click.echo(tables.as_json(answer.model_dump(mode="json") | {"inputs": asked}), nl=False)
+        click.echo(tables.as_json(answer.as_json() | {"inputs": asked}), nl=False)
     elif form == "csv":
         click.echo(tables.as_csv([record(answer)]), nl=False)
     else:
@@ -148,7 +148,7 @@ def traffic_of(options: dict[str, Any]) -> "Traffic":
 def record(answer: "ServingEstimate") -> dict[str, Any]:
     """Return an answer as one flat record in SI."""
     found: dict[str, Any] = {}
-    for name, value in answer.model_dump(mode="json").items():
+    for name, value in answer.as_json().items():
         if isinstance(value, dict) and "value" in value:
             found |= {name: value["value"], f"{name}_low": value["low"],
                       f"{name}_high": value["high"]}  # fmt: skip

@@ -1,6 +1,5 @@
 """From a server to what is said of it: the mean step, waiting, watts and joules with intervals."""
 
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -145,7 +144,7 @@ class _Said:
     def rate(self, value: float, unit: str) -> Quantity:
         """Return a rate: it is known where it was asked for."""
         found = self(_DURATION, value, unit)
-        return replace(found, low=value, high=value) if self.given else found
+        return found._replace(low=value, high=value) if self.given else found
 
     def __call__(
         self, quantity: int, value: float, unit: str, most: float = float("inf")

@@ -226,7 +226,7 @@ class Server:
         work = self.workload.model_copy(update={"batch": 1, "output_tokens": 1})
         held = memory.need(work, self.gpu).kv_cache_bytes
         pools = self.workload.parallelism.gpus + self.traffic.prefill_replicas * self.boards
-        node = self.place.node
+        node = place.server(self.workload, self.board)
         if pools > node.link_boards:
             return held / (node.network.bandwidth * node.network.efficiency)
         return held / self.board.link.bandwidth

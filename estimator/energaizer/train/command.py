@@ -106,7 +106,7 @@ def train(model: str, gpu: str, **given: Any) -> None:
     host = catalog.host(pipeline.host_name(workload), given["profiles"])
     node = catalog.node(workload.node, given["profiles"]) if workload.node else None
     answer = pipeline.estimate(workload, board, fitted, host, node)
-    answer = answer.model_copy(update={"notes": (*notes, *answer.notes)})
-    full = answer.model_dump(mode="json") | {"inputs": arguments.inputs(workload)}
+    answer = answer._replace(notes=(*notes, *answer.notes))
+    full = answer.as_json() | {"inputs": arguments.inputs(workload)}
     document = render.estimate_document(answer, arguments.in_words(workload))
     delivery.deliver(given, full, render.estimate_records(answer), document)

@@ -254,7 +254,7 @@ def report(
         raise EstimateError(str(error), _USAGE) from None
     except ValidationError as error:
         raise EstimateError(one_line(error), _USAGE) from None
-    document: dict[str, Any] = estimate.model_dump(mode="json")
+    document: dict[str, Any] = estimate.as_json()
     document["inputs"] = load.model_dump(mode="json", exclude_none=True)
     document["notes"] = [*described.notes, *document["notes"]]
     return document
