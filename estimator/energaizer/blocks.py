@@ -6,7 +6,6 @@ a model differ in their kernels, not in their mathematics: `fused`, as serving e
 that a tracer does not list (method, section 3: implicit kernels).
 """
 
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from energaizer import kernels
@@ -60,11 +59,12 @@ class Shard(NamedTuple):
         return self.sequences * self.queries
 
 
-@dataclass
 class Listing:
     """Kernels of one step, equal ones merged, in the order of first use."""
 
-    counts: dict[Kernel, float] = field(default_factory=dict)
+    def __init__(self, counts: dict[Kernel, float] | None = None) -> None:
+        """Begin with launches of some kernels, or of none."""
+        self.counts: dict[Kernel, float] = {} if counts is None else counts
 
     def add(self, kernel: Kernel, count: float) -> None:
         """Add so many launches of a kernel."""

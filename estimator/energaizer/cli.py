@@ -29,8 +29,11 @@ if TYPE_CHECKING:
 
 _DONE, _ENVIRONMENT, _USAGE, _NO_ESTIMATE = 0, 1, 2, 3
 # Read when numpy and pydantic are loaded; what a person sets counts. Threads for our small products
-# cost 20 ms to start; a search for plugins reads the metadata of every installed package.
-_LIGHT: Final = {"OPENBLAS_NUM_THREADS": "1", "PYDANTIC_DISABLE_PLUGINS": "__all__"}
+# cost 20 ms to start; a search for plugins reads the metadata of every installed package; where
+# time zones lie, of which we use none, is read from all that Python was built with.
+_LIGHT: Final = {
+    "OPENBLAS_NUM_THREADS": "1", "PYDANTIC_DISABLE_PLUGINS": "__all__", "PYTHONTZPATH": "",
+}  # fmt: skip
 # Objects between two collections. Loading modules makes a quarter of a million that stay, and by
 # default the collector walks over them again and again: some of the start.
 _COLLECT_EVERY: Final = 500_000

@@ -6,9 +6,9 @@ for that time. Boards that are held longer than they work draw idle power, in a 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from energaizer import memory, power, uncertainty
 from energaizer.caches import remembered
@@ -25,18 +25,18 @@ from energaizer.workload import Workload
 _IDLE = COMPONENTS.index("idle")
 
 
-@dataclass
 class Total:
     """Sums of one phase over all boards of the deployment."""
 
-    name: str
-    count: float = 0.0
-    duration_s: float = 0.0
-    clock_s: float = 0.0
-    throttled: bool = False
-    over: bool = False
-    energy_j: FloatArray = field(default_factory=lambda: np.zeros(len(COMPONENTS)))
-    shares: FloatArray = field(default_factory=lambda: np.zeros(uncertainty.SHAPE))
+    def __init__(
+        self, name: str, count: float = 0.0, duration_s: float = 0.0, clock_s: float = 0.0
+    ) -> None:
+        """Begin with some time at some clock, and no energy."""
+        self.name = name
+        self.count, self.duration_s, self.clock_s = count, duration_s, clock_s
+        self.throttled = self.over = False
+        self.energy_j = np.zeros(len(COMPONENTS))
+        self.shares = np.zeros(uncertainty.SHAPE)
 
 
 def batches(workload: Workload) -> tuple[tuple[int, float], ...]:
@@ -65,15 +65,14 @@ def add(totals: dict[str, Total], loaded: Loaded, settled: Settled, times: float
     repeated = program.repetitions * times
     duration = settled.duration_s * repeated
     once = shares(loaded, settled)
-    for name, (steps, _) in program.by_phase.items():
+    for name, (steps, _) in _by_phase(program).items():
         count, seconds = repeated[steps], duration[steps]
         joules, weights = count @ settled.energy_j[steps], once[name] * times
         total = totals.get(name)
         if total is None:
-            total = totals[name] = Total(name, energy_j=joules, shares=weights)
-        else:
-            total.energy_j += joules
-            total.shares += weights
+            total = totals[name] = Total(name)
+        total.energy_j += joules
+        total.shares += weights
         total.count += sum(count.tolist())
         total.duration_s += sum(seconds.tolist())
         total.clock_s += float(seconds @ settled.clock_hz[steps])
@@ -109,7 +108,7 @@ def shares_together(
     )
     first = np.arange(boards)[:, None] * cells
     found: list[dict[str, FloatArray]] = [{} for _ in loaded]
-    for name, (steps, launches) in program.by_phase.items():
+    for name, (steps, launches) in _by_phase(program).items():
         here = np.where(throttled[:, steps].any(axis=1, keepdims=True), uncertainty.CAPPED, regime)
         here = np.where(host_bound[:, steps].any(axis=1, keepdims=True), uncertainty.LAUNCH, here)
         weight = launches * kernel_s
@@ -121,6 +120,22 @@ def shares_together(
         each = (flat * scale[:, None]).reshape(boards, *uncertainty.SHAPE)
         for one, own in zip(found, each, strict=True):
             one[name] = own
+    return found
+
+
+@remembered(2048)
+def _by_phase(
+    program: Program,
+) -> dict[str, tuple[slice | npt.NDArray[np.intp], FloatArray]]:
+    """Return the steps of each phase, and launches of each kernel in all of them, shape (K,)."""
+    found = {}
+    times = program.repetitions * program.runs
+    for name in dict.fromkeys(program.phases):
+        where = [index for index, phase in enumerate(program.phases) if phase == name]
+        steps: slice | npt.NDArray[np.intp] = slice(where[0], where[-1] + 1)
+        if len(where) < where[-1] + 1 - where[0]:
+            steps = np.array(where)
+        found[name] = (steps, times[steps] @ program.counts[steps])
     return found
 
 

@@ -9,8 +9,6 @@ Formulas are those of docs/method.md, 3.
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -315,8 +313,7 @@ def all_reduce(message_bytes: float, ranks: float) -> Kernel:
     return collective(ALL_REDUCE, message_bytes, ranks)
 
 
-@dataclass(frozen=True, eq=False)
-class Program:
+class Program(NamedTuple):
     """The K distinct kernels of a workload on one GPU and the P steps that run them.
 
     Attributes:
@@ -347,7 +344,15 @@ class Program:
     runs: FloatArray
     stages: int = 1
     useful_flops: float = 0.0
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether it is the same object: arrays have no truth to compare by."""
+        return self is other
+
+    def __hash__(self) -> int:
+        """Return a hash of this object."""
+        return id(self)
 
     def column(self, name: str) -> FloatArray:
         """Return one column of the kernels, shape (K,)."""
@@ -355,8 +360,7 @@ class Program:
 
     def part(self, steps: npt.NDArray[np.intp], kernels: npt.NDArray[np.intp]) -> "Program":
         """Return some steps and kernels of it, which are all that those steps launch."""
-        return replace(
-            self,
+        return self._replace(
             rows=self.rows[kernels],
             counts=self.counts[steps[:, None], kernels],
             phases=tuple(self.phases[step] for step in steps),
@@ -369,24 +373,11 @@ class Program:
             runs=self.runs[steps],
         )
 
-    @cached_property
+    @property
     def launches(self) -> FloatArray:
         """Kernel launches of each step, shape (P,)."""
         total: FloatArray = self.counts @ self.column("launches")
         return total
-
-    @cached_property
-    def by_phase(self) -> "dict[str, tuple[slice | npt.NDArray[np.intp], FloatArray]]":
-        """Steps of each phase, and launches of each kernel in all of them, shape (K,)."""
-        found = {}
-        times = self.repetitions * self.runs
-        for name in dict.fromkeys(self.phases):
-            where = [index for index, phase in enumerate(self.phases) if phase == name]
-            steps: slice | npt.NDArray[np.intp] = slice(where[0], where[-1] + 1)
-            if len(where) < where[-1] + 1 - where[0]:
-                steps = np.array(where)
-            found[name] = (steps, times[steps] @ self.counts[steps])
-        return found
 
 
 def table(kernels: Sequence[Kernel]) -> FloatArray:

@@ -6,8 +6,7 @@ Reading a frozen description costs more than a formula does, so it happens once 
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +23,7 @@ FloatArray = npt.NDArray[np.float64]
 _ALIKE = {"fp16": "bf16", "bf16": "fp16"}
 
 
-@dataclass(frozen=True, eq=False)
-class Machine:
+class Machine(NamedTuple):
     """Numbers of one GPU.
 
     Attributes:
@@ -66,6 +64,14 @@ class Machine:
     supply_v: FloatArray
     digest: str
 
+    def __eq__(self, other: object) -> bool:
+        """Return whether it is the same object: arrays have no truth to compare by."""
+        return self is other
+
+    def __hash__(self) -> int:
+        """Return a hash of this object."""
+        return id(self)
+
     def supply(self, clock_hz: FloatArray) -> FloatArray:
         """Return the core supply at each clock, V, flat beyond the ends of the curve."""
         return np.interp(clock_hz, self.supply_hz, self.supply_v)
@@ -91,7 +97,7 @@ def _by_key(values: Mapping[Any, float], missing: float) -> FloatArray:
 
 def build(gpu: Gpu, coefficients: Coefficients) -> Machine:
     """Return the numbers of a GPU with its coefficients."""
-    default = FamilyCoefficients(provenance=Provenance.ANALYTICAL)
+    default = FamilyCoefficients.model_construct(provenance=Provenance.ANALYTICAL)
     families = [coefficients.families.get(name, default) for name in FAMILIES]
     efficiency = _by_key(coefficients.rate_efficiency, 1.0)
     peaks = np.array([gpu.peak_flops.get(key, np.nan) for key in RATE_KEYS])

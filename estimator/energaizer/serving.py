@@ -7,7 +7,6 @@ context and prompts a step follow from the lengths of the outputs and the number
 
 import heapq
 import math
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -152,8 +151,7 @@ def _sampled(program: Program, workload: Workload) -> Program:
     logits = float(program.sequences[0]) * float(workload.transformer.vocabulary_size)
     moved = logits * _SORT_BYTES / 2.0
     sort = kernels.elementwise(logits, moved, moved, 0.0, family="sort")
-    return replace(
-        program,
+    return program._replace(
         rows=np.vstack([program.rows, kernels.table([sort])]),
         counts=np.hstack([program.counts, np.full((1, 1), 1.0 / program.stages)]),
     )
@@ -173,7 +171,7 @@ def prompt_step(workload: Workload, mix: Mix) -> tuple[Program, int]:
     whole = alone.model_copy(update={"batch": together})
     found = _only(transformer.lower(whole), "prefill")
     pace = transformer.slowest(workload.transformer.layers, found.stages)
-    return replace(found, slots=found.runs * pace), together
+    return found._replace(slots=found.runs * pace), together
 
 
 def without_gaps(host: Host) -> Host:
@@ -241,8 +239,7 @@ def _only(program: Program, phase: str) -> Program:
     one = slice(index, index + 1)
     counts = program.counts[one]
     used = counts[0] != 0
-    return replace(
-        program,
+    return program._replace(
         rows=program.rows[used],
         counts=counts[:, used],
         phases=program.phases[one],

@@ -5,7 +5,6 @@ clock that a power limit leaves for each step. `fleet` does this for many GPUs a
 Shapes: F clocks, P steps, K kernels, C components.
 """
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -23,8 +22,7 @@ from energaizer.power import Activity
 _LEAST_S = 1e-30  # no time at all, to divide by
 
 
-@dataclass(frozen=True, eq=False)
-class Loaded:
+class Loaded(NamedTuple):
     """A program on a machine; nothing depends on the clock.
 
     Attributes:
@@ -42,6 +40,14 @@ class Loaded:
     activity: Activity
     host_s: FloatArray
     gaps_s: FloatArray
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether it is the same object: arrays have no truth to compare by."""
+        return self is other
+
+    def __hash__(self) -> int:
+        """Return a hash of this object."""
+        return id(self)
 
 
 class Sweep(NamedTuple):

@@ -3,8 +3,6 @@
 A table is plain text, the same in a terminal, a pipe and a log.
 """
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -58,6 +56,9 @@ def as_markdown(document: Document) -> str:
 
 def as_csv(records: Iterable[dict[str, Any]]) -> str:
     """Return flat records as CSV with a header; what a record lacks stays empty."""
+    import csv  # noqa: PLC0415 (only this form needs it)
+    import io  # noqa: PLC0415
+
     rows = list(records)
     names = list(dict.fromkeys(name for row in rows for name in row))
     out = io.StringIO()

@@ -2,12 +2,14 @@
 
 from abc import abstractmethod
 from functools import lru_cache
-from typing import Annotated, Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from energaizer.families.generation import Generation
-from energaizer.families.operators import Tape
+
+if TYPE_CHECKING:  # loaded with the first network
+    from energaizer.families.operators import Tape
 
 Count = Annotated[int, Field(ge=1, le=65536)]
 _ALIKE = ("depths", "widths", "attention_heads")  # one entry a stage, where they are lists
@@ -57,7 +59,7 @@ class Network(BaseModel):
         return self
 
     @abstractmethod
-    def forward(self, to: Tape, inputs: Inputs) -> None:
+    def forward(self, to: "Tape", inputs: Inputs) -> None:
         """Write the forward pass of one sample; of an encoder-decoder, its encoder."""
 
     def bare(self) -> Self:
@@ -109,11 +111,11 @@ class EncoderDecoder(Network):
     decodes: ClassVar[bool] = True
 
     @abstractmethod
-    def bridge(self, to: Tape, inputs: Inputs) -> None:
+    def bridge(self, to: "Tape", inputs: Inputs) -> None:
         """Write what is computed once for the decoder: cross-attention's keys and values."""
 
     @abstractmethod
-    def decode(self, to: Tape, queries: float, context: float, inputs: Inputs) -> None:
+    def decode(self, to: "Tape", queries: float, context: float, inputs: Inputs) -> None:
         """Write one decoder step of `queries` new tokens, the last of which sees `context`."""
 
     @abstractmethod
@@ -127,6 +129,8 @@ class EncoderDecoder(Network):
     @property
     def parameters(self) -> int:
         """All parameters, encoder and decoder."""
+        from energaizer.families.operators import Tape  # noqa: PLC0415
+
         to = Tape(parameters=passes(self, self.native).parameters)
         self.bridge(to, self.native)
         self.decode(to, 1.0, 1.0, self.native)
@@ -134,8 +138,10 @@ class EncoderDecoder(Network):
 
 
 @lru_cache(maxsize=1024)
-def passes(network: Network, inputs: Inputs) -> Tape:
+def passes(network: Network, inputs: Inputs) -> "Tape":
     """Return the forward pass of one sample; shared between callers, so never add to it."""
+    from energaizer.families.operators import Tape  # noqa: PLC0415
+
     to = Tape()
     network.forward(to, inputs)
     return to

@@ -5,7 +5,7 @@ arrive meanwhile. Where a rate is given the batch follows from it (Little's law)
 long as their outputs take at that batch.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
@@ -261,4 +261,4 @@ def _shared_context(program: Program, checked: int) -> Program:
     for name in ("read_bytes", "write_bytes", "onchip_bytes"):
         rows[own, COLUMN[name]] /= checked
     sequences = program.sequences / checked
-    return replace(program, rows=rows, sequences=sequences)
+    return program._replace(rows=rows, sequences=sequences)
