@@ -227,7 +227,7 @@ def _streams(found: Alternatives, read: _Read) -> _Limits:
         return rows[:, COLUMN[name]]
 
     split, blocks = column("in_flight") > 0, column("blocks").copy()
-    if split.any():
+    if np.count_nonzero(split):
         base = np.maximum(column("batch"), 1.0)
         filled = np.maximum(base, np.minimum(blocks, base * np.ceil(one.units / base)))
         blocks = np.where(split, filled, blocks)
@@ -343,7 +343,7 @@ def _compile(found: Alternatives, read: _Read) -> Work:
     active = waves.active_fraction(limits.blocks, one.units)
     unclocked_s, sent = limits.dram_bytes / (one.bandwidth * reached), np.zeros(len(rows))
     meets = column("link_ranks") > 1.0
-    if meets.any():
+    if np.count_nonzero(meets):
         link_s, sent = _exchanges(rows, meets, read.fabrics)
         unclocked_s = fourth_norm(unclocked_s, link_s)
         active = np.where(meets, one.communicating, active)

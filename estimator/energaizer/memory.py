@@ -105,17 +105,23 @@ def need(workload: Workload, gpu: Gpu) -> Memory:
 def _largest(total: Callable[[float], float], capacity: float) -> int:
     """Return the largest batch that fits, by halving around where straight lines would end.
 
-    Activations grow until a chunk of a prompt is full, so that the line of few sequences and that
-    of many both count.
+    Activations grow until a chunk of a prompt is full, so that the line of many sequences and that
+    of few both count.
     """
     low, high = 0, _LARGEST_BATCH + 1
-    empty, one, last, most = (total(float(batch)) for batch in (0, 1, high - 1, high))
-    few = (capacity - empty) / (one - empty) if empty < one else _LARGEST_BATCH
-    many = high - (most - capacity) / (most - last) if last < most else _LARGEST_BATCH
-    for guess in (int(few), int(many)):
-        for middle in (guess, guess + 1):
+
+    def ends() -> Iterator[float]:
+        last, most = total(high - 1.0), total(float(high))
+        yield high - (most - capacity) / (most - last) if last < most else _LARGEST_BATCH
+        empty, one = total(0.0), total(1.0)
+        yield (capacity - empty) / (one - empty) if empty < one else _LARGEST_BATCH
+
+    for end in ends():
+        for middle in (int(end), int(end) + 1):
             if low < middle < high:
                 low, high = (middle, high) if total(middle) <= capacity else (low, middle)
+        if high - low == 1:
+            return low
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if total(middle) <= capacity else (low, middle)

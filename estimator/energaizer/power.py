@@ -75,7 +75,7 @@ def work_energies(
     keys = flops.shape[1]
     joules = flops * price[..., :keys]
     each = np.empty((len(flops), 6))
-    each[:, 0] = joules[:, 1:].sum(axis=1)
+    each[:, 0] = np.add.reduce(joules[:, 1:], axis=1)
     each[:, 1] = joules[:, 0]
     each[:, 2:] = moved * price[..., keys:]
     each[:, :5] *= factor[:, None]  # links do not depend on the family

@@ -20,6 +20,7 @@ from energaizer.machine import Machine
 from energaizer.power import Activity
 
 _LEAST_S = 1e-30  # no time at all, to divide by
+_GAPS = 4  # costs of a host that keep it busy, before those in which the GPU waits besides
 
 
 class Loaded(NamedTuple):
@@ -120,16 +121,18 @@ def load(
 
 def host_times(program: Program, host: Host) -> tuple[FloatArray, FloatArray]:
     """Return launch time of a stage run of each step, and the time in which the GPU waits."""
-    launch, call, step, sequence, gap_step, gap_sequence, gap_layer = _costs(host)[
-        :, program.graphed.astype(np.intp)
-    ]
-    busy = program.launches * launch + program.calls * call + step + program.sequences * sequence
-    return busy, gap_step + program.sequences * gap_sequence + program.layers * gap_layer
+    once = np.ones(len(program.graphed))
+    times = np.array(
+        (program.launches, program.calls, once, program.sequences,
+         once, program.sequences, program.layers)
+    )  # fmt: skip
+    times *= _costs(host)[:, program.graphed.view(np.int8)]
+    return np.add.reduce(times[:_GAPS]), np.add.reduce(times[_GAPS:])
 
 
 @remembered(64)
 def _costs(host: Host) -> FloatArray:
-    """Return the costs of a host, one a row, for steps of prompts and of decode."""
+    """Return the costs of a host, one a row, for steps of prompts and of decode, shape (7, 2)."""
     return np.array(
         [
             (cost.launch_s, cost.call_s, cost.step_s, cost.sequence_s,
@@ -277,7 +280,7 @@ def _settle(loaded: Loaded, clock_hz: float, limit_w: float) -> Settled:
     first = known or sweep(loaded, power.at_clock(loaded.machine, clock_hz))
     duration_s, energy_j = first.duration_s[-1], first.energy_j[-1]
     host_bound = loaded.host_s > first.gpu_s[-1]
-    if max((energy_j.sum(axis=-1) / duration_s).tolist()) <= limit_w:
+    if max((np.add.reduce(energy_j, axis=-1) / duration_s).tolist()) <= limit_w:
         steps = len(host_bound)
         none = np.zeros(steps, dtype=np.bool_)
         return Settled(

@@ -164,18 +164,18 @@ def alternatives(
         * (TILE_M * operand_bytes[:, 0:1] + TILE_N * operand_bytes[:, 1:2]),
         results=batch * m * n,
         on_core=on_core[:, None],
-        misaligned=_misaligned(n, k, operand_bytes) & ~on_core[:, None],
+        misaligned=_misaligned(shape[:, 2:4], operand_bytes) & ~on_core[:, None],
     )
 
 
-def _misaligned(n: FloatArray, k: FloatArray, operand_bytes: FloatArray) -> BoolArray:
+def _misaligned(rows: FloatArray, operand_bytes: FloatArray) -> BoolArray:
+    """Return whether n or k elements are no multiple of 16 bytes, shape (G, 1)."""
     width = np.maximum(operand_bytes[:, 0:1], operand_bytes[:, 1:2])
     # Scales of blocks lie apart: a row of 1.0002-byte elements is one of bytes.
     width = np.ldexp(0.5, np.frexp(width)[1])
     # Half-precision products and narrower: wider ones keep 4-byte loads.
-    ragged: BoolArray = (width <= _HALF) & (
-        ((n * width) % _ALIGNMENT + (k * width) % _ALIGNMENT) > 0
-    )
+    beyond = np.add.reduce((rows * width) % _ALIGNMENT, axis=1, keepdims=True)
+    ragged: BoolArray = (width <= _HALF) & (beyond > 0)
     return ragged
 
 
@@ -188,14 +188,14 @@ def choose(plans: Plans, rates: FloatArray, form: Form) -> Choice:
         form: What is read of the GPU.
     """
     work, prologue = form.work, form.prologue
-    if plans.on_core.any():
+    if np.count_nonzero(plans.on_core):  # a fifth of the time of any()
         work = np.where(plans.on_core, form.core_work, work)
         prologue = np.where(plans.on_core, form.core_prologue, prologue)
     # n_mma + n_red, then n_l2, as in 2.4; in place, for temporaries cost more than arithmetic
     mma = plans.waves + form.tail
     mma *= work
     mma *= plans.depth + prologue
-    if plans.misaligned.any():
+    if np.count_nonzero(plans.misaligned):
         mma *= np.where(plans.misaligned, form.misaligned, 1.0)
     mma /= rates[:, None]
     total = plans.results * form.reduction

@@ -90,7 +90,7 @@ def fourth_norm_of(rows: FloatArray) -> FloatArray:
     """Return the same of the rows of an array, shape (N, K) -> (K,)."""
     square = rows * rows
     square *= square
-    found: FloatArray = np.sqrt(np.sqrt(square.sum(axis=0)))
+    found: FloatArray = np.sqrt(np.sqrt(np.add.reduce(square)))
     return found
 
 
