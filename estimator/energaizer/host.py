@@ -108,7 +108,7 @@ def with_kernels(host: Host, gpu: Gpu, coefficients: Coefficients) -> Coefficien
         return coefficients
     tree = coefficients.model_dump(include={"families"})["families"]
     for reach in found.families:
-        own = reach.model_dump(exclude_none=True, exclude={"family"})
+        own = {name: value for name, value in reach if name != "family" and value is not None}
         before = tree.get(reach.family, {"provenance": Provenance.ANALYTICAL})
         told = {"provenance": found.provenance} if found.provenance else {}
         tree[reach.family] = {**before, **own, **told}

@@ -62,6 +62,20 @@ def test_replicas_need_no_network():
     assert any("no node given: dgx-h100" in note for note in many.notes)
 
 
+def test_a_board_alone_needs_a_server_only_where_one_is_asked_for(monkeypatch):
+    small = Workload(model=catalog.model("gpt2"), input_tokens=64)
+    with pytest.raises(UnknownNameError, match="no node"):
+        pipeline.estimate(small.model_copy(update={"node": "nowhere"}), H100)
+    drawn = pipeline.estimate(small.model_copy(update={"node_power": True}), H100)
+    assert drawn.node.node == "dgx-h100"
+
+    def unasked(*_):
+        raise AssertionError("nobody asked for a server")
+
+    monkeypatch.setattr(catalog, "usual_node", unasked)
+    assert pipeline.estimate(small, H100) == drawn._replace(node=None)
+
+
 def test_refusals():
     with pytest.raises(UnknownNameError, match='try "dgx-h100"'):
         pipeline.estimate(served({"tensor": 4}, node="dgx-h10"), H100)
