@@ -42,7 +42,7 @@ from energaizer.result import (
 )
 from energaizer.workload import Workload
 
-if TYPE_CHECKING:  # loaded where somebody asks what servers draw
+if TYPE_CHECKING:  # loaded by `place` for more than one board
     from energaizer.node import Node
 
 _DURATION, _POWER, _ENERGY = range(3)
@@ -129,15 +129,10 @@ def estimate(
     ran = _run(workload, gpu, coefficients, host, node)
     answer = _result(workload, ran)
     if workload.training is not None:
-        did = ran.step_s, ran.times
-        trained = job.figures(workload, workload.training, gpu, ran.program, did)
-        answer = answer._replace(training=trained)
+        did = job.figures(workload, workload.training, gpu, ran.program, (ran.step_s, ran.times))
+        answer = answer._replace(training=did)
     if workload.node_power:
-        from energaizer.node import draw  # noqa: PLC0415
-
-        server, power_w = place.server(workload, ran.board, node), answer.power
-        drawn = draw(server, power_w, answer.gpu_count, answer.power_cap_w, answer.duration.value)
-        answer = answer._replace(node=drawn)
+        answer = answer._replace(node=place.drawn(workload, ran.board, node, answer))
     return answer
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from energaizer import catalog
 from energaizer.links import Fabric
 from energaizer.machine import Machine
+from energaizer.result import Estimate, NodeEstimate
 from energaizer.workload import Workload
 
 if TYPE_CHECKING:  # one board needs no server
@@ -54,6 +55,16 @@ def of(workload: Workload, board: Machine, node: "Node | None" = None) -> Place:
             f"{8e-9 * found.network.bandwidth:g} Gb/s {found.network.kind} a GPU between them",
         )
     return Place(_known(found.fabric(board.link)), notes, found.nodes_of(boards))
+
+
+def drawn(
+    workload: Workload, board: Machine, node: "Node | None", answer: Estimate
+) -> NodeEstimate:  # fmt: skip
+    """Return what the servers of an answer draw at their sockets; arguments as of `server`."""
+    from energaizer.node import draw  # noqa: PLC0415
+
+    own = server(workload, board, node)
+    return draw(own, answer.power, answer.gpu_count, answer.power_cap_w, answer.duration.value)
 
 
 @lru_cache(maxsize=256)
