@@ -297,7 +297,8 @@ _NOTES = """## How to read this
   25.3 (H100) and 20.3 instead of 24.0 (L40S), nvfp4 13.1 instead of 13.5; by framework products of
   the H100 8.3 to 12.6 instead of 9.3 to 14.3. Energies follow predicted times, and serving rests on
   those of Hopper: left out, power of dense models is met to 8.8 instead of 8.3, J/token to 9.1
-  instead of 8.9. Libraries of the B200 are still of the older rule.
+  instead of 8.9. Libraries of the B200 follow the rule, too (products 9.5 and 10.0 by framework
+  instead of 9.6 and 11.3).
 - **What attention misses**, by trial fits in sample on some 700 rows of an operation; none ships,
   since all boards, and serving and diffusion on them, would move at once. Time of prompts (causal
   and encoder) on H100 / H200 / L40S / B200, now 20.5 / 12.1 / 16.7 / 10.8 on those rows:
