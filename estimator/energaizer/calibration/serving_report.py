@@ -214,7 +214,7 @@ _END = """
 - **Misses.** A goal is missed where its row above says so. 8-bit experts on B200 are predicted a
   fifth too fast: single kernels of the table, of a later version, take 1.1 to 1.7 times what the
   same form says there, which is not fitted. Power of the 17B model at few sequences
-  is a quarter too high: it draws little more than idle. The hybrid draws 40 to 110 W more in chat
+  is a quarter too high: it draws little more than idle. The hybrid draws 60 to 135 W more in chat
   than in gpqa at equal batch and step, which no kernel explains, and six of its rows, on B200, with
   some of the 8B model, run far slower than predicted at little power; a slow host fits that, and
   was not verified. The fp8 products of the 405B model on H100 are predicted longer than the whole
