@@ -115,7 +115,8 @@ def exchange(to: Listing, shard: Shard, count: float, formats: Formats) -> None:
 
 def residual(to: Listing, shard: Shard, count: float, formats: Formats) -> None:
     """Add `x + y` over the hidden states of all tokens."""
-    to.add(pointwise(shard.tokens * shard.hidden, 2.0, formats.activation), count)
+    added = pointwise(shard.tokens * shard.hidden, 2.0, formats.activation)
+    to.add(kernels.contiguous(added), count)
 
 
 def pointwise(elements: float, inputs: float, element_bytes: float, special: float = 0.0) -> Kernel:
@@ -218,7 +219,7 @@ def eager_attention(
     scores = groups * shard.queries * shard.context
     repeats = shard.heads / shard.kv_heads
     if style.scale_on == "query":
-        to.add(pointwise(tokens * width, 1.0, act), layers)
+        to.add(kernels.contiguous(pointwise(tokens * width, 1.0, act)), layers)
     if (
         style.cached and shard.queries < shard.context
     ):  # the cache is concatenated with the new keys and values
@@ -235,7 +236,9 @@ def eager_attention(
     )
     to.add(product, layers)
     if style.scale_on == "scores":
-        to.add(pointwise(scores, 1.0, act), layers)
+        scaling = pointwise(scores, 1.0, act)
+        # beside a `where`, the library divides by a tensor of one element, which is broadcast
+        to.add(scaling if style.where else kernels.contiguous(scaling), layers)
     if style.where:
         mask_bytes = shard.queries * shard.context
         to.add(kernels.elementwise(scores, scores * act + mask_bytes, scores * act), layers)
@@ -244,8 +247,8 @@ def eager_attention(
         to.add(pointwise(scores, 1.0, act), layers)
     wide = style.wide_softmax and act < kernels.FP32_BYTES
     if wide:
-        to.add(kernels.copy(scores, act, kernels.FP32_BYTES), layers)
-        to.add(kernels.copy(scores, kernels.FP32_BYTES, act), layers)
+        to.add(kernels.contiguous(kernels.copy(scores, act, kernels.FP32_BYTES)), layers)
+        to.add(kernels.contiguous(kernels.copy(scores, kernels.FP32_BYTES, act)), layers)
     softmax_bytes = kernels.FP32_BYTES if wide else act
     to.add(kernels.softmax(groups * shard.queries, shard.context, softmax_bytes), layers)
     product = kernels.gemm(
@@ -262,16 +265,17 @@ def eager_activation(
     """Add the nonlinearity of an MLP: one kernel, or the eight of a written-out GELU."""
     act = formats.activation
     if name == "gelu_new":
-        to.add(pointwise(elements, 1.0, act), (_GELU_KERNELS - 3.0) * layers)
-        to.add(pointwise(elements, 1.0, act, special=1.0), layers)
-        to.add(pointwise(elements, 2.0, act), 2.0 * layers)
+        to.add(kernels.contiguous(pointwise(elements, 1.0, act)), (_GELU_KERNELS - 3.0) * layers)
+        to.add(kernels.contiguous(pointwise(elements, 1.0, act, special=1.0)), layers)
+        to.add(kernels.contiguous(pointwise(elements, 2.0, act)), 2.0 * layers)
     elif name == "relu":
-        to.add(pointwise(elements, 1.0, act), layers)
+        to.add(kernels.contiguous(pointwise(elements, 1.0, act)), layers)
     else:
         size = elements * act
-        to.add(kernels.elementwise(elements, size, size, _GELU_FLOPS, 1.0), layers)
+        found = kernels.elementwise(elements, size, size, _GELU_FLOPS, 1.0)
+        to.add(kernels.contiguous(found), layers)
     if gated:
-        to.add(pointwise(elements, 2.0, act), layers)
+        to.add(kernels.contiguous(pointwise(elements, 2.0, act)), layers)
 
 
 def eager_rms_norm(to: Listing, rows: float, width: float, count: float, formats: Formats) -> None:

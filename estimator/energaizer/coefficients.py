@@ -55,6 +55,13 @@ class TimeCoefficients(Record):
     elements_per_cycle: float | None = Field(
         default=None, gt=0, description="of a streaming kernel, per cycle and SM; None: no limit"
     )
+    contiguous_issue: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="issue of an element of tensors that are read in order, several at a load, "
+        "against one with an index of its own",
+    )
     usable_l2_fraction: float = Field(gt=0, le=1, description="[phi]")
     special_per_cycle: float = Field(gt=0, description="special-function operations per cycle, SM")
     kernel_cycles: float = Field(
@@ -116,6 +123,13 @@ class PowerCoefficients(Record):
     sm_active_w_per_ghz: float = Field(ge=0, description="one busy SM [c_SM]")
     stalled_share: float = Field(
         default=1.0, ge=0, le=1, description="power of an SM that waits for memory, against busy"
+    )
+    tail_share: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="power of an SM that the last wave of a kernel leaves without a block, "
+        "against busy",
     )
     flop_pj: dict[str, float] = Field(description="pJ/FLOP by rate key of the GPU [e_d]")
     l2_pj_per_byte: float = Field(ge=0, description="[e_L]")

@@ -112,12 +112,14 @@ class _Numbers(NamedTuple):
     communicating: float | FloatArray  # share of SMs that a collective keeps busy
     stream_bytes_per_cycle: float | FloatArray
     elements_per_cycle: float | FloatArray
+    contiguous_issue: float | FloatArray
     special_per_cycle: float | FloatArray
     row_bytes: float | FloatArray
     block_bytes_in_flight: float | FloatArray
     memory_latency_s: float | FloatArray
     kernel_cycles: float | FloatArray
     kernel_s: float | FloatArray
+    tail_share: float | FloatArray
 
 
 class _Read(NamedTuple):
@@ -163,12 +165,14 @@ def _board(machine: Machine) -> _Board:
         communicating=min(1.0, machine.coefficients.link.channels / units),
         stream_bytes_per_cycle=time.stream_bytes_per_cycle,
         elements_per_cycle=math.inf if issued is None else issued,
+        contiguous_issue=time.contiguous_issue,
         special_per_cycle=time.special_per_cycle,
         row_bytes=time.row_bytes,
         block_bytes_in_flight=time.block_bytes_in_flight,
         memory_latency_s=time.memory_latency_s,
         kernel_cycles=time.kernel_cycles,
         kernel_s=time.kernel_s,
+        tail_share=machine.coefficients.power.tail_share,
     )
     families = np.stack(
         (machine.compute, machine.memory, machine.fixed_s, machine.reduction_s,
@@ -238,6 +242,7 @@ def _streams(found: Alternatives, read: _Read) -> _Limits:
     onchip = column("onchip_bytes") + reread
     flops = column("flops")
     rate = np.where(flops > 0, read.rates, 1.0) * compute
+    issue = np.where(column("contiguous") > 0, one.contiguous_issue, 1.0)
     return _Limits(
         cycles=np.array(
             (
@@ -245,7 +250,7 @@ def _streams(found: Alternatives, read: _Read) -> _Limits:
                 column("core_flops") / (2.0 * one.core_rate * busy * compute),
                 onchip / (one.stream_bytes_per_cycle * busy),
                 (column("special") + column("casts")) / (one.special_per_cycle * busy),
-                _STREAMED[found.family] * blocks / (one.elements_per_cycle * busy),
+                _STREAMED[found.family] * issue * blocks / (one.elements_per_cycle * busy),
             )
         ),
         blocks=blocks,
@@ -340,7 +345,7 @@ def _compile(found: Alternatives, read: _Read) -> Work:
         limits.blocks, one.block_bytes_in_flight, one.bandwidth, one.memory_latency_s
     )
     reached = memory * np.where(limits.latency_bound, in_flight, 1.0)
-    active = waves.active_fraction(limits.blocks, one.units)
+    active = waves.active_fraction(limits.blocks, one.units, one.tail_share)
     unclocked_s, sent = limits.dram_bytes / (one.bandwidth * reached), np.zeros(len(rows))
     meets = column("link_ranks") > 1.0
     if np.count_nonzero(meets):

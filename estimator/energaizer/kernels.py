@@ -42,6 +42,8 @@ class Kernel(NamedTuple):
     `toggle` is the energy of its operands against random ones: zeros toggle fewer wires.
     `casts` take slots of special-function units as `special` operations do, without their energy.
     `share` is what the mean rank does of it where the fullest sets the time.
+    All tensors of a `contiguous` streaming kernel lie in memory as its elements are counted: 1, else
+    0.
     """
 
     family: float
@@ -72,6 +74,7 @@ class Kernel(NamedTuple):
     toggle: float = 1.0
     casts: float = 0.0
     share: float = 1.0
+    contiguous: float = 0.0
 
 
 COLUMN = {name: index for index, name in enumerate(Kernel._fields)}
@@ -170,6 +173,15 @@ def elementwise(
         onchip_bytes=read_bytes + write_bytes, core_flops=flops * elements,
         special=special * elements, blocks=max(1.0, elements / BLOCK_ELEMENTS),
     )  # fmt: skip
+
+
+def contiguous(kernel: Kernel) -> Kernel:
+    """Return a streaming kernel all of whose tensors lie in memory as its elements are counted.
+
+    A framework then loads several elements at once and computes no index; a transposition, or an
+    operand that is broadcast, makes it address each element by itself.
+    """
+    return kernel._replace(contiguous=1.0)
 
 
 def copy(elements: float, element_bytes: float, out_bytes: float | None = None) -> Kernel:

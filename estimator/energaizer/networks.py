@@ -153,7 +153,8 @@ def _(operator: Pointwise, to: Listing, batch: float, count: float, formats: For
         return
     inputs, flops, special = _COSTS[operator.function]
     size = elements * act
-    to.add(kernels.elementwise(elements, inputs * size, size, flops, special), count)
+    found = kernels.elementwise(elements, inputs * size, size, flops, special)
+    to.add(kernels.contiguous(found), count)
 
 
 @_add.register

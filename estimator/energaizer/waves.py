@@ -39,7 +39,17 @@ def waves(blocks: npt.ArrayLike, resident: npt.ArrayLike, units: float) -> Waves
     )
 
 
-def active_fraction(blocks: npt.ArrayLike, units: float | FloatArray) -> FloatArray:
-    """Return the share of SMs that work while a kernel runs, in (0, 1] (2.5)."""
-    share: FloatArray = np.minimum(1.0, np.asarray(blocks, dtype=np.float64) / units)
+def active_fraction(
+    blocks: npt.ArrayLike, units: float | FloatArray, tail_share: float | FloatArray = 1.0
+) -> FloatArray:
+    """Return the share of SMs that work while a kernel runs, in (0, 1] (2.5).
+
+    Args:
+        blocks: Thread blocks.
+        units: SMs.
+        tail_share: What an SM counts that has none of the last wave's blocks, in [0, 1].
+    """
+    rounds = np.asarray(blocks, dtype=np.float64) / units
+    first = np.minimum(1.0, rounds)
+    share: FloatArray = first - (1.0 - tail_share) * (first - rounds / np.ceil(rounds))
     return share

@@ -118,7 +118,9 @@ def start(gpu: Gpu, data: Path, streams: Coefficients) -> Coefficients:
     found = from_specification(gpu, catalog.prior())
     usual = plan.starting(gpu)
     found = found.with_values({path: usual[path] for path in _NEVER_SINGLE})
-    found = found.with_values({"time.elements_per_cycle": streams.time.elements_per_cycle or 4.0})
+    # One rate for all elements, between those of tensors in order and of others.
+    rate = (streams.time.elements_per_cycle or 4.0) / streams.time.contiguous_issue**0.5
+    found = found.with_values({"time.elements_per_cycle": rate})
     if gpu.name.startswith("a100"):
         tree = {**found.model_dump(), "power": streams.power.model_dump()}
         known = streams.values()
