@@ -42,8 +42,7 @@ class Kernel(NamedTuple):
     `toggle` is the energy of its operands against random ones: zeros toggle fewer wires.
     `casts` take slots of special-function units as `special` operations do, without their energy.
     `share` is what the mean rank does of it where the fullest sets the time.
-    All tensors of a `contiguous` streaming kernel lie in memory as its elements are counted: 1, else
-    0.
+    `contiguous` is 1 where all tensors of a streaming kernel lie in memory as elements are counted.
     """
 
     family: float

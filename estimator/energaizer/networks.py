@@ -154,7 +154,8 @@ def _(operator: Pointwise, to: Listing, batch: float, count: float, formats: For
     inputs, flops, special = _COSTS[operator.function]
     size = elements * act
     found = kernels.elementwise(elements, inputs * size, size, flops, special)
-    to.add(kernels.contiguous(found), count)
+    # statistics of a batch norm are broadcast over pixels
+    to.add(found if operator.function == "norm" else kernels.contiguous(found), count)
 
 
 @_add.register

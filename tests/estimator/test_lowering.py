@@ -183,3 +183,15 @@ def test_refusals_say_what_to_change(inputs, error, text):
 def test_an_encoder_cannot_decode():
     with pytest.raises(InputError, match="encoder"):
         transformer.lower(workload("bert-large", output_tokens=5))
+
+
+def test_kernels_over_contiguous_tensors_are_told():
+    program = transformer.lower(backbone("bert-large", batch=8))
+    streamed = of_family(program, "elementwise") | of_family(program, "copy")
+    ordered = program.column("contiguous") > 0
+    # by layer: two residual adds, GELU and the scaling; the mask and four layouts of heads are not
+    assert program.counts[0][ordered & streamed].sum() == 24 * 4 + 2  # two more of embeddings
+    scores = 8 * 16 * 128 * 128 * 2.0
+    by_bytes = program.column("write_bytes") == scores
+    assert program.counts[0][by_bytes & streamed & ordered].sum() == 24
+    assert not ordered[of_family(program, "copy")].any()

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from energaizer import demand, kernels, tiling, timeline, waves
+from energaizer import demand, kernels, machine, tiling, timeline, waves
 from energaizer.kernels import Heads
 from energaizer.precision import Precision
 from reference_boards import A10, A100, H100, prior_machine
@@ -160,3 +160,26 @@ def test_block_scales_lie_apart_from_the_elements_they_scale():
         clock = np.array([[machine.gpu.reference_clock_hz]])
         seconds.append(timeline.durations(work, clock)[0, 0])
     assert seconds[1] == pytest.approx(seconds[0], rel=0.01)
+
+
+def test_a_last_wave_leaves_sms_without_work():
+    # 128 blocks on 108 SMs: two rounds of 108 places, 88 of which stay empty
+    assert waves.active_fraction(128.0, 108.0, 0.0) == pytest.approx(128 / 216)
+    assert waves.active_fraction(128.0, 108.0, 0.5) == pytest.approx((1 + 128 / 216) / 2)
+    assert waves.active_fraction(128.0, 108.0) == 1.0
+    for share in (0.0, 0.5, 1.0):  # one round is as full as its blocks say
+        assert waves.active_fraction(54.0, 108.0, share) == 0.5
+
+
+def test_elements_of_contiguous_tensors_issue_faster():
+    plain = kernels.copy(2.0**26, 2.0)
+    rated = prior_machine(A100).coefficients.with_values(
+        {"time.elements_per_cycle": 1.0, "time.contiguous_issue": 0.5}
+    )
+    built = machine.build(A100, rated)
+    found = demand.alternatives(kernels.table([plain, kernels.contiguous(plain)]), built)
+    each = demand.compile_work(found, built)
+    # bound by issue: the other limits are far below an element per cycle and SM
+    assert each.cycles[0] == pytest.approx(2.0**26 / A100.compute_units, rel=1e-3)
+    assert each.cycles[1] == pytest.approx(each.cycles[0] / 2.0, rel=1e-2)
+    assert each.dram_bytes[1] == each.dram_bytes[0]

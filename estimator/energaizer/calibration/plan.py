@@ -63,14 +63,13 @@ STREAM_ENERGIES = tuple(
 )
 """Energy of the kernels that move bytes, against what their counted bytes cost in a product."""
 _STREAM_ENERGY = 0.65
-"""By families left out: of .6 to .85, power of all tables and of a GPU from the other falls towards
-.6, by less than .1 % below .65; by a datasheet alone, energy of the A100 is best at .85."""
+"""By families left out: of .6, .65, .7 and .75, power of all tables and of a GPU from the other is
+better with less, by less than .1 % below .65; by a datasheet alone, energy of the A100 is not."""
 
 
 _FACTS = {"power.tail_share": 0.0, "time.contiguous_issue": 0.5}
 """An SM without a block of the last wave draws what an idle one does. PyTorch moves a contiguous
-tensor by vectors and computes no index; with a quarter in place of half, power of ten clocks falls
-by another .1 %, energy of the A100 rises by as much and leaves its interval."""
+tensor by vectors and computes no index: of .4 and .5, .5 predicts time better, power alike."""
 
 
 def starting(gpu: Gpu) -> dict[str, float]:

@@ -259,16 +259,17 @@ launch-bound row at {launch:+.1f} %.
 _NOTES = """## How to read this
 
 - **Variants.** About fifty variants of structure and priors were compared on these same rows by
-  leave-family-out error, without an inner loop; the figures above are of the last one and
-  therefore somewhat optimistic. What was kept has a physical reason: panels of a batched product
-  are per product; misaligned half-precision products are slow; SMs are idle while a kernel
-  starts; streaming kernels are limited by elements and not by bytes alone, and reach more of the
-  DRAM peak than panels do; module calls cost host time besides launches; activations of
-  neighbours are found in L2; the prologue of a tile is a property of the chip that single kernels
-  measure; split-K on CUDA cores costs more than on tensor cores; operands that a ReLU left mostly
-  zero toggle less. Tried without gain: co-resident tiles in a wave, a preference for large tiles,
-  energy per streamed element, other exponents of the supply, leakage with temperature, own
-  efficiencies of softmax and norm.
+  leave-family-out error, without an inner loop; the figures above are of the last one and therefore
+  somewhat optimistic. What was kept has a physical reason: panels of a batched product are per
+  product; misaligned half-precision products are slow; SMs are idle while a kernel starts;
+  streaming kernels are limited by elements and not by bytes alone, and reach more of the DRAM peak
+  than panels do; module calls cost host time besides launches; activations of neighbours are found
+  in L2; the prologue of a tile is a property of the chip that single kernels measure; split-K on
+  CUDA cores costs more than on tensor cores; operands that a ReLU left mostly zero toggle less;
+  PyTorch moves contiguous tensors by vectors, and addresses each element of transposed or broadcast
+  ones. Tried without gain: co-resident tiles in a wave, a preference for large tiles, supply of
+  operands that rises by waves, energy per streamed element, other exponents of the supply, leakage
+  with temperature, own efficiencies of softmax and norm.
 - **Power** had a search of its own, about forty variants, families left out with an inner loop. One
   term was kept: a streaming kernel costs three quarters of what its counted bytes cost in a
   product (power of the many-clock table 4.0 to 3.8 %, of the A10 4.1 to 3.9). Less than .1 % came
@@ -278,6 +279,22 @@ _NOTES = """## How to read this
   copies, reads or writes, masked scores that toggle less, idle fitted, robust or looser fits. Among
   GPUs, half of a ratio that another GPU's fit found carries over, and a single row moves a scale
   half way: better over all choices of the compute-bound row than carrying all or nothing.
+- **Power by tokens.** Some twenty variants followed, without an inner loop, from what rows of equal
+  tokens share: above idle, BERT with 4096 tokens draws a fifth less on the A100 than with 8192,
+  whatever the batch, as tiles of 256x128 fill .67 and .84 of its SMs. Kept, errors of A100, ten
+  clocks, A10, A100 to A10 and A10 to A100, before 3.9, 3.8, 3.9, 4.1, 4.1:
+  - SMs that the last wave leaves without a block draw as idle ones do: 3.7, 3.7, 3.9, 4.1, 3.8;
+  - contiguous tensors take half of the issue slots: 3.5, 3.3, 3.9, 4.0, 3.8; time of the ten
+    clocks 4.8 instead of 5.1, of the A100 5.4 instead of 5.2;
+  - streaming kernels then cost .65, not .75, of their bytes: 3.5, 3.2, 3.8, 4.0, 3.7.
+
+  Not kept: two fifths of the slots (as good in power, time of the A100 5.6), casts among the others
+  (3.5, 3.1, but energy of the A100 6.2), batch norm among the contiguous (time of the A100 5.2, but
+  power 3.6, 3.3, and intervals of energy at ten clocks too wide), copies around convolutions among
+  them, too (3.9, ResNet), operands supplied wave by wave (time of the A100 5.7), large tiles
+  preferred where they are up to a tenth slower (A10 3.8, A100 to A10 4.0 alone; with the others,
+  ten clocks .1 worse). BERT in bf16 between 4096 and 8192 tokens, ResNet in bf16 on the A10 (12 %
+  high at small batches) and written-out GELU on it (8 % low at large ones) remain.
 - **Launch-bound rows** of the A100 host lie on two levels, 1.25 apart, whatever the clock: no GPU
   model predicts that.
 - **Intervals** of single kernels are in sample of their spread; those of forward passes are not.
