@@ -80,16 +80,26 @@ def linear(
     Narrow weights are unpacked on the CUDA cores; a quantised input is a kernel of its own.
     """
     operand = formats.quantised_input or formats.activation
-    if formats.quantised_input:
-        size = tokens * inner
-        to.add(kernels.elementwise(size, size * formats.activation, size * operand, 4.0), count)
-    passes = max(1.0, tokens / _DEQUANTISE_TILE) if formats.unpacked else 0.0
+    quantise(to, tokens * inner, count, formats)
+    passes = unpackings(tokens, formats)
     product = kernels.gemm(
         1.0, tokens, out, inner, (operand, formats.weight, formats.activation), formats.rate,
         resident_bytes=tokens * (inner * operand + out * formats.activation),
         toggle=formats.toggle, core_flops=2.0 * out * inner * passes,
     )  # fmt: skip
     to.add(product, count)
+
+
+def quantise(to: Listing, elements: float, count: float, formats: Formats) -> None:
+    """Add the kernel that makes so many elements narrow before a product, where one does."""
+    if formats.quantised_input:
+        read, written = elements * formats.activation, elements * formats.quantised_input
+        to.add(kernels.elementwise(elements, read, written, 4.0), count)
+
+
+def unpackings(rows: float, formats: Formats) -> float:
+    """Return how often a product of so many rows unpacks each of its weights."""
+    return max(1.0, rows / _DEQUANTISE_TILE) if formats.unpacked else 0.0
 
 
 def head(to: Listing, shard: Shard, rows: float, count: float, formats: Formats) -> None:

@@ -165,23 +165,17 @@ def add(
     mean = touched(float(experts.count), float(experts.per_token), together) / spread.ranks
     share = 1.0 if spread.packed else min(1.0, mean / work.touched)
     way = groups_of(experts, work, together, spread, formats)
-    _quantise(to, tokens * hidden, layers, formats)
+    blocks.quantise(to, tokens * hidden, layers, formats)
     if formats.quantised_input and not spread.packed:
         blocks.tiny(to, _SMALL_KERNELS * layers)
     to.add(kernels.copy(work.rows * hidden, formats.quantised_input or act), layers)
     to.add(_product(way, work, (branches * width, hidden), share, formats), layers)
     inner, size = way.passed * width, way.passed * width * act
     to.add(kernels.elementwise(inner, branches * size, size, _SILU_FLOPS, 1.0), layers)
-    _quantise(to, inner, layers, formats)
+    blocks.quantise(to, inner, layers, formats)
     to.add(_product(way, work, (hidden, width), share, formats), layers)
     result = tokens * hidden
     to.add(kernels.elementwise(result, way.summed * hidden * act, result * act), layers)
-
-
-def _quantise(to: Listing, elements: float, layers: float, formats: Formats) -> None:
-    if formats.quantised_input:
-        read, written = elements * formats.activation, elements * formats.quantised_input
-        to.add(kernels.elementwise(elements, read, written, 4.0), layers)
 
 
 def _product(
@@ -190,7 +184,7 @@ def _product(
     """Return one product a group, all in one launch: its rows from `shape[1]` to `shape[0]`."""
     out, inner = shape
     operand, weight = formats.quantised_input or formats.activation, formats.weight
-    passes = max(1.0, way.height / _MOST_ROWS) if formats.unpacked else 0.0
+    passes = blocks.unpackings(way.height, formats)
     product = kernels.gemm(
         way.groups, way.height, out, inner, (operand, weight, formats.activation), formats.rate,
         resident_bytes=way.rows * (inner * operand + out * formats.activation),

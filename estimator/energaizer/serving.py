@@ -235,19 +235,6 @@ def median_gap(decode: Step, mean: Step, prompts_per_step: FloatArray) -> FloatA
 
 def _only(program: Program, phase: str) -> Program:
     """Return a program with the first step of one phase, run once."""
-    index = program.phases.index(phase)
-    one = slice(index, index + 1)
-    counts = program.counts[one]
-    used = counts[0] != 0
-    return program._replace(
-        rows=program.rows[used],
-        counts=counts[:, used],
-        phases=program.phases[one],
-        repetitions=np.ones(1),
-        sequences=program.sequences[one],
-        layers=program.layers[one],
-        graphed=program.graphed[one],
-        calls=program.calls[one],
-        slots=program.slots[one],
-        runs=program.runs[one],
-    )
+    step = np.array([program.phases.index(phase)])
+    used = np.flatnonzero(program.counts[step[0]])
+    return program.part(step, used)._replace(repetitions=np.ones(1))

@@ -36,6 +36,15 @@ def forget():
         cache.cache_clear()
 
 
+def loaded_together(name):
+    workload = described(name)
+    program = lowering.lower(workload)
+    host, machines, fabrics = boards_of(workload, catalog.gpus())
+    forget()
+    together = fleet.load(program, machines, host, fabrics)
+    return program, host, machines, fabrics, together
+
+
 def equal(found, alone):
     for name, mine, own in zip(alone._fields, found, alone, strict=True):
         np.testing.assert_allclose(mine, own, rtol=1e-12, err_msg=name)
@@ -43,11 +52,7 @@ def equal(found, alone):
 
 @pytest.mark.parametrize("name", WORKLOADS)
 def test_kernels_and_clocks_of_all_boards_equal_those_of_each(name):
-    workload = described(name)
-    program = lowering.lower(workload)
-    host, machines, fabrics = boards_of(workload, catalog.gpus())
-    forget()
-    together = fleet.load(program, machines, host, fabrics)
+    program, host, machines, fabrics, together = loaded_together(name)
     fleet.every_clock(together)
     swept = [simulation.every_clock.known(one) for one in together]
     assert len(together) > len(machines) // 2
@@ -65,11 +70,7 @@ def test_kernels_and_clocks_of_all_boards_equal_those_of_each(name):
 
 @pytest.mark.parametrize("name", WORKLOADS)
 def test_steps_of_all_boards_settle_as_those_of_each(name):
-    workload = described(name)
-    program = lowering.lower(workload)
-    host, machines, fabrics = boards_of(workload, catalog.gpus())
-    forget()
-    together = fleet.load(program, machines, host, fabrics)
+    *_, together = loaded_together(name)
     fleet.settle(together)
     settled = [simulation.unset.known(one) for one in together]
     held = 0
