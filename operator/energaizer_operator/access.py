@@ -13,6 +13,8 @@ from kubernetes.aio.client import Configuration
 from energaizer_operator.failures import ClusterError
 from energaizer_operator.settings import Settings
 
+_DEFAULT_NAMESPACE = "default"
+_OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _SEPARATOR = config.kube_config.ENV_KUBECONFIG_PATH_SEPARATOR
 
 
@@ -43,8 +45,10 @@ class Connection:
         )
 
 
-async def configuration(settings: Settings) -> Configuration:
-    """Return what the client needs to know; nothing is asked of the cluster.
+async def configuration(settings: Settings) -> tuple[Configuration, str]:
+    """Return what the client needs to know, and the namespace of whoever names none.
+
+    Nothing is asked of the cluster.
 
     Raises:
         ClusterError: There is no usable kubeconfig, and no account of a pod.
@@ -55,13 +59,15 @@ async def configuration(settings: Settings) -> Configuration:
     try:
         if settings.kubeconfig is None:
             config.load_incluster_config(client_configuration=made)  # type: ignore[no-untyped-call]
+            namespace = _OWN_NAMESPACE.read_text("utf-8").strip() if _OWN_NAMESPACE.exists() else ""
         else:
-            await config.load_kube_config(  # type: ignore[no-untyped-call]
+            loaded = await config.load_kube_config(  # type: ignore[no-untyped-call]
                 config_file=_present(settings.kubeconfig),
                 context=settings.context,
                 client_configuration=made,
                 persist_config=False,
             )
+            namespace = loaded.current_context["context"].get("namespace")
     except OSError as error:
         raise _unusable(where, error.strerror or str(error)) from error
     except config.ConfigException as error:
@@ -69,7 +75,7 @@ async def configuration(settings: Settings) -> Configuration:
     except Exception as error:
         # The library looks into whatever YAML there is, and trips over what is no kubeconfig.
         raise _unusable(where, f"it is no kubeconfig ({type(error).__name__})") from error
-    return made
+    return made, namespace or _DEFAULT_NAMESPACE
 
 
 def _present(kubeconfig: Path) -> str:

@@ -50,15 +50,19 @@ class History:
     workloads: tuple[Compared, ...]
 
 
-async def workloads(settings: Settings, namespace: str | None) -> list[Compared]:
-    """Return what was predicted and measured of each AIWorkload of a namespace, of all if None.
+async def workloads(
+    settings: Settings, namespace: str | None, *, everywhere: bool = False
+) -> list[Compared]:
+    """Return what was predicted and measured of each AIWorkload of a namespace, or `everywhere`.
+
+    Without a namespace it is that of the context.
 
     Raises:
         ClusterError: There is no cluster, or it refuses.
     """
     cluster = await Cluster.connect(settings)
     try:
-        return await _compared(cluster, namespace)
+        return await _compared(cluster, None if everywhere else namespace or cluster.namespace)
     finally:
         await cluster.close()
 

@@ -83,10 +83,12 @@ class Change:
 class Cluster:
     """A connection to one API server; made by `connect`, ended by `close`."""
 
-    def __init__(self, client: ApiClient, settings: Settings) -> None:
+    def __init__(self, client: ApiClient, settings: Settings, namespace: str) -> None:
         """Wrap a configured client; use `connect` outside tests."""
         self._client = client
         self._settings = settings
+        self.namespace = namespace
+        """That of the context, or of the pod's own account: for whoever names none."""
 
     @classmethod
     async def connect(cls, settings: Settings) -> Self:
@@ -95,13 +97,13 @@ class Cluster:
         Raises:
             ClusterError: There is no usable kubeconfig, or no API server behind it.
         """
-        known = await configuration(settings)
+        known, namespace = await configuration(settings)
         try:
             client = _Client(known)
         except OSError as error:
             raise ClusterError(f"no cluster: a certificate cannot be read: {error}") from error
         client.user_agent = _USER_AGENT
-        cluster = cls(client, settings)
+        cluster = cls(client, settings, namespace)
         try:
             await cluster.server_version()
         except ClusterError:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
+from energaizer_operator import human
 from energaizer_operator.cluster import Cluster, Conflict, Object
-from energaizer_operator.kinds import AIWORKLOADS, ENERGYBUDGETS, ENERGYRESERVATIONS, JOBS
+from energaizer_operator.kinds import (
+    AIWORKLOADS,
+    ENERGYBUDGETS,
+    ENERGYRESERVATIONS,
+    JOBS,
+    JOBSETS,
+    ApiResource,
+)
 from energaizer_operator.names import (
     ANNOTATION_HELD,
     FINALIZER_RESERVATION,
@@ -43,13 +49,16 @@ class Budgets:
     waiting: list[Waiting]
 
 
-async def budgets(settings: Settings, namespace: str | None) -> Budgets:
-    """Return the budgets of a namespace, of all if it is None.
+async def budgets(
+    settings: Settings, namespace: str | None, *, everywhere: bool = False
+) -> Budgets:
+    """Return the budgets of a namespace, by default that of the context, or of all `everywhere`.
 
     Raises:
         ClusterError: There is no cluster, or it refuses.
     """
     cluster = await Cluster.connect(settings)
+    namespace = None if everywhere else namespace or cluster.namespace
     try:
         found = [
             body async for page in cluster.pages(ENERGYBUDGETS, namespace) for body in page.items
@@ -90,25 +99,50 @@ def lines(found: Budgets) -> list[str]:
     return [*aligned(table), *waiting]
 
 
-async def release(settings: Settings, namespace: str, job: str) -> str:
-    """Reserve for a held Job what it needs, room or no room; the leader then lets it go.
+def holdable(text: str) -> tuple[ApiResource, str]:
+    """Return kind and name of `NAME`, a Job, or of `KIND/NAME` as kubectl writes it.
+
+    Raises:
+        ReleaseError: It names neither a Job nor a JobSet.
+    """
+    kind, _, name = text.rpartition("/")
+    for resource in (JOBS, JOBSETS):
+        names = (resource.kind.lower(), resource.plural)
+        with_group = (f"{one}.{resource.group}" for one in names)
+        if name and (kind or JOBS.plural).lower() in (*names, *with_group):
+            return resource, name
+    raise ReleaseError(f'"{text}" names no Job or JobSet; give job/NAME or jobset/NAME')
+
+
+async def release(
+    settings: Settings, namespace: str | None, resource: ApiResource, name: str
+) -> str:
+    """Reserve for a held Job or JobSet what it needs, room or no room; the leader lets it go.
+
+    Args:
+        settings: Whom to ask.
+        namespace: By default that of the context.
+        resource: `JOBS` or `JOBSETS`.
+        name: Of the Job or JobSet.
 
     Returns:
-        What was reserved, as text.
+        What was reserved for whom, as text.
 
     Raises:
         ClusterError: There is no cluster, or the caller may not create EnergyReservations.
-        ReleaseError: The Job is not held, or nobody estimated it yet.
+        ReleaseError: It is not held, or nobody estimated it yet.
     """
     cluster = await Cluster.connect(settings)
+    namespace = namespace or cluster.namespace
+    what = f"{resource.kind.lower()} {namespace}/{name}"
     try:
-        body = await cluster.get(JOBS, job, namespace)
+        body = await cluster.get(resource, name, namespace)
         metadata = body["metadata"]
         if ANNOTATION_HELD not in (metadata.get("annotations") or {}):
-            raise ReleaseError(f"job {namespace}/{job} is not held by an energy budget")
+            raise ReleaseError(f"{what} is not held by an energy budget")
         workload = (metadata.get("labels") or {}).get(LABEL_WORKLOAD, "")
         found = await cluster.find(AIWORKLOADS, workload, namespace) if workload else None
-        spec = _reservation(body, workload, found)
+        spec = _reservation(what, resource, body, workload, found)
         made = {
             "apiVersion": ENERGYRESERVATIONS.api_version,
             "kind": ENERGYRESERVATIONS.kind,
@@ -122,27 +156,27 @@ async def release(settings: Settings, namespace: str, job: str) -> str:
         try:
             await cluster.create(ENERGYRESERVATIONS, made, manager="kubectl-energaizer")
         except Conflict:
-            return "it has its reservation already and is about to start"
+            return f"{what}: it has its reservation already and is about to start"
     finally:
         await cluster.close()
-    return f"{spec.energy_joules} J reserved in {', '.join(spec.budget_names)}"
+    charged = f" in {', '.join(spec.budget_names)}" if spec.budget_names else ""
+    return f"{what}: {human.energy(spec.energy_joules)} reserved{charged}"
 
 
 def _reservation(
-    job: Mapping[str, Any], workload: str, found: Object | None
+    what: str, resource: ApiResource, held: Object, workload: str, found: Object | None
 ) -> EnergyReservationSpec:
     status = AIWorkload.model_validate(found).status if found else None
     if status is None or status.estimate is None:
-        name = job["metadata"]["name"]
-        raise ReleaseError(
-            f"job {name} has no estimate yet; see `kubectl get aiworkload {workload}`"
-        )
+        namespace = held["metadata"]["namespace"]
+        asking = f"kubectl describe aiworkload {workload} -n {namespace}"
+        raise ReleaseError(f"{what} has no estimate yet; see `{asking}`")
     estimate = status.estimate
     reference = ChargedObject(
-        api_version=JOBS.api_version,
-        kind=JOBS.kind,
-        name=job["metadata"]["name"],
-        uid=job["metadata"]["uid"],
+        api_version=resource.api_version,
+        kind=resource.kind,
+        name=held["metadata"]["name"],
+        uid=held["metadata"]["uid"],
     )
     return EnergyReservationSpec(
         workload_ref=reference,

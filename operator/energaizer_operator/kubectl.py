@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,13 +13,13 @@ from energaizer_operator.printing import aligned
 from energaizer_operator.terminal import (
     BAD_INPUT,
     ENVIRONMENT_FAILED,
-    KUBECONFIG,
     NAMESPACE,
     NO_ESTIMATE,
     REFUSED,
     ask_cluster,
     complain,
     fail,
+    of_cluster,
     options,
     write,
 )
@@ -239,16 +239,20 @@ def profiles(names: tuple[str, ...], output: str, out: Path | None) -> None:
 @main.command()
 @NAMESPACE
 @click.option("-A", "--all-namespaces", "everywhere", is_flag=True, help="Budgets of all.")
-@KUBECONFIG
+@of_cluster
 @options("table", "json")
 def budget(
-    namespace: str, everywhere: bool, kubeconfig: Path | None, output: str, out: Path | None
+    namespace: str | None,
+    everywhere: bool,
+    asked: Mapping[str, object],
+    output: str,
+    out: Path | None,
 ) -> None:
     """Show the energy budgets of a cluster, what is left of them, and what waits for them."""
     from energaizer_operator import fleet
 
     found = ask_cluster(
-        lambda settings: fleet.budgets(settings, None if everywhere else namespace), kubeconfig
+        lambda settings: fleet.budgets(settings, namespace, everywhere=everywhere), asked
     )
     if output == "json":
         waiting = [vars(one) for one in found.waiting]
@@ -258,25 +262,24 @@ def budget(
 
 
 @main.command()
-@click.argument("job")
+@click.argument("held", metavar="[job/|jobset/]NAME")
 @NAMESPACE
-@KUBECONFIG
-def release(job: str, namespace: str, kubeconfig: Path | None) -> None:
-    """Let a held JOB start, room or no room: for administrators.
+@of_cluster
+def release(held: str, namespace: str | None, asked: Mapping[str, object]) -> None:
+    """Let a held Job or JobSet start, room or no room: for administrators.
 
     Its joules are reserved past the limit, so that they count, and the controller lets it go.
     Whoever may create EnergyReservations may do this.
     """
     from energaizer_operator import fleet
 
-    name = job.rpartition("/")[2]
-    if not name:
-        fail(f'"{job}" names no Job; give its name', BAD_INPUT)
     try:
-        said = ask_cluster(lambda settings: fleet.release(settings, namespace, name), kubeconfig)
+        resource, name = fleet.holdable(held)
+        click.echo(
+            ask_cluster(lambda settings: fleet.release(settings, namespace, resource, name), asked)
+        )
     except fleet.ReleaseError as error:
         fail(str(error), BAD_INPUT)
-    click.echo(f"job {namespace}/{name}: {said}")
 
 
 def _load(paths: Iterable[str]) -> tuple["Contents", tuple["Item", ...]]:

@@ -2,17 +2,18 @@
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
 from energaizer_operator.names import SYSTEM_NAMESPACE
 from energaizer_operator.terminal import (
-    KUBECONFIG,
     NAMESPACE,
     NO_ESTIMATE,
     ask_cluster,
     fail,
+    of_cluster,
     options,
     write,
 )
@@ -21,16 +22,20 @@ from energaizer_operator.terminal import (
 @click.command()
 @NAMESPACE
 @click.option("-A", "--all-namespaces", "everywhere", is_flag=True, help="Workloads of all.")
-@KUBECONFIG
+@of_cluster
 @options("table", "json")
 def accuracy(
-    namespace: str, everywhere: bool, kubeconfig: Path | None, output: str, out: Path | None
+    namespace: str | None,
+    everywhere: bool,
+    asked: Mapping[str, object],
+    output: str,
+    out: Path | None,
 ) -> None:
     """Show predicted and measured energy of a cluster's workloads, and the error by GPU."""
     from energaizer_operator import accuracy as room
 
     found = ask_cluster(
-        lambda settings: room.workloads(settings, None if everywhere else namespace), kubeconfig
+        lambda settings: room.workloads(settings, namespace, everywhere=everywhere), asked
     )
     if output == "json":
         document = {"workloads": [vars(one) for one in found], "gpus": room.by_profile(found)}
@@ -47,10 +52,10 @@ def accuracy(
     show_default=True,
     help="Of the ConfigMap; the controller may read that of its own.",
 )
-@KUBECONFIG
+@of_cluster
 @options("yaml", "json")
 def recalibrate(
-    profile: str, namespace: str, kubeconfig: Path | None, output: str, out: Path | None
+    profile: str, namespace: str, asked: Mapping[str, object], output: str, out: Path | None
 ) -> None:
     """Propose coefficients for the GPUs of PROFILE from measured workloads, as a ConfigMap.
 
@@ -61,7 +66,7 @@ def recalibrate(
     from energaizer_operator import manifests
     from energaizer_operator.estimation import CalibrationError
 
-    seen = ask_cluster(lambda settings: room.history(settings, profile), kubeconfig)
+    seen = ask_cluster(lambda settings: room.history(settings, profile), asked)
     try:
         found = room.propose(seen)
     except CalibrationError as error:

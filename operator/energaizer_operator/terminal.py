@@ -1,7 +1,8 @@
 """What the commands of `kubectl energaizer` share: formats, exit codes, a cluster to ask."""
 
+import functools
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -12,8 +13,29 @@ F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
 
-NAMESPACE = click.option("-n", "--namespace", default="default", show_default=True)
-KUBECONFIG = click.option("--kubeconfig", type=click.Path(path_type=Path), help="Cluster to ask.")
+NAMESPACE = click.option(
+    "-n", "--namespace", help="Namespace; by default that of the kubeconfig's context."
+)
+
+
+def of_cluster(command: F) -> F:
+    """Add what says which cluster is asked; the command gets it as the settings `asked`."""
+
+    @click.option("--context", help="Context within the kubeconfig; by default its current one.")
+    @click.option(
+        "--kubeconfig",
+        type=click.Path(path_type=Path),
+        help="Kubeconfig file; by default KUBECONFIG, else ~/.kube/config.",
+    )
+    @functools.wraps(command)
+    def asking(
+        *arguments: object, kubeconfig: Path | None, context: str | None, **more: object
+    ) -> object:
+        stated = {"kubeconfig": kubeconfig, "context": context}
+        asked = {name: value for name, value in stated.items() if value is not None}
+        return command(*arguments, asked=asked, **more)
+
+    return asking  # type: ignore[return-value]
 
 
 def options(*formats: str) -> Callable[[F], F]:
@@ -35,7 +57,7 @@ def options(*formats: str) -> Callable[[F], F]:
     return decorate
 
 
-def ask_cluster(ask: Callable[..., Coroutine[Any, Any, T]], kubeconfig: Path | None) -> T:
+def ask_cluster(ask: Callable[..., Coroutine[Any, Any, T]], asked: Mapping[str, object]) -> T:
     """Return what a cluster answers; end the process where there is none."""
     import asyncio
 
@@ -43,8 +65,7 @@ def ask_cluster(ask: Callable[..., Coroutine[Any, Any, T]], kubeconfig: Path | N
     from energaizer_operator.settings import Settings, SettingsError
 
     try:
-        stated: dict[str, Any] = {} if kubeconfig is None else {"kubeconfig": kubeconfig}
-        return asyncio.run(ask(Settings.from_environment(None, **stated)))
+        return asyncio.run(ask(Settings.from_environment(None, **asked)))
     except (ClusterError, SettingsError) as error:
         fail(str(error), ENVIRONMENT_FAILED)
 

@@ -128,6 +128,22 @@ async def test_an_authority_that_is_no_certificate_is_said_to_be_none(tmp_path: 
         await Cluster.connect(Settings(kubeconfig=path))
 
 
+async def test_who_names_no_namespace_gets_that_of_the_context(tmp_path: Path, api: Api) -> None:
+    async with connection(api, tmp_path) as plain:
+        assert plain.namespace == "default"
+        path = tmp_path / "config"
+        document = yaml.safe_load(path.read_text())
+        document["contexts"].append(
+            {"name": "y", "context": {"cluster": "c", "user": "u", "namespace": "team-a"}}
+        )
+        path.write_text(yaml.safe_dump(document))
+        other = await Cluster.connect(Settings(kubeconfig=path, context="y"))
+        assert other.namespace == "team-a"
+        await other.close()
+        with pytest.raises(ClusterError, match="with name z"):
+            await Cluster.connect(Settings(kubeconfig=path, context="z"))
+
+
 async def test_one_of_several_kubeconfigs_is_enough(api: Api, tmp_path: Path) -> None:
     async with connection(api, tmp_path):
         listed = Path(f"{tmp_path / 'absent'}:{tmp_path / 'config'}")

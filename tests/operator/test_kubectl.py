@@ -61,11 +61,6 @@ def test_what_is_wrong_on_every_gpu_is_said_once_and_of_none(write: Write) -> No
     assert '(Job train): no model "lama-3.1-8b"; try "llama-3.1-8b"' in line
 
 
-def test_a_release_names_a_job() -> None:
-    done = run("release", "job/")
-    assert (done.exit_code, done.output) == (2, 'error: "job/" names no Job; give its name\n')
-
-
 def test_one_workload_on_one_gpu_is_the_estimators_own_json(write: Write) -> None:
     body = job(parallelism=1, completions=1)
     done = run("estimate", "-f", write(body), "--gpu", "h100", "-o", "json")
@@ -382,10 +377,3 @@ def test_what_cannot_be_held_is_refused_and_offered_fewer_replicas(write: Write)
     assert "with 1 more while it rolls over" in done.stdout
     assert "(2 of 4 replicas)" in done.stdout
     assert "run 2 replicas" in done.stdout
-
-
-def test_a_command_that_needs_a_cluster_says_so(tmp_path: Path) -> None:
-    for command in (("budget",), ("release", "job/a")):
-        done = run(*command, "--kubeconfig", str(tmp_path / "none"))
-        assert done.exit_code == 1
-        assert "no cluster" in done.output

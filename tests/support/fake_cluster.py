@@ -24,6 +24,8 @@ async def settle() -> None:
 class FakeCluster:
     """Keeps objects with resource versions, serves pages of two, replays changes."""
 
+    namespace = "default"
+
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str, str], Body] = {}
         self.version = 0
