@@ -84,7 +84,7 @@ chart: install ## Copy into the Helm chart what crds/ and the kustomize base hol
 BASE := charts/kustomize/base
 
 .PHONY: dashboards
-dashboards: install ## Write the dashboards, docs/metrics.md and docs/alerts.md anew from their code
+dashboards: install ## Write the dashboards and the pages of metrics, alerts and settings anew from their code
 	$(BIN)/python -m observability write
 
 IMAGE ?= energaizer:$(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' estimator/energaizer/__init__.py)

@@ -10,12 +10,12 @@ import click
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Dashboards as code, their pictures, and the reference pages of metrics and alerts."""
+    """Dashboards as code, their pictures, and the pages of metrics, alerts and settings."""
 
 
 @main.command()
 def write() -> None:
-    """Write the dashboards, docs/metrics.md and docs/alerts.md anew."""
+    """Write the dashboards, docs/metrics.md, docs/alerts.md and docs/settings.md anew."""
     from observability.pages import pages
 
     for path, text in pages():

@@ -1,4 +1,4 @@
-"""Writes what is made of code: dashboards as JSON, docs/metrics.md and docs/alerts.md."""
+"""Writes what is made of code: dashboards as JSON, and pages of metrics, alerts and settings."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
 from observability.dashboards import DASHBOARDS
 from observability.reference import metrics_page
+from observability.variables import settings_page
 
 ROOT = Path(__file__).parents[2]
-FILES = ROOT / "charts/energaizer/files"
+CHART = ROOT / "charts/energaizer"
+FILES = CHART / "files"
 
 
 def pages() -> Iterator[tuple[Path, str]]:
@@ -22,6 +24,7 @@ def pages() -> Iterator[tuple[Path, str]]:
         yield FILES / "dashboards" / f"{name}.json", f"{text}\n"
     yield ROOT / "docs/metrics.md", metrics_page()
     yield ROOT / "docs/alerts.md", alerts_page()
+    yield ROOT / "docs/settings.md", settings_page(CHART)
 
 
 def alerts_page() -> str:

@@ -41,8 +41,8 @@ def _common(command: Callable[..., Any]) -> Callable[..., Any]:
 def main() -> None:
     """State what AI workloads will take before they run, and act on it in a cluster.
 
-    Every setting is also an environment variable ENERGAIZER_OPERATOR_<SETTING>; see
-    energaizer_operator/settings.py for all of them.
+    Every setting is also an environment variable ENERGAIZER_OPERATOR_<SETTING>; docs/settings.md
+    lists them.
     """
 
 

@@ -56,7 +56,7 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 
 
 class Settings(BaseModel):
-    """Settings of the controller and the webhook; a default is what the chart would set."""
+    """Settings of the controller and the webhook; docs/settings.md is made of them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
