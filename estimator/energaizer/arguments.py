@@ -342,13 +342,21 @@ def parsed(text: str, option: str, parse: Callable[[str], T]) -> T:
         raise InputError(f"{option}: {error}") from error
 
 
-def checked(schema: type[Schema], fields: Mapping[str, Any]) -> Schema:
-    """Return a description of some fields; a fault begins with the option of its field."""
+def checked(
+    schema: type[Schema], fields: Mapping[str, Any], options: Mapping[str, str] | None = None
+) -> Schema:
+    """Return a description of some fields; a fault begins with the option of its field.
+
+    Args:
+        schema: What is described.
+        fields: By name.
+        options: Of fields that an option of another name states.
+    """
     try:
         return schema.model_validate(fields)
     except ValidationError as error:
         fault = error.errors()[0]
         field = str(fault["loc"][0]) if fault["loc"] else ""
-        option = _OPTIONS.get(field, f"--{field.replace('_', '-')}")
+        option = (options or _OPTIONS).get(field, f"--{field.replace('_', '-')}")
         told = one_line(error).removeprefix(f"{field}: ")
         raise InputError(f"{option}: {told}" if field else told) from error

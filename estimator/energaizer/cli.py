@@ -18,7 +18,7 @@ import click
 
 from energaizer import __version__
 from energaizer.errors import EnergaizerError, NoEstimateError, ProfileError, one_line
-from energaizer.options import JOB, OUTPUT
+from energaizer.options import GPU, JOB, MODEL, OUTPUT, SETTING
 
 if TYPE_CHECKING:
     from energaizer.arguments import Settings
@@ -45,7 +45,6 @@ _ROOMS: Final = {
     "train": "energaizer.train.command",
     "validate": "energaizer.validation.command",
 }
-_SUFFIXES: Final = {".json": "json", ".csv": "csv", ".md": "markdown"}
 
 
 class _Root(click.Group):
@@ -131,9 +130,7 @@ def main(context: click.Context) -> None:
     "--shape", "shapes", multiple=True, metavar="NAME=DIMS",
     help="Size of an input of --onnx, x=1,3,224,224, or of a symbol, seq=128; may be repeated.",
 )  # fmt: skip
-@click.option(
-    "--gpu", required=True, metavar="NAME|PATH", help="As `energaizer gpus` lists, or a JSON file."
-)
+@GPU
 @click.option(
     "--batch",
     type=int,
@@ -143,10 +140,7 @@ def main(context: click.Context) -> None:
     help="Sequences or images that run together.",
 )
 @JOB
-@click.option("--clock", metavar="FREQ", help="Locked clock, 1410MHz; by default the highest.")
-@click.option(
-    "--power-cap", metavar="POWER", help="Limit per GPU, 500W; by default that of the board."
-)
+@SETTING
 @OUTPUT
 def estimate(model: str | None, gpu: str, **options: Any) -> None:
     """Estimate power, energy and time of one workload on one kind of GPU.
@@ -195,7 +189,7 @@ def _graph(options: dict[str, Any]) -> Network:
 
 
 @main.command()
-@click.option("--model", required=True, metavar="NAME|PATH", help="As of `estimate`.")
+@MODEL
 @click.option("--gpu", required=True, metavar="LIST", help="One or more: h100-sxm,a100-80gb.")
 @click.option("--batch", metavar="LIST", help="1,8,64 or 1..64, which doubles.")
 @JOB

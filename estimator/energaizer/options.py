@@ -45,6 +45,49 @@ def _path(option: str, name: str, described: str) -> Callable[..., Any]:
     return click.option(option, type=click.Path(path_type=Path), metavar=name, help=described)
 
 
+MODEL = click.option(
+    "--model", required=True, metavar="NAME|PATH", help="Hugging Face id, alias, or a config.json."
+)
+GPU = click.option(
+    "--gpu", required=True, metavar="NAME|PATH", help="As `energaizer gpus` lists, or a JSON file."
+)
+SETTING = options(
+    text("--clock", "FREQ", "Locked clock, 1410MHz; by default the highest."),
+    text("--power-cap", "POWER", "Limit per GPU, 500W; by default that of the board."),
+)
+ARITHMETIC = options(
+    _format_of(
+        "--precision",
+        f"Of activations and arithmetic: {', '.join(PRECISIONS)}; bf16 by default, or as an "
+        "8-bit checkpoint.",
+    ),
+    _format_of("--weight-precision", "Of weights; that of the checkpoint, else --precision."),
+    _format_of("--cache-precision", "Of the KV cache; --precision by default."),
+)
+DEGREES = options(
+    whole("--tensor-parallel", "GPUs that share every layer.", to=["--tp", "tensor"]),
+    whole("--pipeline-parallel", "Groups of layers in a row.", to=["--pp", "pipeline"]),
+    whole("--data-parallel", "Replicas of the model.", to=["--dp", "data"]),
+    whole("--expert-parallel", "GPUs that the experts lie on.", to=["--ep", "expert"]),
+)
+CONTEXT = whole(
+    "--context-parallel", "GPUs that share a sequence or a latent.", to=["--cp", "context"]
+)
+UNEVEN = click.option(
+    "--uneven",
+    is_flag=True,
+    default=None,
+    help="Pipeline stages may differ by a layer, as vLLM and SGLang split them.",
+)
+PLACE = options(
+    text("--node", "NAME", "Server: dgx-h100, gb200-nvl72, ...; the GPU's usual one by default."),
+    whole("--gpus-per-node", "GPUs of a server; the node's by default."),
+    text("--network", "RATE", "Of a GPU between nodes, one way: 400Gb/s, 50GB/s."),
+)
+IMAGES = options(
+    whole("--image-size", "Pixels along an edge; the model's own by default."),
+    whole("--images", "Images in each prompt of a vision-language model."),
+)
 OUTPUT = options(
     click.option("-o", "--output", type=click.Choice(FORMATS), help="Format; table by default."),
     _path("--out", "FILE", "Write to FILE; without -o its suffix names the format."),
@@ -53,10 +96,9 @@ OUTPUT = options(
 JOB = options(
     whole("--input-tokens", "Tokens of one prompt; 1024 by default. Not for images."),
     whole("--output-tokens", "Tokens per prompt; 256 by default, 0: prefill only."),
-    whole("--image-size", "Pixels along an edge; the model's own by default."),
+    IMAGES,
     whole("--height", "Pixels of a generated image or video; --width, --frames alike."),
     whole("--width", "The model's own size, frames and steps are the default."),
-    whole("--images", "Images in each prompt of a vision-language model."),
     whole("--frames", "Frames of a generated video, or of video in each prompt of such a model."),
     whole("--steps", "Denoising steps."),
     click.option(
@@ -74,28 +116,12 @@ JOB = options(
         help="Arrivals at all replicas, for --duration; the GPUs are idle for what is left of it.",
     ),
     text("--duration", "TIME", "Hold the GPUs for 90s, 15min, 2h; alone: serve all that time."),
-    _format_of(
-        "--precision",
-        f"Of activations and arithmetic: {', '.join(PRECISIONS)}; bf16 by default, or as an "
-        "8-bit checkpoint.",
-    ),
-    _format_of("--weight-precision", "Of weights; that of the checkpoint, else --precision."),
-    _format_of("--cache-precision", "Of the KV cache; --precision by default."),
-    whole("--tensor-parallel", "GPUs that share every layer.", to=["--tp", "tensor"]),
-    whole("--pipeline-parallel", "Groups of layers in a row.", to=["--pp", "pipeline"]),
-    click.option(
-        "--uneven",
-        is_flag=True,
-        default=None,
-        help="Pipeline stages may differ by a layer, as vLLM and SGLang split them.",
-    ),
-    whole("--data-parallel", "Replicas of the model.", to=["--dp", "data"]),
-    whole("--expert-parallel", "GPUs that the experts lie on.", to=["--ep", "expert"]),
-    whole("--context-parallel", "GPUs that share a sequence or a latent.", to=["--cp", "context"]),
+    ARITHMETIC,
+    DEGREES,
+    UNEVEN,
+    CONTEXT,
     whole("--ring", "Of these, GPUs that pass keys on; the others exchange heads (Ulysses)."),
-    text("--node", "NAME", "Server: dgx-h100, gb200-nvl72, ...; the GPU's usual one by default."),
-    whole("--gpus-per-node", "GPUs of a server; the node's by default."),
-    text("--network", "RATE", "Of a GPU between nodes, one way: 400Gb/s, 50GB/s."),
+    PLACE,
     click.option(
         "--host",
         default="serving",

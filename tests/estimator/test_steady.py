@@ -1,6 +1,7 @@
 """Steady serving: conservation, limits and directions of a server under load."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -171,9 +172,38 @@ def test_the_cache_is_read_once_for_all_drafts():
     assert drafted.decode(16).duration_s < 1.5 * plain.decode(16).duration_s
 
 
-def test_the_command_in_all_formats():
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("", "give --batch, the sequences that run together, or --requests-per-second, one of"),
+        ("--batch 3 --requests-per-second 2", "give --batch"),
+        ("--batch 0", "--batch: should be greater than 0, not 0.0"),
+        ("--requests-per-second -1", "--requests-per-second: should be greater than 0"),
+        ("--batch 8 --output-tokens 0", "--output-tokens: should be greater than 0, not 0"),
+        ("--batch 8 --input-spread 11", "--input-spread: should be less than or equal to 10"),
+        ("--batch 8 --chunk-tokens 1", "--chunk-tokens: should be greater than or equal to 16"),
+        ("--batch 8 --draft-tokens 0", "--draft-tokens: should be greater than or equal to 1"),
+        ("--batch 8 --draft-tokens 1 --acceptance 1", "--acceptance: should be less than 1"),
+        ("--batch 8 --draft-model gpt2", "--draft-model needs --draft-tokens"),
+        ("--batch 8 --prefill-replicas -1", "--prefill-replicas: should be greater than or equal"),
+        ("--batch 8 --draft-tokens 2 --draft-model bert-base", "name a small decoder"),
+        ("--batch 8 --model vit-large", "no decoder-only language model; `energaizer estimate`"),
+        ("--batch 8 --model t5-base", "no decoder-only language model; `energaizer estimate`"),
+        ("--batch 8 --tp 0", "--tensor-parallel: should be greater than or equal to 1, not 0"),
+    ],
+)
+def test_a_fault_names_what_can_be_typed(options: str, told: str):
+    asked = ["serve", "--model", "llama-3.1-8b", "--gpu", "h100", *options.split()]
+    done = CliRunner().invoke(main, asked)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert told in done.stderr
+
+
+def test_the_command_in_all_formats(tmp_path: Path):
     job = ["serve", "--model", "llama-3.1-8b", "--gpu", "h100", "--batch", "16"]
     table = CliRunner().invoke(main, job, catch_exceptions=False)
+    CliRunner().invoke(main, [*job, "--out", str(tmp_path / "s.json")], catch_exceptions=False)
+    assert json.loads((tmp_path / "s.json").read_text())["inputs"]["traffic"]["batch"] == 16
     assert "Energy per request" in table.output
     assert max(map(len, table.output.splitlines())) <= 100
     found = json.loads(CliRunner().invoke(main, [*job, "-o", "json"]).output)

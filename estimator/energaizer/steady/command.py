@@ -1,69 +1,70 @@
 """The command `energaizer serve`: what a person types and reads about a server."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-if TYPE_CHECKING:
-    from energaizer.steady.answer import ServingEstimate
-    from energaizer.steady.traffic import Traffic
-    from energaizer.tables import Document
-
-_PRECISIONS = click.Choice(
-    ["fp32", "tf32", "fp16", "bf16", "fp8", "int8", "int4", "nvfp4", "mxfp4"], case_sensitive=False
+from energaizer.options import (
+    ARITHMETIC,
+    DEGREES,
+    GPU,
+    IMAGES,
+    MODEL,
+    OUTPUT,
+    PLACE,
+    SETTING,
+    UNEVEN,
+    options,
+    whole,
 )
-_DEGREES = ("tensor", "pipeline", "data", "expert")
 
+if TYPE_CHECKING:
+    from pathlib import Path
 
-def _whole(option: str, described: str, **more: Any) -> Callable[..., Any]:
-    return click.option(option, type=click.IntRange(min=1), metavar="N", help=described, **more)
+    from energaizer.model import Model
+    from energaizer.steady.answer import ServingEstimate
+    from energaizer.steady.traffic import Lengths, Traffic
+    from energaizer.tables import Document
 
 
 def _real(option: str, name: str, described: str, **more: Any) -> Callable[..., Any]:
-    kind = click.FloatRange(min=0)
-    return click.option(option, type=kind, metavar=name, help=described, **more)
+    return click.option(option, type=float, metavar=name, help=described, **more)
+
+
+_TRAFFIC = options(
+    _real("--batch", "N", "Sequences that run together on a replica; or --requests-per-second."),
+    _real("--requests-per-second", "RATE", "Arrivals at all replicas; the batch follows."),
+    whole("--input-tokens", "Tokens of a mean prompt, images aside.",
+          default=512, show_default=True),
+    whole("--output-tokens", "Tokens of a mean output.", default=256, show_default=True),
+    _real("--input-spread", "CV", "Standard deviation of prompts over their mean.",
+          default=0.0, show_default=True),
+    _real("--output-spread", "CV", "The same of outputs; 1: as wide as exponential.",
+          default=1.0, show_default=True),
+    whole("--chunk-tokens", "Prompt tokens of a step at most.", default=8192, show_default=True),
+    IMAGES,
+    whole("--frames", "Video frames in each prompt of such a model."),
+    whole("--draft-tokens", "Speculative decoding: tokens drafted for each step."),
+    _real("--acceptance", "SHARE", "Chance that a drafted token is kept.",
+          default=0.7, show_default=True),
+    click.option("--draft-model", metavar="NAME|PATH",
+                 help="What drafts; without it drafts are free."),
+    whole("--prefill-replicas", "Disaggregate: so many replicas compute prompts alone."),
+)  # fmt: skip
 
 
 @click.command()
-@click.option("--model", required=True, metavar="NAME|FILE", help="A name, config.json or folder.")
-@click.option("--gpu", required=True, metavar="NAME|FILE", help="A name or JSON file.")
-@_real("--batch", "N", "Sequences that run together on a replica; or --requests-per-second.")
-@_real("--requests-per-second", "RATE", "Arrivals at all replicas; the batch follows.")
-@_whole("--input-tokens", "Tokens of a mean prompt, images aside.", default=512, show_default=True)
-@_whole("--output-tokens", "Tokens of a mean output.", default=256, show_default=True)
-@_real("--input-spread", "CV", "Standard deviation of prompts over their mean.", default=0.0)
-@_real("--output-spread", "CV", "The same of outputs; 1: as wide as exponential.", default=1.0,
-       show_default=True)  # fmt: skip
-@_whole("--chunk-tokens", "Prompt tokens of a step at most.", default=8192, show_default=True)
-@_whole("--images", "Images in each prompt of a vision-language model.")
-@_whole("--frames", "Video frames in each prompt of such a model.")
-@_whole("--image-size", "Pixels along an edge; the model's own by default.")
-@_whole("--draft-tokens", "Speculative decoding: tokens drafted for each step.")
-@_real("--acceptance", "SHARE", "Chance that a drafted token is kept.", default=0.7)
-@click.option("--draft-model", metavar="NAME|FILE", help="What drafts; without it drafts are free.")
-@_whole("--prefill-replicas", "Disaggregate: so many replicas compute prompts alone.")
-@click.option("--precision", type=_PRECISIONS, metavar="FORMAT", help="Of arithmetic.")
-@click.option("--weight-precision", type=_PRECISIONS, metavar="FORMAT", help="Of weights.")
-@click.option("--cache-precision", type=_PRECISIONS, metavar="FORMAT", help="Of the KV cache.")
-@_whole("--tensor-parallel", "GPUs that share every layer.", default=1)
-@_whole("--pipeline-parallel", "Groups of layers in a row; each holds a part of the sequences.",
-        default=1)  # fmt: skip
-@click.option("--uneven", is_flag=True, default=None,
-              help="Pipeline stages may differ by a layer.")  # fmt: skip
-@_whole("--data-parallel", "Replicas of the model.", default=1)
-@_whole("--expert-parallel", "GPUs that the experts lie on.", default=1)
-@click.option("--node", metavar="NAME", help="Server: dgx-h100, ...; the GPU's usual one.")
-@_whole("--gpus-per-node", "GPUs of a server; the node's by default.")
-@click.option("--network", metavar="RATE", help="Of a GPU between nodes, one way: 400Gb/s.")
-@click.option("--clock", metavar="CLOCK", help="Locked SM clock, e.g. 1410MHz; boost by default.")
-@click.option("--power-cap", metavar="WATTS", help="Limit per board; the GPU's own by default.")
-@click.option("-o", "--output", type=click.Choice(["table", "json", "csv", "markdown"]),
-              default="table", show_default=True, help="Format.")  # fmt: skip
-@click.option("--profiles", type=click.Path(path_type=Path), metavar="DIR",
-              help="Your own gpus/ and models/.")  # fmt: skip
-def serve(model: str, gpu: str, **options: Any) -> int:
+@MODEL
+@GPU
+@_TRAFFIC
+@ARITHMETIC
+@DEGREES
+@UNEVEN
+@PLACE
+@SETTING
+@OUTPUT
+def serve(model: str, gpu: str, **options: Any) -> None:
     """Estimate a server in steady running: latencies, throughput, watts, joules, memory.
 
     Requests are replaced as they finish (continuous batching); prompts are computed beside decode
@@ -71,47 +72,33 @@ def serve(model: str, gpu: str, **options: Any) -> int:
 
     \b
     energaizer serve --model llama-3.1-8b --gpu h100 --batch 64
-    energaizer serve --model qwen3-235b-fp8 --gpu b200 --tensor-parallel 4 --expert-parallel 4 \\
+    energaizer serve --model qwen3-235b-fp8 --gpu b200 --tp 4 --ep 4 \\
         --requests-per-second 5 --input-tokens 2000 --output-tokens 500
-    energaizer serve --model llama-3.1-70b --gpu h100 --tensor-parallel 4 --batch 32 \\
+    energaizer serve --model llama-3.1-70b --gpu h100 --tp 4 --batch 32 \\
         --draft-tokens 4 --draft-model llama-3.2-1b
-    energaizer serve --model llama-3.1-70b --gpu h100 --tensor-parallel 4 --data-parallel 2 \\
+    energaizer serve --model llama-3.1-70b --gpu h100 --tp 4 --dp 2 \\
         --prefill-replicas 1 --requests-per-second 3
     """
-    from energaizer import arguments, catalog, tables
+    from energaizer import arguments, catalog, delivery
     from energaizer.steady.estimate import serve as ask
 
-    profiles = options.pop("profiles")
-    found, board = catalog.resolve_model(model, profiles), catalog.resolve_gpu(gpu, profiles)
-    draft = options.pop("draft_model")
-    if draft is not None:
-        options["draft"] = catalog.resolve_model(draft, profiles)
+    profiles = options["profiles"]
+    found = _decoder(model, profiles, "`energaizer estimate` answers for it")
+    board = catalog.resolve_gpu(gpu, profiles)
+    draft = options["draft_model"]
+    options["draft"] = draft and _decoder(draft, profiles, "as --draft-model name a small decoder")
     traffic = traffic_of(options)
-    given = {name: value for name, value in options.items() if name not in _TRAFFIC}
-    given |= {part: options[f"{part}_parallel"] for part in _DEGREES}
-    described = arguments.workload(found, given)
+    # What a load is of a job would run that many at once, or for a duration.
+    described = arguments.workload(found, options | {"batch": None, "requests_per_second": None})
     answer = ask(described.workload, traffic, board, catalog.coefficients(board, profiles))
     answer = answer._replace(notes=(*described.notes, *answer.notes))
-    form = options["output"]
-    if form == "json":
-        asked = {
-            "workload": arguments.inputs(described.workload),
-            "traffic": traffic.model_dump(mode="json", exclude_none=True),
-        }
-        click.echo(tables.as_json(answer.as_json() | {"inputs": asked}), nl=False)
-    elif form == "csv":
-        click.echo(tables.as_csv([record(answer)]), nl=False)
-    else:
-        write = tables.as_text if form == "table" else tables.as_markdown
-        told = arguments.in_words(described.workload, settings=False)
-        click.echo(write(document(answer, told)), nl=False)
-    return 0
-
-
-_TRAFFIC = {
-    "batch", "requests_per_second", "input_spread", "output_spread", "chunk_tokens",
-    "draft_tokens", "acceptance", "draft", "prefill_replicas", "output",
-}  # fmt: skip
+    asked = {
+        "workload": arguments.inputs(described.workload),
+        "traffic": traffic.model_dump(mode="json", exclude_none=True),
+    }
+    told = arguments.in_words(described.workload, settings=False)
+    full = answer.as_json() | {"inputs": asked}
+    delivery.deliver(options, full, [record(answer)], document(answer, told))
 
 
 def traffic_of(options: dict[str, Any]) -> "Traffic":
@@ -120,29 +107,57 @@ def traffic_of(options: dict[str, Any]) -> "Traffic":
     Raises:
         InputError: A value is illegal, or there is no load, or two.
     """
-    from pydantic import ValidationError
+    from energaizer.arguments import checked
+    from energaizer.errors import InputError
+    from energaizer.steady.traffic import Speculation, Traffic
 
-    from energaizer.errors import InputError, one_line
-    from energaizer.steady.traffic import Lengths, Speculation, Traffic
+    if (options["batch"] is None) == (options["requests_per_second"] is None):
+        raise InputError(
+            "give --batch, the sequences that run together, or --requests-per-second, one of them"
+        )
+    guess = None
+    if options["draft_tokens"] is not None:
+        said = {
+            "tokens": options["draft_tokens"],
+            "acceptance": options["acceptance"],
+            "draft": options["draft"],
+        }
+        guess = checked(Speculation, said, {"tokens": "--draft-tokens", "draft": "--draft-model"})
+    elif options["draft"] is not None:
+        raise InputError("--draft-model needs --draft-tokens: how many for each step?")
+    load = {
+        "batch": options["batch"],
+        "requests_per_second": options["requests_per_second"],
+        "prompts": _lengths(options, "input"),
+        "outputs": _lengths(options, "output"),
+        "chunk_tokens": options["chunk_tokens"],
+        "speculation": guess,
+    }
+    if options["prefill_replicas"] is not None:
+        load["prefill_replicas"] = options["prefill_replicas"]
+    return checked(Traffic, load)
 
-    try:
-        guess = None
-        if options.get("draft_tokens") is not None:
-            guess = Speculation(
-                tokens=options["draft_tokens"], acceptance=options["acceptance"],
-                draft=options.get("draft"),
-            )  # fmt: skip
-        elif options.get("draft") is not None:
-            raise InputError("--draft-model needs --draft-tokens: how many for each step?")
-        return Traffic(
-            batch=options["batch"], requests_per_second=options["requests_per_second"],
-            prompts=Lengths(mean=options["input_tokens"], spread=options["input_spread"]),
-            outputs=Lengths(mean=options["output_tokens"], spread=options["output_spread"]),
-            chunk_tokens=options["chunk_tokens"], speculation=guess,
-            prefill_replicas=options.get("prefill_replicas") or 0,
-        )  # fmt: skip
-    except ValidationError as error:
-        raise InputError(one_line(error)) from error
+
+def _decoder(name: str, profiles: "Path | None", otherwise: str) -> "Model":
+    """Return a decoder-only language model, of which servers decode many sequences at once."""
+    from energaizer import catalog
+    from energaizer.errors import InputError
+    from energaizer.model import Model
+
+    found = catalog.resolve_model(name, profiles)
+    if not isinstance(found, Model) or not found.causal:
+        raise InputError(f"{found.name} is no decoder-only language model; {otherwise}")
+    return found
+
+
+def _lengths(options: dict[str, Any], what: str) -> "Lengths":
+    """Return lengths of `input` or `output`."""
+    from energaizer.arguments import checked
+    from energaizer.steady.traffic import Lengths
+
+    tokens, spread = f"{what}_tokens", f"{what}_spread"
+    named = {"mean": f"--{what}-tokens", "spread": f"--{what}-spread"}
+    return checked(Lengths, {"mean": options[tokens], "spread": options[spread]}, named)
 
 
 def record(answer: "ServingEstimate") -> dict[str, Any]:

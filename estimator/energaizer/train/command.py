@@ -4,7 +4,19 @@ from typing import Any
 
 import click
 
-from energaizer.options import OUTPUT, PRECISIONS, options, text, whole
+from energaizer.options import (
+    CONTEXT,
+    DEGREES,
+    GPU,
+    MODEL,
+    OUTPUT,
+    PLACE,
+    PRECISIONS,
+    SETTING,
+    options,
+    text,
+    whole,
+)
 
 _TRAINING = options(
     whole("--gpus", "All of them; replicas fill what tensor, pipeline and context leave."),
@@ -56,14 +68,9 @@ _TRAINING = options(
         type=click.Choice(["attention", "all"]),
         help="Projections with an adapter; all by default.",
     ),
-    whole("--tensor-parallel", "GPUs that share every layer.", to=["--tp", "tensor"]),
-    whole("--pipeline-parallel", "Groups of layers in a row.", to=["--pp", "pipeline"]),
-    whole("--data-parallel", "Replicas of the model.", to=["--dp", "data"]),
-    whole("--expert-parallel", "GPUs that the experts lie on.", to=["--ep", "expert"]),
-    whole("--context-parallel", "GPUs that share a sequence.", to=["--cp", "context"]),
-    text("--node", "NAME", "Server: dgx-h100, gb200-nvl72; the GPU's usual one by default."),
-    whole("--gpus-per-node", "GPUs of a server; the node's by default."),
-    text("--network", "RATE", "Of a GPU between nodes, one way: 400Gb/s, 50GB/s."),
+    DEGREES,
+    CONTEXT,
+    PLACE,
     whole("--checkpoint-every", "Steps from one checkpoint to the next; none by default."),
     text("--storage", "RATE", "That one node writes of a checkpoint; 2GB/s by default."),
     text("--stall", "TIME", "Of each step that waits for input; 0 by default."),
@@ -71,18 +78,13 @@ _TRAINING = options(
     click.option(
         "--node-power", is_flag=True, help="Also what servers draw at their sockets, boards in it."
     ),
-    text("--clock", "FREQ", "Locked clock, 1410MHz; by default the highest."),
-    text("--power-cap", "POWER", "Limit per GPU, 500W; by default that of the board."),
+    SETTING,
 )
 
 
 @click.command()
-@click.option(
-    "--model", required=True, metavar="NAME|PATH", help="Hugging Face id, alias, or a config.json."
-)
-@click.option(
-    "--gpu", required=True, metavar="NAME|PATH", help="As `energaizer gpus` lists, or a JSON file."
-)
+@MODEL
+@GPU
 @_TRAINING
 @OUTPUT
 def train(model: str, gpu: str, **given: Any) -> None:
