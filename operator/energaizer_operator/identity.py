@@ -5,7 +5,7 @@ the profile of the higher TDP. Odd text never raises: it matches nothing. Clouds
 (`nodeSelectorTerms`); product names and device ids have rules of their own and live here.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Annotated, Any, Final
@@ -16,13 +16,9 @@ from energaizer_operator.names import (
     LABEL_AMD_PRODUCT,
     LABEL_GPU_PROFILE,
     LABEL_NVIDIA_PRODUCT,
-    RESOURCE_AMD,
-    RESOURCE_INTEL_PREFIX,
 )
-from energaizer_operator.owners import gpu_requests
 from energaizer_operator.resources.gpuprofile import GPUProfile, NodeSelectorTerm, Partition
 from energaizer_operator.schema import AsList, AsMap, AsSet, Base, ObjectName
-from energaizer_operator.shapes import mapping
 
 GFD_COUNT: Final = "nvidia.com/gpu.count"
 GFD_REPLICAS: Final = "nvidia.com/gpu.replicas"
@@ -183,12 +179,12 @@ class Catalogue:
             yield LABEL_GPU_PROFILE, own, own
         for key in (*_PRODUCT_KEYS, *AMD_DEVICE):
             if key in labels:
-                for name in sorted(self._named(key, labels[key])):
+                for name in sorted(self.named(key, labels[key])):
                     yield key, labels[key], name
         for key in sorted(labels):  # a node with several kinds: name in the key
             for prefix in (*AMD_PRODUCT, *AMD_DEVICE):
                 if key.startswith(f"{prefix}."):
-                    for name in sorted(self._named(prefix, key.removeprefix(f"{prefix}."))):
+                    for name in sorted(self.named(prefix, key.removeprefix(f"{prefix}."))):
                         yield key, labels[key], name
         for name in sorted(self.profiles):
             for term in self.profiles[name].spec.node_selector_terms:
@@ -204,7 +200,7 @@ class Catalogue:
                 return max(1, 1000 // max(one.compute_permille - 1, one.memory_permille - 1, 1))
         return max(1, _SEVENTHS // (_number(name.partition("g")[0]) or _SEVENTHS))
 
-    def _named(self, key: str, value: str) -> set[str]:
+    def named(self, key: str, value: str) -> set[str]:
         """Return the profiles that one label may stand for."""
         if key == LABEL_GPU_PROFILE:
             return {value} & self.profiles.keys()
@@ -222,93 +218,8 @@ class Catalogue:
                 named.add(name)
         return named
 
-    def possible(
-        self,
-        pod_spec: Mapping[str, Any],
-        allowed: Collection[str] | None = None,
-        resources: Iterable[str] | None = None,
-    ) -> frozenset[str]:
-        """Return the profiles on which the scheduler may still put a pod.
-
-        Vendor by the resource that is asked for, then `allowed`, nodeSelector and required node
-        affinity. A demand that we do not understand, or on a label that names no GPU of ours,
-        excludes nothing: the charge is of the dearest GPU that is possible.
-
-        Args:
-            pod_spec: Of the pod.
-            allowed: Profiles that the user allows; None for all.
-            resources: Names of the resources that it asks for; those of its containers if None.
-        """
-        asked = tuple(gpu_requests(pod_spec) if resources is None else resources)
-        names = {name for name in self.profiles if not asked or self._asked(name, asked)}
-        if allowed is not None:
-            names &= set(allowed)
-        for key, value in mapping(pod_spec.get("nodeSelector")).items():
-            names &= self._left({"key": key, "operator": "In", "values": [value]}, names)
-        affinity = mapping(mapping(pod_spec.get("affinity")).get("nodeAffinity"))
-        required = mapping(affinity.get("requiredDuringSchedulingIgnoredDuringExecution"))
-        terms = [term for term in _list(required.get("nodeSelectorTerms")) if mapping(term)]
-        if not terms:
-            return frozenset(names)
-        left: set[str] = set()
-        for term in terms:
-            of_term = set(names)
-            for expression in _list(mapping(term).get("matchExpressions")):
-                of_term &= self._left(mapping(expression), of_term)
-            left |= of_term
-        return frozenset(left)
-
-    def _left(self, expression: Mapping[str, Any], names: set[str]) -> set[str]:
-        """Return which of the profiles one demand on node labels leaves possible."""
-        key, operator = expression.get("key"), expression.get("operator")
-        values = [value for value in _list(expression.get("values")) if isinstance(value, str)]
-        if not isinstance(key, str) or not values:
-            return names
-        if operator == "In":
-            named = set().union(*(self._named(key, value) for value in values))
-            unknown = not all(self._named(key, value) for value in values)
-            return names if unknown else names & named
-        if operator == "NotIn":
-            return {name for name in names if not self._all_nodes_carry(name, key, values)}
-        return names
-
-    def _all_nodes_carry(self, name: str, key: str, values: list[str]) -> bool:
-        status = self.profiles[name].status
-        carriers = sum(
-            term.nodes for term in status.observed_terms if term.key == key and term.value in values
-        )
-        return bool(status.nodes) and carriers >= (status.nodes or 0)
-
-    def _asked(self, name: str, resources: Iterable[str]) -> bool:
-        spec = self.profiles[name].spec
-        vendors = {_vendor(resource) for resource in resources}
-        return spec.vendor in vendors or bool(set(spec.resource_names) & set(resources))
-
     def _tdp(self, name: str) -> tuple[int, str]:
         return self.profiles[name].spec.thermal_design_power_watts, name
-
-    def remedies(self) -> dict[str, str]:
-        """Return, per profile, the nodeSelector that chooses it alone, where one label can."""
-        texts = {}
-        for name, profile in self.profiles.items():
-            observed = sorted(profile.status.observed_terms, key=lambda term: -term.nodes)
-            pairs = [(term.key, term.value) for term in observed]
-            for term in profile.spec.node_selector_terms:
-                first = term.match_expressions[0]
-                if len(term.match_expressions) == 1 and first.values:
-                    pairs.append((first.key, first.values[0]))
-            pairs.sort(key=lambda pair: pair[0] != LABEL_GPU_PROFILE)
-            for key, value in pairs:
-                if self._named(key, value) == {name}:
-                    texts[name] = f"nodeSelector {key}: {value}"
-                    break
-        return texts
-
-
-def _vendor(resource: str) -> str:
-    if resource == RESOURCE_AMD:
-        return "AMD"
-    return "Intel" if resource.startswith(RESOURCE_INTEL_PREFIX) else "NVIDIA"
 
 
 def _holds(term: NodeSelectorTerm, labels: Mapping[str, str]) -> bool:
@@ -347,7 +258,3 @@ def _number(text: str | None) -> int | None:
     if text and text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS:
         return int(text)
     return None
-
-
-def _list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else []

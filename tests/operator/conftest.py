@@ -2,12 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+import energaizer_operator
 from energaizer_operator.controller.loop import Context
 from energaizer_operator.events import Events
+from energaizer_operator.identity import Catalogue, identities
 from energaizer_operator.informer import Informer
 from energaizer_operator.metrics import Metrics
 from energaizer_operator.options import Option
@@ -94,3 +98,23 @@ def profile() -> Callable[..., GPUProfile]:
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def shipped() -> Catalogue:
+    """Every built-in GPU; power falls along the file, which only conflicts look at."""
+    path = Path(energaizer_operator.__file__).parent / "profiles/identities.yaml"
+    found = identities(yaml.safe_load(path.read_text("utf-8")))
+    return Catalogue(
+        GPUProfile.model_validate(
+            {
+                "metadata": {"name": name},
+                "spec": {
+                    "vendor": "AMD" if "amd.com/gpu" in identity.resource_names else "NVIDIA",
+                    "thermalDesignPowerWatts": 1000 - number,
+                    **identity.to_dict(),
+                },
+            }
+        )
+        for number, (name, identity) in enumerate(found.items())
+    )

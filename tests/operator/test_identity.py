@@ -1,38 +1,16 @@
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-import energaizer_operator
-from energaizer_operator.identity import Catalogue, Product, identities, parse_product
+from energaizer_operator.identity import Catalogue, Product, parse_product
 from energaizer_operator.resources.gpuprofile import GPUProfile
 
 ROOT = Path(__file__).parents[2]
-SHIPPED = Path(energaizer_operator.__file__).parent / "profiles" / "identities.yaml"
-
-
-@pytest.fixture(scope="module")
-def shipped() -> Catalogue:
-    """Every built-in GPU; power falls along the file, which only conflicts look at."""
-    found = identities(yaml.safe_load(SHIPPED.read_text("utf-8")))
-    return Catalogue(
-        GPUProfile.model_validate(
-            {
-                "metadata": {"name": name},
-                "spec": {
-                    "vendor": "AMD" if "amd.com/gpu" in identity.resource_names else "NVIDIA",
-                    "thermalDesignPowerWatts": 1000 - number,
-                    **identity.to_dict(),
-                },
-            }
-        )
-        for number, (name, identity) in enumerate(found.items())
-    )
 
 
 @pytest.mark.parametrize(
@@ -281,79 +259,10 @@ def test_odd_labels_never_raise(labels: dict[str, str]) -> None:
     Catalogue([profile]).identify(labels)
 
 
-def pod(selector: dict[str, str] | None = None, *terms: Any, gpu: str = "nvidia.com/gpu") -> Any:
-    spec: dict[str, Any] = {"containers": [{"resources": {"limits": {gpu: 1}}}]}
-    if selector:
-        spec["nodeSelector"] = selector
-    if terms:
-        required = {"nodeSelectorTerms": [{"matchExpressions": list(term)} for term in terms]}
-        spec["affinity"] = {
-            "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}
-        }
-    return spec
-
-
-def demand(key: str, operator: str, *values: str) -> dict[str, Any]:
-    return {"key": key, "operator": operator, "values": list(values)}
-
-
-PRODUCT = "nvidia.com/gpu.product"
-
-
-@pytest.fixture
-def three(profile: Callable[..., GPUProfile]) -> Catalogue:
-    return Catalogue(
-        [
-            profile("a", observed=[(PRODUCT, "NVIDIA-A", 2)], nodes=2),
-            profile("b", observed=[(PRODUCT, "NVIDIA-B", 1)], nodes=1),
-            profile("m", vendor="AMD", resourceNames=["amd.com/gpu"]),
-        ]
-    )
-
-
-@pytest.mark.parametrize(
-    ("spec", "names"),
-    [
-        (pod(), {"a", "b"}),
-        (pod(gpu="amd.com/gpu"), {"m"}),
-        (pod({PRODUCT: "NVIDIA-A"}), {"a"}),
-        (pod({PRODUCT: "NVIDIA-A-SHARED"}), {"a"}),
-        (pod({PRODUCT: "NVIDIA-UNKNOWN"}), {"a", "b"}),
-        (pod({"zone": "west"}), {"a", "b"}),
-        (pod({"energaizer.io/gpu-profile": "b"}), {"b"}),
-        (pod(None, [demand(PRODUCT, "In", "NVIDIA-A", "NVIDIA-B")]), {"a", "b"}),
-        (pod(None, [demand(PRODUCT, "In", "NVIDIA-B")]), {"b"}),
-        (pod(None, [demand(PRODUCT, "NotIn", "NVIDIA-A")]), {"b"}),
-        (pod(None, [demand(PRODUCT, "NotIn", "NVIDIA-C")]), {"a", "b"}),
-        (pod(None, [demand(PRODUCT, "In", "NVIDIA-A")], [demand("zone", "In", "x")]), {"a", "b"}),
-        (pod({PRODUCT: "NVIDIA-A"}, [demand(PRODUCT, "In", "NVIDIA-B")]), set()),
-        (pod(None, []), {"a", "b"}),
-    ],
-)
-def test_a_pod_leaves_possible_what_it_does_not_exclude(
-    three: Catalogue, spec: Any, names: set[str]
-) -> None:
-    assert three.possible(spec) == names
-
-
-def test_allowed_profiles_narrow_what_is_possible(three: Catalogue) -> None:
-    assert three.possible(pod(), ["b", "gone"]) == {"b"}
-
-
-def test_remedies_name_a_label_that_chooses_one_gpu_alone(
-    three: Catalogue, shipped: Catalogue
-) -> None:
-    assert three.remedies()["a"] == f"nodeSelector {PRODUCT}: NVIDIA-A"
-    assert shipped.remedies()["l4-24gb"] == (
-        "nodeSelector cloud.google.com/gke-accelerator: nvidia-l4"
-    )
-    assert "gpu-name" not in shipped.remedies()["a100-sxm4-80gb"]
-
-
 def test_shipped_identities_do_not_overlap(shipped: Catalogue) -> None:
     for name, profile in shipped.profiles.items():
         for product in profile.spec.product_names:
-            found = shipped.identify({PRODUCT: product})
+            found = shipped.identify({"nvidia.com/gpu.product": product})
             assert (found.profile, found.conflict) == (name, ())
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from energaizer_operator import estimation, policy, runtimes
+from energaizer_operator import estimation, landing, policy, runtimes
 from energaizer_operator.estimation import Question, Setting
 from energaizer_operator.identity import Catalogue
 from energaizer_operator.inputs import Origins, Resolution, resolve
@@ -60,7 +60,7 @@ class World:
     @cached_property
     def remedies(self) -> Mapping[str, str]:
         """Return how to choose each profile."""
-        return self.catalogue.remedies()
+        return landing.remedies(self.catalogue)
 
 
 @dataclass(frozen=True)
@@ -235,7 +235,10 @@ def _reachable(subject: Subject, world: World, resolution: Resolution) -> frozen
     if subject.description is not None:
         described = subject.description
         left &= frozenset().union(
-            *(world.catalogue.possible(spec, None, described.gpus) for spec in described.pod_specs)
+            *(
+                landing.possible(world.catalogue, spec, described.gpus)
+                for spec in described.pod_specs
+            )
         )
     if inputs.allowed_profiles:
         left &= set(inputs.allowed_profiles)
