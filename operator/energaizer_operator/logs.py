@@ -47,7 +47,13 @@ class _Json(logging.Formatter):
 
 
 def set_up(form: Literal["text", "json"], level: str) -> None:
-    """Send log lines to standard error; libraries speak up from warnings on."""
+    """Send log lines to standard error; libraries speak up from warnings on.
+
+    Records gather nothing that no form of ours shows, as the manual of `logging` has it: a webhook
+    writes a line for each review.
+    """
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if form == "json" else _Text())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
 import energaizer
+from energaizer_operator.settings import Settings
+from energaizer_operator.webhook.judge import INTERCEPTED
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts/energaizer"
@@ -29,6 +32,21 @@ def test_copies_are_what_they_copy(folder: str) -> None:
     }
     copies = {path.name: path.read_text() for path in (CHART / folder).iterdir()}
     assert copies == sources, f"{CHART / folder} differs from its sources; run: make chart"
+
+
+def test_the_api_server_passes_over_the_pods_that_the_webhook_would() -> None:
+    hooks = yaml.safe_load_all((ROOT / "charts/kustomize/base/webhooks.yaml").read_text())
+    found = {
+        hook["name"]: re.findall(r"\[(.*?)\]", condition["expression"], re.DOTALL)
+        for document in hooks
+        for hook in document["webhooks"]
+        for condition in hook["matchConditions"]
+        if condition["name"] == "not-judged-with-its-owner"
+    }
+    assert set(found) == {"pod.energaizer.io", "pod.energaizer.io-strict"}
+    for users, kinds in found.values():
+        assert tuple(yaml.safe_load(f"[{users}]")) == Settings(kubeconfig="x").trusted_controllers
+        assert set(yaml.safe_load(f"[{kinds}]")) == INTERCEPTED
 
 
 def test_the_chart_has_the_version_of_the_package() -> None:

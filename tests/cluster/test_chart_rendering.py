@@ -85,6 +85,20 @@ def test_values_become_settings_that_the_processes_know() -> None:
     assert found["webhook"].controller_account == f"{FULL}-controller"
 
 
+def test_the_api_server_trusts_the_users_that_the_webhook_does() -> None:
+    chosen = ("--set", "webhook.trustedControllers={a:b$1,c}")
+    for options, trusted in ((chosen, '["a:b$1","c"]'), ((), "['system:kube-controller-manager'")):
+        conditions = [
+            condition["expression"]
+            for one in template(*options)
+            for hook in one.get("webhooks", ())
+            for condition in hook["matchConditions"]
+            if condition["name"] == "not-judged-with-its-owner"
+        ]
+        assert len(conditions) == 2
+        assert all(f"username in {trusted}" in one for one in conditions)
+
+
 def test_every_optional_part_renders_and_carries_the_names_of_the_release() -> None:
     parts = ("networkPolicy", "serviceMonitor", "prometheusRule", "dashboards")
     on = [option for part in parts for option in ("--set", f"{part}.enabled=true")]

@@ -116,7 +116,9 @@ class Description:
             for claim in claims_of(group.pod_spec):
                 add(gpus, claimed_gpus(found.get(claim, {})))
             groups.append(replace(group, gpus=gpus))
-        return _counted(self, tuple(groups), self.replicas if self._scales else None)
+        units = self.replicas if self._scales else None
+        replicas, counted = _count(tuple(groups), units)
+        return replace(self, groups=tuple(groups), replicas=replicas, gpus=counted)
 
     @property
     def _scales(self) -> bool:
@@ -137,7 +139,8 @@ def describe(obj: Json) -> Description | None:
         for one in layout.templates
     )
     main = next((index for index, group in enumerate(groups) if group.gpus), 0)
-    described = Description(
+    replicas, gpus = _count(groups, layout.units)
+    return Description(
         api_version=text(obj.get("apiVersion")) or version,
         kind=kind,
         name=text(metadata.get("name")) or text(metadata.get("generateName")),
@@ -149,14 +152,15 @@ def describe(obj: Json) -> Description | None:
         pod_annotations=_of_templates(layout, main, "annotations"),
         pod_spec=groups[main].pod_spec if groups else {},
         pod_spec_path=groups[main].path if groups else "",
-        replicas=0,
+        replicas=replicas,
+        gpus=gpus,
+        groups=groups,
         owner=controller_of(obj),
         deadline_seconds=layout.deadline_seconds or _pod_deadline(groups, main),
         surge=layout.surge,
         serve_config=text(at(obj, "spec").get("serveConfigV2")),
         entrypoint=text(at(obj, "spec").get("entrypoint")) if kind == "RayJob" else "",
     )
-    return _counted(described, groups, layout.units)
 
 
 def controller_of(obj: Json) -> Owner | None:
@@ -192,19 +196,17 @@ def workload_name(kind: str, name: str) -> str:
     return f"{full[:_KEPT]}-{hashlib.sha256(full.encode()).hexdigest()[:8]}"
 
 
-def _counted(described: Description, groups: tuple[Group, ...], units: int | None) -> Description:
-    """Return a description with its groups, and its replicas and GPUs counted from them."""
+def _count(groups: tuple[Group, ...], units: int | None) -> tuple[int, dict[str, int]]:
+    """Return the replicas of a description with these groups, and the GPUs of one of them."""
     asking = [group for group in groups if group.gpus]
     if units is None and _alike(asking):
         chosen = asking or list(groups[:1])
         pods = sum(group.pods for group in chosen)
-        return replace(
-            described, groups=groups, replicas=pods, gpus=dict(chosen[0].gpus) if chosen else {}
-        )
+        return pods, dict(chosen[0].gpus) if chosen else {}
     total: dict[str, int] = {}
     for group in asking:
         add(total, group.gpus, group.pods)
-    return replace(described, groups=groups, replicas=1 if units is None else units, gpus=total)
+    return 1 if units is None else units, total
 
 
 def _alike(groups: Sequence[Group]) -> bool:
@@ -214,10 +216,10 @@ def _alike(groups: Sequence[Group]) -> bool:
 def _of_templates(layout: Layout, main: int, part: str) -> dict[str, str]:
     """Return labels or annotations of the templates; those of the main one are the strongest."""
     found: dict[str, str] = {}
-    for template in reversed(layout.templates):
+    strongest = layout.templates[main : main + 1]
+    others = layout.templates if len(layout.templates) > 1 else ()
+    for template in (*reversed(others), *strongest):
         found |= texts(at(template.body, "metadata").get(part))
-    if layout.templates:
-        found |= texts(at(layout.templates[main].body, "metadata").get(part))
     return found
 
 

@@ -50,9 +50,12 @@ class Lineage:
     async def of(self, obj: Mapping[str, Any], namespace: str) -> tuple[Object, ...]:
         """Return the controllers above an object, its own first, as far as they could be read."""
         found: list[Object] = []
+        owner = controller_of(obj)
+        if owner is None:
+            return ()
         try:
             async with asyncio.timeout(self._deadline_s):
-                async for one in above(controller_of(obj), partial(self.read, namespace)):
+                async for one in above(owner, partial(self.read, namespace)):
                     found.append(one)  # noqa: PERF401 - what came in time counts
         except TimeoutError:
             within_s = self._deadline_s

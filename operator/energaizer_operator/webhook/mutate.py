@@ -81,8 +81,7 @@ async def mutate_pod(judge: Judge, request: Request) -> Answer:
     if decided.case.idle or decided.shown is None:
         return allow(patch=patch.operations, cause=str(decided.reason))
     texts = marks.of_pod(decided.shown.estimate, part.gpus, part.of_gpus, decided.digest)
-    for key, value in texts.items():
-        patch.put(("metadata", "annotations", key), value)
+    patch.put_all(("metadata", "annotations"), texts)
     steering = affinity.patch(_spec(obj), decided.plan)
     return allow(patch=(*patch.operations, *steering), cause=str(decided.reason))
 

@@ -119,9 +119,33 @@ class Patch:
         if path[-1] == "-" or _member(node, path[-1]) != value:
             self._add(node, path, value)
 
+    def put_all(self, path: tuple[str, ...], members: Mapping[str, object]) -> None:
+        """Set members of the map at `path`; as one addition where there is no map yet.
+
+        Raises:
+            MalformedReviewError: Something on the way, or there, is no map.
+        """
+        if self._at(path) is None:
+            self.put(path, dict(members))
+            return
+        (first, value), *others = members.items()
+        self.put((*path, first), value)  # from here on the map is a copy of ours
+        node, place = self._at(path), pointer(path)
+        for key, value in others:
+            if node.get(key) != value:
+                node[key] = value
+                where = f"{place}{pointer((key,))}"
+                self.operations.append({"op": "add", "path": where, "value": value})
+
     def drop(self, path: tuple[str | int, ...]) -> None:
         """Remove the member at `path`, which is there."""
         self.operations.append({"op": "remove", "path": pointer(path)})
+
+    def _at(self, path: tuple[str, ...]) -> Any:
+        node: Any = self._document
+        for part in path:
+            node = None if node is None else _member(node, part)
+        return node
 
     def _add(self, node: Any, path: tuple[str | int, ...], value: object) -> None:
         if isinstance(node, list):
