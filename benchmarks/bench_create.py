@@ -2,14 +2,17 @@
 
 Three replicas of ours and a leader on a control plane of this machine; the bare webhook is called
 as ours are, once to change and once to judge; it changes nothing, or answers with the patch that
-ours made of the first pod. AT_ONCE clients create pods one after the other, in turns: some without
-a webhook, some with the bare one, its patch, ours, and again. Prints
+ours made of the first pod. Clients create pods one after the other, in turns: some without a
+webhook, some with the bare one, its patch, ours, and again. Five of them keep two cores busy, so
+that the median is processor time in a queue; with one it is the time of a single creation. Pods of
+a Job come as its controller sends them: they were judged with it, and are only changed. Prints
 milliseconds of each, and where they go: processor time of each process for one pod, and how long
 the API server waited for each webhook.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import base64
 import json
@@ -20,6 +23,7 @@ import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -30,18 +34,19 @@ import numpy as np
 from aiohttp import web
 from bench_cluster import cpu, since
 
-from crowd import INPUTS, Crowd
+from crowd import INPUTS, Crowd, job
 from energaizer_operator import certificates
 from localcluster import Cluster, operator
 
-AT_ONCE, TURNS, PODS = 5, 8, 60
 REPLICAS = 3
+JOB_CONTROLLER = "system:serviceaccount:kube-system:job-controller"
 LEAST_MS = 0.05
 WAITED = re.compile(
     r'^apiserver_admission_webhook_admission_duration_seconds_(sum|count)\{name="(.+?)".*\} (\S+)$',
     re.MULTILINE,
 )
 CREATED = 201
+JOB = "bench"
 PROFILE = "gpuprofile/h100-sxm5-80gb"
 SPACES = {
     "plain": {},
@@ -55,6 +60,38 @@ LABELS = {
     "patch": "bare aiohttp, our patch",
     "ours": "energaizer",
 }
+
+
+@dataclass(frozen=True)
+class Case:
+    """How pods are created."""
+
+    leader: bool = False
+    """Whether a leader is at work beside, which describes each pod."""
+    fresh: bool = False
+    """Whether each pod asks for estimates that nobody asked for before."""
+    owned: bool = False
+    """Whether they are pods of a Job, sent as by its controller."""
+    clients: int = 5
+
+    def __str__(self) -> str:
+        """Say how."""
+        leader = "leader at work" if self.leader else "no leader"
+        what = "pods of a Job" if self.owned else "pods by themselves"
+        known = "new" if self.fresh else "known"
+        return f"{self.clients} clients, {what}, every estimate {known}, {leader}"
+
+
+CASES = {
+    "leader-known": Case(leader=True),
+    "leader-new": Case(leader=True, fresh=True),
+    "known": Case(),
+    "new": Case(fresh=True),
+    "owned": Case(owned=True),
+    "one": Case(clients=1),
+    "one-owned": Case(clients=1, owned=True),
+}
+"""In this order, since the leader is stopped once."""
 
 
 def say(line: str) -> None:
@@ -140,28 +177,40 @@ def our_patch(cluster: Cluster) -> str:
     return json.dumps([{"op": "add", "path": path, "value": it} for path, it in added.items()])
 
 
-def pod(name: str, tokens: int) -> dict[str, Any]:
-    """Return a pod that nobody schedules; other tokens are another estimate."""
+def pod(name: str, tokens: int, owner: str = "") -> dict[str, Any]:
+    """Return a pod that nobody schedules; other tokens are another estimate.
+
+    Args:
+        name: Of the pod.
+        tokens: Of the input.
+        owner: UID of the Job that it is a part of, if of one.
+    """
     limits = {"nvidia.com/gpu": 1}
     container = {"name": "main", "image": "example.com/main:1", "resources": {"limits": limits}}
-    annotations = {**INPUTS, "energaizer.io/input-tokens": str(tokens)}
+    metadata: dict[str, Any] = {"name": name}
+    if owner:
+        reference = {"apiVersion": "batch/v1", "kind": "Job", "name": JOB, "uid": owner}
+        metadata["ownerReferences"] = [{**reference, "controller": True}]
+    else:
+        metadata["annotations"] = {**INPUTS, "energaizer.io/input-tokens": str(tokens)}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": name, "annotations": annotations},
+        "metadata": metadata,
         "spec": {"containers": [container], "schedulerName": "nobody"},
     }
 
 
-def turn(cluster: Cluster, space: str, number: int, *, fresh: bool) -> list[float]:
-    """Create some pods; return how long each took, ms."""
-    clients = [Crowd(cluster, space, "/api/v1", "pods") for _ in range(AT_ONCE)]
+def turn(cluster: Cluster, space: str, case: Case, names: range, owner: str) -> list[float]:
+    """Create pods of these numbers; return how long each took, ms."""
+    user = JOB_CONTROLLER if case.owned else ""
+    clients = [Crowd(cluster, space, "/api/v1", "pods", user) for _ in range(case.clients)]
 
-    def create(client: Crowd, first: int) -> list[float]:
+    def create(client: Crowd, numbers: range) -> list[float]:
         took = []
         with client.connection() as send:
-            for at in range(first, PODS, AT_ONCE):
-                body = pod(f"p-{number}-{at}", 1000 + (number * PODS + at if fresh else 0))
+            for number in numbers:
+                body = pod(f"p-{number}", 1000 + number * case.fresh, owner * case.owned)
                 began = time.perf_counter()
                 status, said = send(body, "")
                 took.append((time.perf_counter() - began) * 1e3)
@@ -169,8 +218,9 @@ def turn(cluster: Cluster, space: str, number: int, *, fresh: bool) -> list[floa
                     raise RuntimeError(f"{space}: {status} {said}")
         return took
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        return [one for part in pool.map(create, clients, range(AT_ONCE)) for one in part]
+    with ThreadPoolExecutor(case.clients) as pool:
+        shares = [names[first :: case.clients] for first in range(case.clients)]
+        return [one for part in pool.map(create, clients, shares) for one in part]
 
 
 def waited(cluster: Cluster) -> Counter[str]:
@@ -181,15 +231,16 @@ def waited(cluster: Cluster) -> Counter[str]:
     return found
 
 
-def table(cluster: Cluster, bare: int, *, fresh: bool, first: int) -> None:
+def table(cluster: Cluster, bare: int, case: Case, turns: list[range]) -> None:
     """Print what creation takes with each kind of webhook; `bare` is a process of its own."""
     took: dict[str, list[float]] = {space: [] for space in SPACES}
     spent: dict[str, Counter[str]] = {space: Counter() for space in SPACES}
-    for number in range(first, first + TURNS):
+    owners = {space: uid_of_job(cluster, space) for space in SPACES}
+    for number, names in enumerate(turns):
         for space in SPACES:
             before = cpu(cluster, bare=bare)
-            part = turn(cluster, space, number, fresh=fresh)
-            if number > first:  # the first turn warms up
+            part = turn(cluster, space, case, names, owners[space])
+            if number > 0:  # the first turn warms up
                 took[space] += part
                 spent[space].update(since(before, cluster, bare=bare))
             else:
@@ -208,8 +259,19 @@ def table(cluster: Cluster, bare: int, *, fresh: bool, first: int) -> None:
         say(f"{name:<36} {1e3 * calls[name] / number:9.2f} ms a call, {number:.0f} calls")
 
 
+def uid_of_job(cluster: Cluster, space: str) -> str:
+    """Return the UID of the Job that a namespace's pods may be of."""
+    found = cluster.kubectl("get", "job", JOB, "-n", space, "-o", "jsonpath={.metadata.uid}")
+    return found.stdout.strip()
+
+
 def main() -> int:
     """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--turns", type=int, default=8, help="the first is not counted")
+    parser.add_argument("--pods", type=int, default=60, help="of each turn")
+    options = parser.parse_args()
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     with Cluster("bench-create") as cluster:
@@ -223,22 +285,27 @@ def main() -> int:
             }
             cluster.kubectl("apply", "-f", "-", input=json.dumps(body))
         time.sleep(2)  # for the watches
+        for space in SPACES:  # nobody makes pods for these Jobs, or takes ours for superfluous
+            body = job(JOB, managedBy="example.com/nobody", parallelism=4)
+            cluster.kubectl("apply", "-n", space, "-f", "-", input=json.dumps(body))
         patch = our_patch(cluster)
         process = context.Process(target=serve_bare, args=(theirs, patch), daemon=True)
         process.start()
         port, trusted = ours.recv()
         configure_bare(cluster, port, trusted)
         time.sleep(2)  # for the API server
-        head = f"{AT_ONCE} clients create pods{'':<14} {'p50':>9} {'p99':>9} {'over none':>9}  ms"
-        say(head)
-        for number, who in enumerate(
-            ("leader at work", "leader at work", "no leader", "no leader")
-        ):
-            fresh = bool(number % 2)
-            if who == "no leader" and leader.running:
+        say(f"{'':<36} {'p50':>9} {'p99':>9} {'over none':>9}  ms")
+        made = 0
+        for name, case in CASES.items():
+            if name not in options.cases:
+                continue
+            if not case.leader and leader.running:
                 leader.terminate()
-            say(f"every estimate {'new' if fresh else 'known'}, {who}")
-            table(cluster, process.pid or 0, fresh=fresh, first=number * TURNS)
+            say(str(case))
+            last = made + options.turns * options.pods
+            turns = [range(at, at + options.pods) for at in range(made, last, options.pods)]
+            table(cluster, process.pid or 0, case, turns)
+            made = last
     process.terminate()
     return 0
 

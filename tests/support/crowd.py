@@ -76,7 +76,12 @@ class Crowd:
     """Sends objects to the API server on many connections at once."""
 
     def __init__(
-        self, cluster: Cluster, namespace: str, group: str = "/apis/batch/v1", plural: str = "jobs"
+        self,
+        cluster: Cluster,
+        namespace: str,
+        group: str = "/apis/batch/v1",
+        plural: str = "jobs",
+        user: str = "",
     ) -> None:
         content = yaml.safe_load(cluster.kubeconfig.read_text())
         place = content["clusters"][0]["cluster"]
@@ -89,6 +94,8 @@ class Crowd:
             "Authorization": f"Bearer {token}",
             "Content-Type": "application/json",
         }
+        if user:
+            self._headers["Impersonate-User"] = user
 
     @contextmanager
     def connection(self) -> Iterator[Send]:
