@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from energaizer import kernels, machine, power
+from energaizer import machine, power
 from energaizer.coefficients import Coefficients
 from energaizer.errors import InputError
 from energaizer.gpu import Gpu
@@ -21,9 +21,6 @@ from energaizer.lowering import transformer
 from energaizer.workload import Workload
 
 _PROMPT_TOKENS = 2048  # tokens of prompts that are computed together, so that weights are shared
-# bytes that a sampler moves per logit: radix passes over values and indices, sums, a scatter; of
-# 0, 136 and 400 the one with the least error of J/token on left-out serving rows
-_SORT_BYTES = 400.0
 _GOLDEN = 0.6180339887498949
 _MOST_REQUESTS = 20_000
 
@@ -139,22 +136,7 @@ def decode_step(workload: Workload, mix: Mix) -> Program:
         update={"batch": max(1, round(mix.batch)), "input_tokens": mix.context - 1,
                 "output_tokens": 2}
     )  # fmt: skip
-    return _sampled(_only(transformer.lower(whole), "decode"), workload)
-
-
-def _sampled(program: Program, workload: Workload) -> Program:
-    """Return a decode step with the sort of a sampler that keeps the likeliest tokens.
-
-    Every rank of the last stage samples from all logits, whatever the split. What a sort takes
-    beyond its bytes are cycles of its blocks, in which SMs are busy, not a wait of the board.
-    """
-    logits = float(program.sequences[0]) * float(workload.transformer.vocabulary_size)
-    moved = logits * _SORT_BYTES / 2.0
-    sort = kernels.elementwise(logits, moved, moved, 0.0, family="sort")
-    return program._replace(
-        rows=np.vstack([program.rows, kernels.table([sort])]),
-        counts=np.hstack([program.counts, np.full((1, 1), 1.0 / program.stages)]),
-    )
+    return _only(transformer.lower(whole), "decode")
 
 
 def prompt_step(workload: Workload, mix: Mix) -> tuple[Program, int]:

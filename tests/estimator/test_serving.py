@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from energaizer import catalog, machine, power, serving
+from energaizer import catalog, lowering, machine, power, serving
 from energaizer.batch import Batch
 from energaizer.calibration import serving_fit, serving_ship
 from energaizer.calibration.serving_fit import Said
@@ -110,9 +110,22 @@ class TestSteps:
     def test_a_sampler_sorts_all_logits(self):
         # 16 sequences x 128256 logits x 400 B = 820.8 MB
         step = serving.decode_step(LLAMA, self.MIX)
-        moved = step.column("read_bytes")[-1] + step.column("write_bytes")[-1]
+        (place,) = np.flatnonzero(step.column("family") == FAMILY["sort"])
+        moved = step.column("read_bytes")[place] + step.column("write_bytes")[place]
         assert moved == pytest.approx(16 * 128256 * 400)
-        assert step.counts[0, -1] == 1.0
+        assert step.counts[0, place] == 1.0
+
+    def test_a_batch_that_decodes_sorts_in_each_step_unless_it_runs_bare_or_eager(self):
+        job = LLAMA.model_copy(update={"batch": 16, "output_tokens": 256})
+        alone = job.model_copy(update={"model": LLAMA.transformer.bare()})
+        eager = job.model_copy(update={"attention": "eager"})
+
+        def sorts(workload: Workload) -> float:
+            program = lowering.lower(workload)
+            of_sort = program.column("family") == FAMILY["sort"]
+            return float((program.counts[:, of_sort].sum(axis=1) * program.repetitions).sum())
+
+        assert (sorts(job), sorts(alone), sorts(eager)) == (pytest.approx(255.0), 0.0, 0.0)
 
 
 def test_a_stage_waits_for_each_part_that_holds_prompts():

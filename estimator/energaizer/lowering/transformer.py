@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from energaizer import kernels, stacks
+from energaizer import blocks, kernels, stacks
 from energaizer.blocks import Formats, Listing, Shard
 from energaizer.errors import InputError
 from energaizer.kernels import FloatArray, Kernel, Program
@@ -115,6 +115,8 @@ def _lower(
             stacks.look(listing, model, sequences * images / tensor, edge, formats)
         rows = shard.tokens if output == 0 else shard.sequences
         stacks.finish(listing, model, shard, rows, formats, sampled=output > 0)
+        if first and model.language_head and not eager:
+            blocks.sort(listing, shard.sequences * model.vocabulary_size)
         if stages > 1:  # hidden states go to the next stage
             message = shard.tokens * model.hidden_size * formats.activation
             listing.add(kernels.collective(SEND, message, 2.0, float(tensor)), stages - 1.0)
