@@ -9,6 +9,8 @@ from energaizer.result import Memory, Quantity
 class ServingEstimate(NamedTuple):
     """Steady continuous batching of one model on some GPUs.
 
+    What is not listed means what it does in `result.Estimate`.
+
     Attributes:
         time_to_first_token: s, mean, waiting for a step included.
         time_per_output_token: s, mean gap of a sequence.
@@ -32,16 +34,8 @@ class ServingEstimate(NamedTuple):
         host_s_per_step: s in which boards wait for the engine.
         most_requests_per_second: At the largest batch that fits, all replicas; None: not asked
             for a rate.
-        model: Its name.
-        gpu: Its name.
         gpu_count: Boards of all replicas.
         prefill_gpu_count: Of them, boards that compute prompts alone.
-        clock_hz: Mean clock.
-        power_cap_w: Limit per board that was applied, W.
-        memory: Of one board.
-        profile_hash: Hash of the GPU profile and coefficients behind it.
-        version: Of this package.
-        notes: What a reader must know.
     """
 
     time_to_first_token: Quantity
