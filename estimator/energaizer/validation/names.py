@@ -68,8 +68,22 @@ def board(name: str) -> Board:
     Raises:
         UnknownNameError: No profile has that name.
     """
-    known = Names.shipped().gpus
-    return Board(name, catalog.gpu(known.get(name.strip().casefold(), name)))
+    plain = _at_any_clock(name)
+    return Board(name, catalog.gpu(Names.shipped().gpus.get(plain.casefold(), plain)))
+
+
+def startup_s(name: str) -> float:
+    """Return the seconds near idle with which runs on a board begin; 0 where none is published."""
+    shipped, plain = Names.shipped(), _at_any_clock(name).casefold()
+    if plain not in shipped.gpus:
+        return 0.0
+    known = shipped.startup_s
+    return known.get(name.strip().casefold(), known.get(plain, known["default"]))
+
+
+def _at_any_clock(name: str) -> str:
+    """Return the name of a board without the `_dvfs` of tables in which its clock varies."""
+    return re.sub(r"[_-]dvfs$", "", name.strip(), flags=re.IGNORECASE)
 
 
 def eager_host(gpu: Gpu) -> Host:

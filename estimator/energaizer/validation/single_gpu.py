@@ -240,10 +240,9 @@ def startup_of(table: Table) -> FloatArray:
     A column `startup_s` says so. Without it: what is known of boards under the names that published
     tables give them; none of a board under any other name.
     """
-    shipped = names.Names.shipped()
-    default = shipped.startup_s["default"]
-    known = {name: shipped.startup_s.get(name, default) for name in shipped.gpus}
-    usual = np.array([known.get(name.strip().casefold(), 0.0) for name in table.texts("gpu")])
+    boards = table.texts("gpu")
+    known = {name: names.startup_s(name) for name in set(boards)}
+    usual = np.array([known[name] for name in boards])
     told = table.floats("startup_s")
     if usual.any():
         table.expect("startup_s", instead="runs begin near idle as in published tables; 0: none")
