@@ -31,7 +31,8 @@ class Document(NamedTuple):
 
 def as_text(document: Document) -> str:
     """Return the document as aligned plain text."""
-    parts = [part for part in (document.heading, document.subheading) if part]
+    lines = (document.heading, *map(_wrapped, document.subheading.splitlines()))
+    parts = [part for part in lines if part]
     blocks = ["\n".join(parts)] if parts else []
     blocks += [_aligned(table) for table in document.tables]
     if document.remarks:
@@ -42,7 +43,8 @@ def as_text(document: Document) -> str:
 def as_markdown(document: Document) -> str:
     """Return the document as Markdown with pipe tables."""
     blocks = [f"## {_escaped(document.heading)}"] if document.heading else []
-    blocks += [_escaped(document.subheading)] if document.subheading else []
+    head = document.subheading.splitlines()
+    blocks += ["  \n".join(map(_escaped, head))] if head else []
     for table in document.tables:
         rules = tuple("---:" if name.startswith(">") else "---" for name in table.headings)
         names = tuple(name.removeprefix(">") for name in table.headings)

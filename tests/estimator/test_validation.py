@@ -4,11 +4,13 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
-from energaizer import catalog, pipeline
+from energaizer import catalog, pipeline, tables
+from energaizer.cli import main
 from energaizer.validation import metrics, report, run
 from energaizer.workload import Workload
-from measured_tables import KERNELS, SINGLE, predictions, scored
+from measured_tables import KERNELS, SINGLE, predictions, scored, write
 
 
 class TestSingleGpu:
@@ -51,6 +53,36 @@ class TestSingleGpu:
         before = predictions(scored(tmp_path, SINGLE))
         turned = SINGLE[SINGLE.columns[::-1]].assign(gpu=SINGLE["gpu"].str.upper())
         pd.testing.assert_frame_equal(before, predictions(scored(tmp_path, turned)))
+
+    @pytest.mark.parametrize(
+        ("separator", "decimal", "blank"), [(";", ",", ""), ("\t", ".", ""), (",", ".", " ")]
+    )
+    def test_tables_of_spreadsheets_are_read(self, tmp_path, separator, decimal, blank):
+        path = tmp_path / "sheet.csv"
+        named = SINGLE.rename(columns=lambda name: blank + name)
+        named.to_csv(path, index=False, sep=separator, decimal=decimal)
+        pd.testing.assert_frame_equal(
+            report.rows_frame(run.validate(path)).drop(columns="dataset"),
+            report.rows_frame(scored(tmp_path, SINGLE)).drop(columns="dataset"),
+        )
+
+    @pytest.mark.parametrize("absent", ["power_w", "energy_j"])
+    def test_of_time_power_and_energy_one_follows(self, tmp_path, absent):
+        whole = report.rows_frame(scored(tmp_path, SINGLE))
+        rest = report.rows_frame(scored(tmp_path, SINGLE.drop(columns=absent)))
+        pd.testing.assert_frame_equal(rest, whole)
+
+    def test_a_header_without_rows_is_said_and_is_no_success(self, tmp_path):
+        path = write(tmp_path, SINGLE.iloc[:0])
+        done = CliRunner().invoke(main, ["validate", str(path)])
+        assert done.exit_code == 3
+        assert "table.csv: holds no row" in done.output
+
+    def test_the_header_says_what_was_fitted_on(self, tmp_path):
+        outcome = scored(tmp_path, SINGLE)
+        document = report.document(outcome, report.lines_of(outcome, []))
+        assert "a10-24gb [calibrated" in tables.as_text(document).split("errors")[0]
+        assert "a10-24gb [calibrated" in tables.as_markdown(document).split("errors")[0]
 
     def test_a_profile_name_is_a_gpu(self, tmp_path):
         named = SINGLE.assign(gpu=SINGLE["gpu"].replace({"a100": "a100-pcie-40gb"}))
@@ -108,10 +140,12 @@ class TestSingleGpu:
         pd.testing.assert_frame_equal(before, after)
 
     def test_a_missing_optional_column_is_a_note(self, tmp_path):
-        table = scored(tmp_path, SINGLE.drop(columns=["sm_mhz_set", "power_w", "run_s"])).tables[0]
+        table = scored(
+            tmp_path, SINGLE.drop(columns=["sm_mhz_set", "power_w", "energy_j", "run_s"])
+        ).tables[0]
         assert any("sm_mhz_set" in note for note in table.notes)
         lines = metrics.lines(table, [])
-        assert {line.quantity for line in lines} == {"time", "energy"}
+        assert {line.quantity for line in lines} == {"time"}
 
 
 class TestKernels:

@@ -70,9 +70,8 @@ def validate(path: Path, **options: Any) -> int:
         click.echo(text, nl=False)
     else:
         write(out, text, "--out")
-    estimated = any((table.failed == "").any() for table in outcome.tables)
-    asked = any(len(table.failed) for table in outcome.tables)
-    return _NO_ESTIMATE if asked and not estimated else 0
+    asked = [table.failed for table in outcome.tables]
+    return _NO_ESTIMATE if asked and not any((failed == "").any() for failed in asked) else 0
 
 
 class _Progress:

@@ -143,8 +143,8 @@ def read(path: Path, dataset: str) -> Table:
         InputError: It has the columns of no known kind.
         TableError: It is unreadable, or the library for its format is missing.
     """
-    frame = _frame(path)
-    columns = {str(name) for name in frame.columns}
+    frame = _frame(path).rename(columns=lambda name: str(name).strip())
+    columns = set(frame.columns)
     for kind in KINDS:
         if kind.needs <= columns and (not kind.labels or kind.labels & columns):
             return Table(dataset, kind, frame.reset_index(drop=True))
@@ -157,11 +157,22 @@ def read(path: Path, dataset: str) -> Table:
     raise InputError(f"{path}: no recognised columns among {shown}; known are {wanted}")
 
 
+def _separated(path: Path) -> pd.DataFrame:
+    """Return a table of commas, or as spreadsheets write it: of tabs, or semicolons for commas."""
+    frame = pd.read_csv(path, low_memory=False)
+    head = str(frame.columns[0]) if len(frame.columns) == 1 else ""
+    if "\t" in head:
+        return pd.read_csv(path, low_memory=False, sep="\t")
+    if ";" in head:
+        return pd.read_csv(path, low_memory=False, sep=";", decimal=",")
+    return frame
+
+
 def _frame(path: Path) -> pd.DataFrame:
     try:
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
-        return pd.read_csv(path, low_memory=False)
+        return _separated(path)
     except ImportError as error:
         raise TableError(
             f"{path}: reading parquet needs pyarrow ({one_line(error)}); "

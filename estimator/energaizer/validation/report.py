@@ -117,16 +117,18 @@ def document(outcome: Outcome, lines: Lines) -> Document:
     ]
     if failed:
         tables.append(Table(("Dataset", "Reason", ">Rows"), failed, "Rows without an estimate"))
-    remarks = [_fit_told(fit) for fit in _fits(outcome)]
-    remarks += [*_notes(outcome)]
-    remarks.append(
+    remarks = [
+        *_notes(outcome),
         "errors are 100 |predicted/measured - 1| in %, bias is the median of the signed error; "
-        "skill is 1 - MAPE/MAPE of the baseline; inside: share of measurements in the 90 % interval"
-    )
+        "skill is 1 - MAPE/MAPE of the baseline; inside: share of measurements in the 90 % "
+        "interval",
+    ]
+    head = [f"scored in {outcome.elapsed_s:.1f} s; nothing was fitted"]
+    head += [_fit_told(fit) for fit in _fits(outcome)]
     return Document(
         f"energaizer {__version__} against measurements, {outcome.labels} labels",
         tuple(tables),
-        subheading=f"scored in {outcome.elapsed_s:.1f} s; nothing was fitted",
+        subheading="\n".join(head),
         remarks=tuple(remarks),
     )
 

@@ -90,6 +90,8 @@ def _scored(path: Path, labels: Labels, progress: Progress) -> Outcome:
         if isinstance(table, str):
             found.remarks.append(table)
         elif table.kind.name in _SCORERS:
+            if not len(table):
+                found.remarks.append(f"{table.dataset}: holds no row")
             found.tables.extend(
                 _SCORERS[part.kind.name](part, labels, progress)
                 for part in diffusion_rows.split(table)

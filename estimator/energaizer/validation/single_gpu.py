@@ -253,9 +253,12 @@ def measured_labels(table: Table, labels: Labels, before_w: FloatArray) -> dict[
     """Return labels in SI, raw or without the start-up bias of the recording (5.2)."""
     time_s, energy_j = table.floats("time_ms") * _MS, table.floats("energy_j")
     power_w = table.floats("power_w")
-    if labels == "raw":
-        return {"time": time_s, "power": power_w, "energy": energy_j}
     energy_j = np.where(np.isnan(energy_j), power_w * time_s, energy_j)
+    if labels == "raw":
+        power_w = np.where(
+            np.isnan(power_w), energy_j / np.where(time_s > 0, time_s, np.nan), power_w
+        )
+        return {"time": time_s, "power": power_w, "energy": energy_j}
     time_s = np.where(time_s > 0, time_s, np.nan)
     startup_s = startup_of(table)
     iterations = table.floats("iters")
