@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic_core import ValidationError
 
 from energaizer.errors import InputError, one_line, shorten
 from energaizer.families import Generation, Network
@@ -13,6 +13,7 @@ from energaizer.model import Model
 from energaizer.parallelism import Parallelism
 from energaizer.precision import Precision
 from energaizer.recipe import Training
+from energaizer.records import Record
 from energaizer.units import (
     format_duration,
     format_frequency,
@@ -34,7 +35,7 @@ _ENDS_AND_STEP = 3
 _ROUNDING = 1e-9
 Number = TypeVar("Number", int, float)
 T = TypeVar("T")
-Schema = TypeVar("Schema", bound=BaseModel)
+Schema = TypeVar("Schema", bound=Record)
 _OPTIONS = {
     "duration_s": "--duration",
     "clock_hz": "--clock",

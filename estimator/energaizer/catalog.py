@@ -18,7 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic_core import ValidationError
 
 from energaizer import families
 from energaizer.coefficients import Coefficients
@@ -27,6 +27,7 @@ from energaizer.families import Network
 from energaizer.gpu import Gpu
 from energaizer.host import Host
 from energaizer.model import Model
+from energaizer.records import Record
 
 if TYPE_CHECKING:  # loaded for what spans servers, and for a GPU without a fit
     from energaizer.node import Node
@@ -46,7 +47,7 @@ _ADVICE = {
     "gpus": "`energaizer gpus` lists the known ones; a JSON file of your own also works",
     "models": "`energaizer models` lists the known ones; the path of its config.json also works",
 }
-T = TypeVar("T", bound=BaseModel)
+T = TypeVar("T", bound=Record)
 
 
 class _Entry(NamedTuple):

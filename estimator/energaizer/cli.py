@@ -11,7 +11,6 @@ import importlib
 import os
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
@@ -28,12 +27,9 @@ if TYPE_CHECKING:
     from energaizer.whatif import Candidate
 
 _DONE, _ENVIRONMENT, _USAGE, _NO_ESTIMATE = 0, 1, 2, 3
-# Read when numpy and pydantic are loaded; what a person sets counts. Threads for our small products
-# cost 20 ms to start; a search for plugins reads the metadata of every installed package; where
-# time zones lie, of which we use none, is read from all that Python was built with.
-_LIGHT: Final = {
-    "OPENBLAS_NUM_THREADS": "1", "PYDANTIC_DISABLE_PLUGINS": "__all__", "PYTHONTZPATH": "",
-}  # fmt: skip
+# Read when numpy is loaded; what a person sets counts. Threads for our small products cost 20 ms to
+# start.
+_ONE_THREAD: Final = {"OPENBLAS_NUM_THREADS": "1"}
 # Objects between two collections. Loading modules makes a quarter of a million that stay, and by
 # default the collector walks over them again and again: some of the start.
 _COLLECT_EVERY: Final = 500_000
@@ -62,7 +58,7 @@ class _Root(click.Group):
 
     def main(self, *args: Any, **options: Any) -> Any:
         options["standalone_mode"] = False
-        os.environ.update(_LIGHT | os.environ)
+        os.environ.update(_ONE_THREAD | os.environ)
         gc.set_threshold(_COLLECT_EVERY)
         try:
             code = super().main(*args, **options)
@@ -329,41 +325,11 @@ def _holds(pattern: str, profile: Gpu | Model | Network) -> bool:
     return any(pattern.casefold() in name.casefold() for name in (profile.name, *profile.aliases))
 
 
-def _metadata_later() -> None:
-    """Let `importlib.metadata` be imported when somebody uses it, not when somebody mentions it.
-
-    pydantic takes from it the function that finds plugins, and with it some sixty modules from
-    e-mail to zip files come in, although plugins are switched off.
-    """
-    name = "importlib.metadata"
-    if name in sys.modules:
-        return
-    stand_in = ModuleType(name)
-
-    def whole() -> ModuleType:
-        if sys.modules.get(name) is stand_in:
-            del sys.modules[name]
-        return importlib.import_module(name)
-
-    def look(attribute: str) -> Any:
-        if attribute.startswith("__"):  # who goes through all modules asks for their files
-            raise AttributeError(attribute)
-        return getattr(whole(), attribute)
-
-    def entry_points(**wanted: Any) -> Any:
-        return whole().entry_points(**wanted)
-
-    vars(stand_in).update(__getattr__=look, entry_points=entry_points)
-    sys.modules[name] = stand_in
-    vars(importlib)["metadata"] = stand_in
-
-
 def run() -> NoReturn:
     """Run the command line as a process of its own.
 
     It ends without taking the interpreter apart, object by object: the system does that at once.
     """
-    _metadata_later()
     try:
         main()
     except SystemExit as left:

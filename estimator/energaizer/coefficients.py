@@ -9,10 +9,11 @@ Symbols of the method's formulas stand in brackets.
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ValidationError
 
 from energaizer.errors import InputError, ProfileError
 from energaizer.gpu import Source
+from energaizer.records import Field, Record
 from energaizer.result import Provenance
 
 FAMILIES = (
@@ -23,12 +24,6 @@ FAMILIES = (
 """Kernel families in the order in which arrays hold them; a fit may add parameters to each."""
 
 Regime = Literal["launch", "memory", "compute", "capped", "any"]
-
-
-class Record(BaseModel):
-    """A frozen description: unknown keys and numbers that are none are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
 
 
 class TimeCoefficients(Record):

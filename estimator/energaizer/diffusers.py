@@ -7,7 +7,7 @@ length come from the catalogue's pipeline with the same class of denoiser, and a
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic_core import ValidationError
 
 from energaizer import families
 from energaizer.errors import InputError, NoEstimateError, one_line, shorten

@@ -2,41 +2,34 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
-
 from energaizer.errors import InputError
+from energaizer.records import Field, Record, model_validator
 
 RATES = ("fp32", "tf32", "fp16", "bf16", "fp8", "int8", "fp4")
-Positive = Annotated[FiniteFloat, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0)]
 
 
-class Source(BaseModel):
+class Source(Record):
     """Where the numbers of a profile come from."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     citation: str
     date: str = Field(pattern=r"^\d{4}-\d{2}(-\d{2})?$")
     licence: str = "facts from a public datasheet"
 
 
-class Link(BaseModel):
+class Link(Record):
     """The fastest way from this board to its neighbours."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     kind: Literal["NVLink", "XGMI", "XeLink", "PCIe"]
     bandwidth: Positive = Field(description="B/s in one direction")
 
 
-class Gpu(BaseModel):
+class Gpu(Record):
     """One accelerator board.
 
     Rates are dense (no structured sparsity) and hold at `reference_clock_hz`; they scale with the
     clock. Where a datasheet quotes one rate at another clock, the profile scales it and says so.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     schema_version: Literal[1] = 1
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")

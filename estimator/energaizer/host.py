@@ -7,23 +7,22 @@ a chip's peak than those that the GPU's coefficients were fitted on; they stand 
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ValidationError
 
 from energaizer.caches import remembered
 from energaizer.coefficients import Coefficients, Residual
 from energaizer.errors import ProfileError
 from energaizer.gpu import Gpu, Source
+from energaizer.records import Field, Record
 from energaizer.result import Provenance
 
 
-class LaunchCost(BaseModel):
+class LaunchCost(Record):
     """Host time of one step, in seconds: parts that overlap with the GPU, and gaps that do not.
 
     `T = pn(T_gpu, launches launch_s + calls call_s + step_s + sequences sequence_s; 6) + gaps`
     (method, 2.8 and 6).
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
 
     launch_s: float = Field(ge=0, description="per kernel launch [tau]")
     call_s: float = Field(default=0.0, ge=0, description="per call of a framework module")
@@ -34,10 +33,8 @@ class LaunchCost(BaseModel):
     gap_layer_s: float = Field(default=0.0, ge=0, description="per layer, the GPU waits")
 
 
-class Reach(BaseModel):
+class Reach(Record):
     """What a framework's kernels of one family reach; None: as on other frameworks."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
 
     family: str = Field(description="as in coefficients: gemm, attention-prefill, ...")
     compute_efficiency: float | None = Field(default=None, gt=0, description="of the FLOP peak")
@@ -51,10 +48,8 @@ class Reach(BaseModel):
     )
 
 
-class Kernels(BaseModel):
+class Kernels(Record):
     """Kernels of a framework on one architecture."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     architecture: str = Field(description='of GPUs, in lower case; "default": of any other')
     families: tuple[Reach, ...]
@@ -69,10 +64,8 @@ class Kernels(BaseModel):
     )
 
 
-class Host(BaseModel):
+class Host(Record):
     """A host profile: one cost for prompts, one for decode steps (often a replayed graph)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
 
     schema_version: Literal[1] = 1
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")

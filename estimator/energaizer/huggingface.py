@@ -7,7 +7,7 @@ loading the checkpoint would; anything this room does not understand is an error
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic_core import ValidationError
 
 from energaizer import configurations, decoders, families, mixtures, multimodal
 from energaizer.errors import InputError, NoEstimateError, one_line, shorten

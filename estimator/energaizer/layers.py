@@ -7,16 +7,10 @@ is data from which `model` counts parameters and `stacks` lists kernels.
 import math
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from energaizer.records import Field, Record, model_validator
 
 
-class Part(BaseModel):
-    """A frozen description: unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
-
-
-class Experts(Part):
+class Experts(Record):
     """Mixture of experts in place of the MLP of some layers."""
 
     count: int = Field(ge=1, le=65536, description="routed experts of a layer [E]")
@@ -37,7 +31,7 @@ class Experts(Part):
         return self
 
 
-class Latent(Part):
+class Latent(Record):
     """Multi-head latent attention (MLA): keys and values are stored as one narrow vector."""
 
     query_rank: int | None = Field(default=None, ge=1, description="None: one query projection")
@@ -66,7 +60,7 @@ class Latent(Part):
         return queries + keys + values + heads * self.value_size * hidden + indexer
 
 
-class Recurrent(Part):
+class Recurrent(Record):
     """Layers whose state does not grow with context: Mamba, Mamba-2, gated delta rule."""
 
     kind: Literal["mamba", "mamba2", "delta"]
@@ -113,7 +107,7 @@ class Recurrent(Part):
         return found + 3 * self.heads
 
 
-class Tower(Part):
+class Tower(Record):
     """A vision encoder in front of a language model, and the tokens that it hands over."""
 
     layers: int = Field(ge=1, le=4096)

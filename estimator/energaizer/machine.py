@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel
 
 from energaizer.caches import remembered
 from energaizer.coefficients import FAMILIES, Coefficients, FamilyCoefficients
 from energaizer.gpu import Gpu
 from energaizer.links import Level
 from energaizer.precision import RATE_KEYS
+from energaizer.records import Record
 from energaizer.result import Provenance
 
 FloatArray = npt.NDArray[np.float64]
@@ -126,7 +126,7 @@ def build(gpu: Gpu, coefficients: Coefficients) -> Machine:
     )
 
 
-def digest(*profiles: BaseModel) -> str:
+def digest(*profiles: Record) -> str:
     """Return a short hash by which an estimate names the profiles behind it."""
     text = "".join(profile.model_dump_json() for profile in profiles)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -9,14 +9,13 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from energaizer import catalog, pipeline
 from energaizer.errors import InputError, NoEstimateError
 from energaizer.gpu import Gpu
 from energaizer.parallelism import Parallelism
 from energaizer.precision import Precision
 from energaizer.recipe import Training
+from energaizer.records import Field, Record
 from energaizer.result import Estimate
 from energaizer.workload import Workload
 
@@ -24,10 +23,8 @@ _NODES = re.compile(r"^(\d+)x")
 _BOARD = re.compile(r"(?:(\d+)x?)?_?(H100|H200|B200|A100)", re.IGNORECASE)
 
 
-class Benchmark(BaseModel):
+class Benchmark(Record):
     """How one benchmark runs: what it trains, in which batches, split how."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str
     sequence: int | None = None
@@ -57,7 +54,7 @@ class Benchmark(BaseModel):
         whole = self.global_batch or (self.batch_per_gpu or 1) * boards
         micro = self.micro_batch or max(1, whole // data)
         split = Parallelism(tensor=self.tensor, pipeline=self.pipeline, context=context, data=data)
-        fields = {} if self.sequence is None else {"input_tokens": self.sequence}
+        fields: dict[str, Any] = {} if self.sequence is None else {"input_tokens": self.sequence}
         return Workload(
             model=catalog.model(self.model), precision=self.precision,
             weight_precision=self.weight_precision, parallelism=split, node_power=True,
@@ -65,10 +62,8 @@ class Benchmark(BaseModel):
         )  # fmt: skip
 
 
-class Benchmarks(BaseModel):
+class Benchmarks(Record):
     """Benchmarks by the name that tables give them, and why some have no estimate."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: int
     source: str

@@ -2,21 +2,18 @@
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-
 from energaizer.layers import Experts, Latent, Recurrent, Tower
 from energaizer.precision import Precision
+from energaizer.records import Field, Record, model_validator
 
 
-class Model(BaseModel):
+class Model(Record):
     """Architecture of a language model, as its published configuration states it.
 
     Its layers hold attention and an MLP unless `experts`, `latent` and `recurrent` say otherwise.
 
     Vision, speech and encoder-decoder models are its siblings in `families`.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     name: str
     aliases: tuple[str, ...] = ()

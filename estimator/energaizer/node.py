@@ -7,25 +7,22 @@ with their own interval: never a part of board power, never mixed with it (metho
 import math
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
+from pydantic_core import ValidationError
 
 from energaizer.errors import InputError, ProfileError
 from energaizer.gpu import Source
 from energaizer.links import Fabric, Level
+from energaizer.records import Field, Record, model_validator
 from energaizer.result import NodeEstimate, Provenance, Quantity
 
-Positive = Annotated[FiniteFloat, Field(gt=0)]
-Watts = Annotated[FiniteFloat, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Watts = Annotated[float, Field(ge=0)]
 
 _PROCESSOR_SHARE = 0.3  # of their range: hosts feed boards, and rest beside them (prior)
 _CENTRAL_90 = 1.645  # half-width of the central 90 % of a normal, in standard deviations
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
-
-
-class Network(_Record):
+class Network(Record):
     """What joins boards beyond their own link: PCIe inside a node, or a fabric between nodes."""
 
     kind: Literal["PCIe", "InfiniBand", "RoCE", "Ethernet"]
@@ -34,7 +31,7 @@ class Network(_Record):
     hop_s: Positive = Field(description="latency of one hop, s")
 
 
-class Overhead(_Record):
+class Overhead(Record):
     """Watts of a node beside its boards."""
 
     processors_idle_w: Watts = Field(description="all CPUs at rest")
@@ -48,7 +45,7 @@ class Overhead(_Record):
     log_sd: float = Field(ge=0, description="spread of ln(measured/predicted) of these watts")
 
 
-class Node(_Record):
+class Node(Record):
     """One server.
 
     `link_boards` boards share the GPU's own link: those of the node, a pair on a bridge, or those

@@ -1,12 +1,10 @@
 """How a model is spread over GPUs."""
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from energaizer.records import Field, Record, model_validator
 
 
-class Parallelism(BaseModel):
+class Parallelism(Record):
     """Degrees of parallelism; the product of all but `expert` and `ring` is the number of GPUs."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     tensor: int = Field(default=1, ge=1, le=1024, description="shards of every matrix (TP)")
     pipeline: int = Field(default=1, ge=1, le=1024, description="groups of layers in a row (PP)")

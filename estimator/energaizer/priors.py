@@ -8,7 +8,7 @@ The numbers are data: `profiles/calibrations/prior.json`.
 import itertools
 from typing import Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic_core import ValidationError
 
 from energaizer.caches import remembered
 from energaizer.coefficients import (
@@ -16,12 +16,12 @@ from energaizer.coefficients import (
     FamilyCoefficients,
     LinkCoefficients,
     PowerCoefficients,
-    Record,
     Residual,
     TimeCoefficients,
 )
 from energaizer.errors import ProfileError
 from energaizer.gpu import Gpu, Source
+from energaizer.records import Field, Record
 from energaizer.result import Provenance
 
 _GHZ = 1e9

@@ -3,17 +3,15 @@
 import math
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from energaizer.records import Field, Record, model_validator
 
 Optimizer = Literal["adam", "adam-8bit", "sgd"]
 # Bytes per parameter that an optimiser keeps: a 32-bit copy of the weights and its moments.
 _STATE_BYTES: dict[str, float] = {"adam": 12.0, "adam-8bit": 6.0, "sgd": 8.0}
 
 
-class Training(BaseModel):
+class Training(Record):
     """Mixed-precision training on sequences of `input_tokens` tokens, or images of a network."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
 
     global_batch: int = Field(ge=1, le=1048576, description="sequences of a step, all replicas")
     micro_batch: int = Field(default=1, ge=1, le=65536, description="sequences that run together")

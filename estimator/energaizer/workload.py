@@ -1,9 +1,7 @@
 """A workload: a model with its inputs, as a user means them."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_validator
+from typing import Annotated, Any, Literal
 
 from energaizer import families
 from energaizer.errors import NoEstimateError
@@ -12,11 +10,12 @@ from energaizer.model import Model
 from energaizer.parallelism import Parallelism
 from energaizer.precision import Precision
 from energaizer.recipe import Training
+from energaizer.records import AS_IT_IS, Field, Record, model_validator
 
 _HOST = "serving"
 
 
-class Workload(BaseModel):
+class Workload(Record):
     """A model, its inputs and how it is run; the GPU is the other argument of `estimate`.
 
     The job is `requests` requests in batches of `batch`, what `requests_per_second` brings in
@@ -24,9 +23,7 @@ class Workload(BaseModel):
     that are held longer than the work takes are idle for the rest.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
-
-    model: SerializeAsAny[Model | Network]
+    model: Annotated[Model | Network, AS_IT_IS]
     batch: int = Field(
         default=1, ge=1, le=65536, description="sequences or images that run together on a replica"
     )

@@ -11,11 +11,12 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic_core import ValidationError
 
-from energaizer.coefficients import Coefficients, FittedOn, Record, Residual
+from energaizer.coefficients import Coefficients, FittedOn, Residual
 from energaizer.errors import ProfileError
 from energaizer.gpu import Source
+from energaizer.records import Field, Record
 
 FOLDER = "kernels"
 ATTENTION = frozenset({"attn_ctx", "attn_enc", "attn_gen"})

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pydantic import ValidationError
+from pydantic_core import ValidationError
 
 from energaizer import mlperf
 from energaizer.errors import EnergaizerError, one_line

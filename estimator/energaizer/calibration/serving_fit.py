@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +37,7 @@ BOARDS = {"H100": "h100-sxm5-80gb", "B200": "b200-sxm-180gb"}
 KINDS = {"Dense Transformer": "dense", "MoE": "MoE", "Mamba-Transformer Hybrid": "hybrid"}
 """Short names of the table's architectures."""
 _TASKS = ("gpqa", "lm-arena-chat")
-_SEEN = {
+_SEEN: dict[str, dict[str, Any]] = {
     "image-chat": {"images": 1, "image_size": 768},
     "video-chat": {"frames": 32, "image_size": 320},
 }

@@ -2,11 +2,10 @@
 
 from typing import ClassVar, Literal, Self
 
-from pydantic import Field
-
 from energaizer.families.network import Inputs, Network
 from energaizer.families.operators import Attention, Convolution, Copy, Linear, Lookup, Norm, Tape
 from energaizer.families.pieces import CHANNELS, Layer, project
+from energaizer.records import Field
 
 _LAYER_CALLS, _TOWER_CALLS, _MLP_RATIO = 14.0, 8.0, 4
 

@@ -6,11 +6,10 @@ tensor out twice.
 
 from typing import Self
 
-from pydantic import Field
-
 from energaizer.families.network import Count, Inputs, Network
 from energaizer.families.operators import Convolution, Copy, Linear, Norm, Pointwise, Pool, Tape
 from energaizer.families.pieces import CHANNELS
+from energaizer.records import Field
 
 _WINDOW, _PATCH, _MLP_RATIO = 7, 4, 4
 _BLOCK_CALLS, _STAGE_CALLS, _OUTER_CALLS = 10.0, 4.0, 6.0

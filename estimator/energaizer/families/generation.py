@@ -1,12 +1,10 @@
 """What a diffusion model is asked for: size, frames, steps and guidance of one image or video."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from energaizer.records import Field, Record
 
 
-class Generation(BaseModel):
+class Generation(Record):
     """One image or video; what is left out takes the model's own setting."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
 
     height: int | None = Field(default=None, ge=8, le=16384, description="pixels")
     width: int | None = Field(default=None, ge=8, le=16384, description="pixels")

@@ -8,11 +8,10 @@ A block widens its input with a 1x1 convolution, filters each channel by itself,
 import math
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from energaizer.families.network import Inputs, Network
 from energaizer.families.operators import Convolution, Function, Linear, Tape, Zeros
 from energaizer.families.pieces import CHANNELS, classify, convolve, squeeze_excite
+from energaizer.records import Field, Record
 
 _MULTIPLE = 8
 _LARGEST_CUT = 0.9  # rounding down loses at most a tenth of the channels
@@ -25,10 +24,8 @@ def divisible(channels: float) -> int:
     return rounded + _MULTIPLE if rounded < _LARGEST_CUT * channels else rounded
 
 
-class Stage(BaseModel):
+class Stage(Record):
     """Blocks of one shape; the first may stride and change the channels."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     outputs: int = Field(ge=1)
     repeats: int = Field(default=1, ge=1)

@@ -7,12 +7,11 @@ independent sets of tokens; unfolding and folding are copies.
 import math
 from typing import Self
 
-from pydantic import Field
-
 from energaizer.families.inverted import Stage, inverted
 from energaizer.families.network import Count, Inputs, Network
 from energaizer.families.operators import Attention, Convolution, Copy, Norm, Tape
 from energaizer.families.pieces import CHANNELS, Layer, classify, convolve, encode
+from energaizer.records import Field
 
 _HEADS, _MLP_RATIO, _PATCH = 4, 2, 2
 _DEPTHS = (2, 4, 3)  # transformer layers of the three stages that have them

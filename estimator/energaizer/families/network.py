@@ -1,12 +1,11 @@
 """What all vision, speech and encoder-decoder models share: a name, inputs, one forward pass."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-
 from energaizer.families.generation import Generation
+from energaizer.records import Field, Record, model_validator
 
 if TYPE_CHECKING:  # loaded with the first network
     from energaizer.families.operators import Tape
@@ -22,10 +21,8 @@ class Inputs(NamedTuple):
     tokens: int
 
 
-class Network(BaseModel):
+class Network(Record, ABC):
     """A model whose unit of work is one forward pass; subclasses write it onto a tape."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     takes_images: ClassVar[bool] = True
     takes_tokens: ClassVar[bool] = False
@@ -149,7 +146,7 @@ def passes(network: Network, inputs: Inputs) -> "Tape":
 
 def _words(value: Any) -> str:
     if isinstance(value, tuple):
-        if value and isinstance(value[0], BaseModel):
+        if value and isinstance(value[0], Record):
             return f"{len(value)}"
         return ", ".join(_words(part) for part in value)
     return "yes" if value is True else "no" if value is False else str(value)

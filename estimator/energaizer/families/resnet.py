@@ -6,11 +6,10 @@ configurations on Hugging Face do.
 
 from typing import Self
 
-from pydantic import Field
-
 from energaizer.families.network import Count, Inputs, Network
 from energaizer.families.operators import Convolution, Pool, Tape
 from energaizer.families.pieces import CHANNELS, classify, convolve
+from energaizer.records import Field
 
 _STEM, _POOL = 7, 2
 

@@ -3,11 +3,10 @@
 import math
 from typing import Self
 
-from pydantic import Field
-
 from energaizer.families.network import Count, Inputs, Network
 from energaizer.families.operators import Attention, Convolution, Copy, Linear, Norm, Tape
 from energaizer.families.pieces import CHANNELS, Layer, classify, perceptron, project
+from energaizer.records import Field
 
 _LAYER_CALLS, _MERGE_CALLS, _OUTER_CALLS = 19.0, 4.0, 10.0
 

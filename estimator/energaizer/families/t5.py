@@ -2,8 +2,6 @@
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
-
 from energaizer.families.network import EncoderDecoder, Inputs
 from energaizer.families.operators import (
     Attention,
@@ -14,6 +12,7 @@ from energaizer.families.operators import (
     Tape,
     Zeros,
 )
+from energaizer.records import Field
 
 _ENCODER_CALLS, _DECODER_CALLS, _OUTER_CALLS = 17.0, 26.0, 4.0
 _BUCKETS = 32

@@ -2,11 +2,10 @@
 
 from typing import Literal, Self
 
-from pydantic import Field
-
 from energaizer.families.network import Inputs, Network
 from energaizer.families.operators import Attention, Convolution, Copy, Linear, Norm, Tape
 from energaizer.families.pieces import CHANNELS, Layer, encode
+from energaizer.records import Field
 
 _OUTER_CALLS = 8.0
 

@@ -5,8 +5,6 @@ Shorter audio is padded to 30 s, so that a clip always makes 3000 frames and 150
 
 from typing import ClassVar
 
-from pydantic import Field
-
 from energaizer.families.network import EncoderDecoder, Inputs
 from energaizer.families.operators import (
     Attention,
@@ -19,6 +17,7 @@ from energaizer.families.operators import (
     Tape,
 )
 from energaizer.families.pieces import Layer, perceptron, project
+from energaizer.records import Field
 
 _ENCODER_CALLS, _DECODER_CALLS, _OUTER_CALLS = 13.0, 20.0, 6.0
 _WINDOW = 3

@@ -2,10 +2,9 @@
 
 from typing import ClassVar
 
-from pydantic import Field
-
 from energaizer.families.network import Inputs, Network
 from energaizer.families.operators import Operator, Tape
+from energaizer.records import Field
 
 
 class Graph(Network):

@@ -4,20 +4,18 @@ import math
 from typing import NamedTuple, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from energaizer.kernels import FloatArray
 from energaizer.model import Model
+from energaizer.records import Field, Record, model_validator
 
 # Three Gauss-Hermite points of a normal variable: exact for polynomials of degree five.
 _POINTS = np.array([-math.sqrt(3.0), 0.0, math.sqrt(3.0)])
 _WEIGHTS = np.array([1.0, 4.0, 1.0]) / 6.0
 
 
-class Lengths(BaseModel):
+class Lengths(Record):
     """A distribution of lengths by its mean and spread: log-normal unless the spread is 0."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
 
     mean: float = Field(gt=0, le=16777216, description="tokens")
     spread: float = Field(default=0.0, ge=0, le=10, description="standard deviation over mean")
@@ -36,10 +34,8 @@ class Lengths(BaseModel):
         return np.maximum(1.0, np.round(found)), _WEIGHTS
 
 
-class Speculation(BaseModel):
+class Speculation(Record):
     """Drafted tokens that the model checks in one step."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
 
     tokens: int = Field(ge=1, le=64, description="drafted for each step [k]")
     acceptance: float = Field(ge=0, lt=1, description="chance that a drafted token is kept")
@@ -51,10 +47,8 @@ class Speculation(BaseModel):
         return (1.0 - self.acceptance ** (self.tokens + 1)) / (1.0 - self.acceptance)
 
 
-class Traffic(BaseModel):
+class Traffic(Record):
     """What a server is asked for: running sequences or a rate, and the lengths of requests."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
 
     batch: float | None = Field(
         default=None, gt=0, le=65536, description="sequences that run together on a replica"

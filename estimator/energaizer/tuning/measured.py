@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from pydantic import ValidationError
+from pydantic_core import ValidationError
 
 from energaizer import machine, power
 from energaizer.calibration import dataset, forward, problem

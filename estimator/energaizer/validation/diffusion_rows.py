@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic_core import ValidationError
 
 from energaizer import catalog, lowering
 from energaizer.errors import EnergaizerError, InputError, NoEstimateError, one_line

@@ -5,21 +5,18 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Any, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from energaizer import catalog, measured
 from energaizer.families import Network
 from energaizer.gpu import Gpu
 from energaizer.host import Host
 from energaizer.model import Model
+from energaizer.records import Field, Record
 
 _EMPTY = {"", "nan", "none", "<na>"}
 
 
-class Names(BaseModel):
+class Names(Record):
     """Names of published tables, and how their runs were made."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: int
     source: str

@@ -7,7 +7,7 @@ runs it has.
 import re
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic_core import ValidationError
 
 from energaizer import catalog, mlperf
 from energaizer.errors import EnergaizerError, one_line

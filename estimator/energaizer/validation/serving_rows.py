@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic_core import ValidationError
 
 from energaizer import catalog, serving
 from energaizer.errors import EnergaizerError, InputError, NoEstimateError, one_line
@@ -172,12 +173,14 @@ def _workload(table: Table, row: int) -> Workload:
         data=number("attn_dp") or 1, expert=number("expert_ep") or 1, pipeline=stages,
     )  # fmt: skip
     model = names.model(cell("model"), "")
-    pictures = names.Names.shipped().pictures.get(cell("task"), {})
+    seen: dict[str, Any] = {}
+    if isinstance(model, Model) and model.vision is not None:
+        seen.update(names.Names.shipped().pictures.get(cell("task"), {}))
     return Workload(
         model=model, input_tokens=1, output_tokens=1,
         precision=precision if narrow else Precision.BF16, weight_precision=precision,
         cache_precision=Precision.BF16, parallelism=split, host="serving",
-        **(pictures if isinstance(model, Model) and model.vision is not None else {}),
+        **seen,
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic_core import ValidationError
 
 from energaizer import catalog, lowering, machine, power, serving
 from energaizer.calibration.dataset import (

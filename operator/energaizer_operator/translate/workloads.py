@@ -69,7 +69,7 @@ def _unset(inputs: ResolvedInputs, config: str | None) -> Workload:
     return _workload(inputs, config)
 
 
-def _workload(inputs: ResolvedInputs, config: str | None, **setting: float | None) -> Workload:
+def _workload(inputs: ResolvedInputs, config: str | None, **setting: Any) -> Workload:
     rate = inputs.requests_per_second_milli
     model = _model(inputs, config)
     return Workload(

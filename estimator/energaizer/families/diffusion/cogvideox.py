@@ -1,11 +1,10 @@
 """CogVideoX (Yang et al., arXiv 2408.06072): text and video in one stream, modulated apart."""
 
-from pydantic import Field
-
 from energaizer.families.diffusion import blocks
 from energaizer.families.diffusion.component import PatchTransformer
 from energaizer.families.diffusion.scene import Scene
 from energaizer.families.operators import Attention, Copy, Linear, Norm, Tape
+from energaizer.records import Field
 
 
 class CogVideoXTransformer3DModel(PatchTransformer):

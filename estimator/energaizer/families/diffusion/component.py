@@ -4,16 +4,15 @@ A field that this package does not read changes no shape; one that does, in a wa
 is refused where the component is described.
 """
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-
 from energaizer.errors import NoEstimateError, shorten
 from energaizer.families.diffusion.scene import Scene
 from energaizer.families.operators import Tape
+from energaizer.records import Field, Record, model_validator
 
 _ROOMS = {
     "AutoencoderDC": "compression",
@@ -38,10 +37,8 @@ _ROOMS = {
 """Class of diffusers -> the room that holds its namesake, imported with its first model."""
 
 
-class Component(BaseModel):
+class Component(Record, ABC, extra="ignore"):
     """A part of a pipeline; subclasses carry the name and fields of their class in diffusers."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     class_name: str = ""
 

@@ -2,12 +2,11 @@
 
 from typing import Literal
 
-from pydantic import Field, model_validator
-
 from energaizer.families.diffusion.component import Decoder
 from energaizer.families.diffusion.convolutions import Filter, Plane
 from energaizer.families.diffusion.scene import Scene
 from energaizer.families.operators import Convolution, Copy, Linear, Norm, Tape
+from energaizer.records import Field, model_validator
 
 _SCALES = 2  # of linear attention: as it is, and over a window of five
 _RATIO = 4  # of the pointwise widening

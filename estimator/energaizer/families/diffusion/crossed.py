@@ -7,12 +7,11 @@ al., arXiv 2501.00103. Scales, shifts and gates come once for all layers; each a
 from abc import abstractmethod
 from typing import Literal
 
-from pydantic import Field
-
 from energaizer.families.diffusion import blocks
 from energaizer.families.diffusion.component import Transformer
 from energaizer.families.diffusion.scene import Scene
 from energaizer.families.operators import Attention, Copy, Linear, Norm, Tape
+from energaizer.records import Field
 
 _TIME = 256
 _PARTS = 6  # a scale, a shift and a gate for attention, and for the MLP

@@ -4,12 +4,11 @@ Layers of two streams, image and text, each with its own weights, attend jointly
 one stream and run attention beside the MLP.
 """
 
-from pydantic import Field
-
 from energaizer.families.diffusion import blocks
 from energaizer.families.diffusion.component import Transformer
 from energaizer.families.diffusion.scene import Scene
 from energaizer.families.operators import Attention, Copy, Linear, Norm, Tape
+from energaizer.records import Field
 
 _TIME = 256
 

@@ -1,11 +1,10 @@
 """HunyuanDiT (Tencent, arXiv 2405.08748): crossed layers whose second half reads the first's."""
 
-from pydantic import Field
-
 from energaizer.families.diffusion import blocks
 from energaizer.families.diffusion.component import PatchTransformer
 from energaizer.families.diffusion.scene import Scene
 from energaizer.families.operators import Attention, Copy, Linear, Norm, Tape
+from energaizer.records import Field
 
 _TIME = 256
 _POOL_HEADS = 8

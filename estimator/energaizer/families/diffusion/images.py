@@ -2,8 +2,6 @@
 
 from typing import Literal
 
-from pydantic import Field
-
 from energaizer.families.diffusion.component import Decoder
 from energaizer.families.diffusion.convolutions import (
     Filter,
@@ -14,6 +12,7 @@ from energaizer.families.diffusion.convolutions import (
 )
 from energaizer.families.diffusion.scene import Scene
 from energaizer.families.operators import Copy, Tape
+from energaizer.records import Field
 
 
 class AutoencoderKL(Decoder):

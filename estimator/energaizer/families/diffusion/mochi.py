@@ -1,11 +1,10 @@
 """Mochi 1 (Genmo): joint layers whose text stream is half as wide as the video's."""
 
-from pydantic import Field
-
 from energaizer.families.diffusion import blocks
 from energaizer.families.diffusion.component import PatchTransformer
 from energaizer.families.diffusion.scene import Scene
 from energaizer.families.operators import Attention, Copy, Linear, Norm, Tape
+from energaizer.records import Field
 
 _TIME = 256
 

@@ -2,9 +2,7 @@
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, ClassVar, Literal, NamedTuple
-
-from pydantic import Field, SerializeAsAny, field_validator
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from energaizer.families.diffusion.component import Decoder, Denoiser
 from energaizer.families.diffusion.scene import Scene
@@ -12,6 +10,7 @@ from energaizer.families.diffusion.text import TextEncoder
 from energaizer.families.generation import Generation
 from energaizer.families.network import Inputs, Network
 from energaizer.families.operators import Tape
+from energaizer.records import AS_IT_IS, Field, field_validator
 
 _LEAST = 64  # pixels
 
@@ -50,23 +49,23 @@ class Pipeline(Network):
     )
     text_tokens: int = Field(ge=0, le=65536, description="of the prompt, as the denoiser sees it")
     text_encoders: tuple[TextEncoder, ...]
-    denoiser: SerializeAsAny[Denoiser]
+    denoiser: Annotated[Denoiser, AS_IT_IS]
     denoisers: int = Field(
         default=1, ge=1, le=16, description="alike, held in memory; each step runs one"
     )
-    decoder: SerializeAsAny[Decoder]
+    decoder: Annotated[Decoder, AS_IT_IS]
     decoding: Literal["one board", "every board"] = Field(
         default="one board",
         description="of boards that share a latent: one decodes it while the others wait, as "
         "pipelines of xDiT do; or each decodes it, as where xDiT only takes the denoiser over",
     )
 
-    @field_validator("denoiser", mode="before")
+    @field_validator("denoiser")
     @classmethod
     def _denoiser(cls, given: Any) -> Any:
         return Denoiser.described(given) if isinstance(given, Mapping) else given
 
-    @field_validator("decoder", mode="before")
+    @field_validator("decoder")
     @classmethod
     def _decoder(cls, given: Any) -> Any:
         return Decoder.described(given) if isinstance(given, Mapping) else given

@@ -3,12 +3,11 @@
 import math
 from typing import Literal
 
-from pydantic import Field
-
 from energaizer.families.diffusion import blocks
 from energaizer.families.diffusion.component import PatchTransformer
 from energaizer.families.diffusion.scene import Scene
 from energaizer.families.operators import Convolution, Copy, Linear, Norm, Tape
+from energaizer.records import Field
 
 _TIME = 256
 _PARTS = 6

@@ -2,15 +2,12 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from energaizer.families.operators import Attention, Function, Linear, Lookup, Norm, Tape
+from energaizer.records import Field, Record
 
 
-class TextEncoder(BaseModel):
+class TextEncoder(Record):
     """A transformer that reads the prompt once, padded to `tokens`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     name: str = Field(description="t5-xxl, clip-l, ...")
     layers: int = Field(ge=1, le=4096)

@@ -2,12 +2,11 @@
 
 from typing import ClassVar, Literal
 
-from pydantic import Field, model_validator
-
 from energaizer.families.diffusion.component import Denoiser
 from energaizer.families.diffusion.convolutions import Filter, Plane, Residual, grouped_norm
 from energaizer.families.diffusion.scene import Scene
 from energaizer.families.operators import Attention, Copy, Linear, Norm, Tape
+from energaizer.records import Field, model_validator
 
 _TIME_RATIO = 4
 Depth = int | tuple[int | tuple[int, ...], ...]

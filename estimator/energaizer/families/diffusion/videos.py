@@ -9,8 +9,6 @@ import math
 from abc import abstractmethod
 from typing import Literal, NamedTuple
 
-from pydantic import Field
-
 from energaizer.families.diffusion.component import Decoder
 from energaizer.families.diffusion.convolutions import (
     Filter,
@@ -21,6 +19,7 @@ from energaizer.families.diffusion.convolutions import (
 )
 from energaizer.families.diffusion.scene import Scene
 from energaizer.families.operators import Copy, Linear, Norm, Tape
+from energaizer.records import Field
 
 _DEPTH = 3
 _TILE, _TILE_STEP = 256, 192  # pixels of a tile of HunyuanVideo, and from one to the next
