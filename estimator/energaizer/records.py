@@ -6,101 +6,45 @@ and JSON as a frozen `pydantic.BaseModel`. The classes of pydantic itself take a
 of a command, since each field is examined when its class is defined, whether or not a value ever
 comes; here a class is defined in microseconds, and its validator is built with its first value.
 
-Annotations may be: numbers, `str`, `bool`, `Any`, literals, enumerations, other records, unions,
-tuples and dictionaries of those, and any class, whose instances are then taken as they are. In
-models of pydantic records serve as fields like any other type.
+In models of pydantic records serve as fields like any other type.
 """
 
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
-from enum import Enum
 from operator import itemgetter
-from types import NoneType, UnionType
 from typing import (
     TYPE_CHECKING,
-    Annotated,
     Any,
     ClassVar,
     Final,
     Literal,
-    NamedTuple,
     NoReturn,
     Self,
-    TypeVar,
-    Union,
+    cast,
     dataclass_transform,
-    get_args,
-    get_origin,
 )
 
-from pydantic_core import InitErrorDetails, SchemaSerializer, SchemaValidator, ValidationError
+from pydantic_core import (
+    CoreSchema,
+    InitErrorDetails,
+    SchemaSerializer,
+    SchemaValidator,
+    ValidationError,
+)
 
-_F = TypeVar("_F", bound=Callable[..., Any])
-_MISSING: Final = object()
+from energaizer.fields import (
+    AS_IT_IS,
+    MISSING,
+    Field,
+    FieldInfo,
+    Schema,
+    field_validator,
+    model_validator,
+    schema_of,
+)
+
 _NOTHING: Final[Mapping[str, Any]] = {}
-_PLAIN: Final = {int: "int", float: "float", str: "str", bool: "bool"}
-Schema = dict[str, Any]
-
-
-class FieldInfo(NamedTuple):
-    """What is said about one field beside its type."""
-
-    default: Any = _MISSING
-    default_factory: Callable[[], Any] | None = None
-    bounds: tuple[tuple[str, Any], ...] = ()
-    exclude: bool = False
-    repr: bool = True
-    description: str = ""
-
-    def value(self) -> Any:
-        """Return what stands where none is given."""
-        return self.default_factory() if self.default_factory else self.default
-
-
-def Field(  # noqa: N802 (stands where a value would)
-    *,
-    default: Any = _MISSING,
-    default_factory: Callable[[], Any] | None = None,
-    description: str = "",
-    exclude: bool = False,
-    repr: bool = True,  # noqa: A002
-    **bounds: Any,
-) -> Any:
-    """Return what a record's class says about a field.
-
-    Args:
-        default: Its value where none is given; without it and a factory the field is required.
-        default_factory: What makes that value.
-        description: For who reads the class.
-        exclude: Leave it out of dumps.
-        repr: Show it in `repr`.
-        bounds: As pydantic-core names them: ge, gt, le, lt, pattern, min_length, max_length.
-    """
-    return FieldInfo(default, default_factory, tuple(bounds.items()), exclude, repr, description)
-
-
-AS_IT_IS: Final = object()
-"""In `Annotated`: dump the value by its own class, which may say more than the annotation does."""
-
-
-def model_validator(*, mode: Literal["before", "after"]) -> Callable[[_F], _F]:
-    """Return a decorator: check a whole record, or (a class method) what is to become one."""
-
-    def mark(function: _F) -> _F:
-        function.__dict__["__checks__"] = (mode, "")
-        return function
-
-    return mark
-
-
-def field_validator(name: str) -> Callable[[_F], _F]:
-    """Return a decorator: turn what is given for a field into what its type takes."""
-
-    def mark(function: _F) -> _F:
-        function.__dict__["__checks__"] = ("before", name)
-        return function
-
-    return mark
+__all__ = ["AS_IT_IS", "Field", "Record", "field_validator", "model_validator"]
 
 
 class _Built:
@@ -148,9 +92,9 @@ class Record:
         for name, hint in cls.__annotations__.items():
             if name.startswith("_") or _of_class(hint):
                 continue
-            given = own.get(name, _MISSING)
+            given = own.get(name, MISSING)
             fields[name] = given if isinstance(given, FieldInfo) else FieldInfo(given)
-            if given is not _MISSING:
+            if given is not MISSING:
                 delattr(cls, name)
         for name, value in own.items():
             check = getattr(value, "__dict__", _NOTHING).get("__checks__")
@@ -192,7 +136,10 @@ class Record:
     @classmethod
     def model_construct(cls, **fields: Any) -> Self:
         """Return a record of fields that are known to be right; the rest are defaults."""
-        told = {name: info.value() for name, info in cls.model_fields.items() if name not in fields}
+        told = {
+            name: info.default_factory() if info.default_factory else info.default
+            for name, info in cls.model_fields.items()
+        }
         return cls.__new__(cls)._placed(told | fields)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None) -> Self:
@@ -321,10 +268,10 @@ def _described(cls: type[Record]) -> Schema:
     hints = _hints(cls)
     fields: dict[str, Schema] = {}
     for name, info in cls.model_fields.items():
-        schema = _checked(_schema(hints[name], dict(info.bounds)), checks, "before", name)
+        schema = _checked(schema_of(hints[name], dict(info.bounds)), checks, "before", name)
         if info.default_factory is not None:
             schema = {"type": "default", "schema": schema, "default_factory": info.default_factory}
-        elif info.default is not _MISSING:
+        elif info.default is not MISSING:
             schema = {"type": "default", "schema": schema, "default": info.default}
         fields[name] = {"type": "model-field", "schema": schema}
         if info.exclude:
@@ -348,53 +295,12 @@ def _checked(schema: Schema, checks: list[tuple[Any, str, str]], mode: str, name
     return schema
 
 
-def _schema(hint: Any, bounds: Mapping[str, Any]) -> Schema:
-    """Return what checks a value of a type within bounds."""
-    if hint is Any:
-        return {"type": "any"}
-    if isinstance(hint, type):
-        if hint in _PLAIN:
-            return {"type": _PLAIN[hint], **bounds}
-        if issubclass(hint, Record):
-            return hint.__pydantic_core_schema__
-        if issubclass(hint, Enum):
-            sub_type = {"sub_type": "str"} if issubclass(hint, str) else {}
-            return {"type": "enum", "cls": hint, "members": list(hint), **sub_type}
-        return {"type": "is-instance", "cls": hint}
-    return _composed(get_origin(hint), get_args(hint), bounds)
-
-
-def _composed(origin: Any, parts: tuple[Any, ...], bounds: Mapping[str, Any]) -> Schema:
-    """Return the same for a type that is made of others."""
-    if origin is Annotated:
-        for told in parts[1:]:
-            bounds = {**dict(told.bounds), **bounds} if isinstance(told, FieldInfo) else bounds
-        schema = _schema(parts[0], bounds)
-        return schema | {"serialization": {"type": "any"}} if AS_IT_IS in parts[1:] else schema
-    if origin is Literal:
-        return {"type": "literal", "expected": list(parts)}
-    if origin in (Union, UnionType):
-        choices = [_schema(part, bounds) for part in parts if part is not NoneType]
-        schema = choices[0] if len(choices) == 1 else {"type": "union", "choices": choices}
-        return {"type": "nullable", "schema": schema} if NoneType in parts else schema
-    if origin is dict:
-        keys, values = (_schema(part, {}) for part in parts)
-        return {"type": "dict", "keys_schema": keys, "values_schema": values, **bounds}
-    if origin is not tuple:
-        raise TypeError(f"a field of a record cannot be {origin}")
-    items = [_schema(part, {}) for part in parts if part is not Ellipsis]
-    length = {"variadic_item_index": 0} if Ellipsis in parts else {}
-    return {"type": "tuple", "items_schema": items, **length, **bounds}
-
-
 def _validator(cls: type[Record]) -> SchemaValidator:
-    schema: Any = cls.__pydantic_core_schema__
-    return SchemaValidator(schema, {"title": cls.__name__})
+    return SchemaValidator(cast(CoreSchema, cls.__pydantic_core_schema__), {"title": cls.__name__})
 
 
 def _serializer(cls: type[Record]) -> SchemaSerializer:
-    schema: Any = cls.__pydantic_core_schema__
-    return SchemaSerializer(schema)
+    return SchemaSerializer(cast(CoreSchema, cls.__pydantic_core_schema__))
 
 
 _BUILT: Final = {

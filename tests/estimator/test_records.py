@@ -213,9 +213,14 @@ def test_a_record_is_a_field_of_a_model_of_pydantic():
     assert adapter.dump_python({"a": link}) == {"a": link.model_dump()}
 
 
-def test_a_type_that_no_record_knows_is_refused():
+def test_a_type_or_a_bound_that_no_record_knows_is_refused():
     class Listed(Record):
         names: list[str]
 
+    class Misspelt(Record):
+        size: int | None = records.Field(gte=1)
+
     with pytest.raises(TypeError, match="list"):
         Listed(names=[])
+    with pytest.raises(TypeError, match="no bound gte"):
+        Misspelt(size=1)
