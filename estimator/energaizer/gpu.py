@@ -1,5 +1,6 @@
 """A GPU as data: what the datasheet says. Fitted numbers live in `coefficients`."""
 
+import math
 from typing import Annotated, Literal, Self
 
 from energaizer.errors import InputError
@@ -83,14 +84,23 @@ class Gpu(Record):
                 raise ValueError("voltage must be a curve of rising clocks and supplies")
         return self
 
+    def peak(self, key: str) -> float:
+        """Return the dense peak at the reference clock, FLOP/s, NaN if the board has no such rate.
+
+        Frameworks ask for TF32 as a permission: boards whose tensor cores lack it run FP32.
+        """
+        stand_in = "fp32" if key == "tf32" else key
+        return self.peak_flops.get(key, self.peak_flops.get(stand_in, math.nan))
+
     def rate(self, key: str) -> float:
         """Return the dense peak at the reference clock, FLOP/s.
 
         Raises:
             InputError: The board has no such rate; the message lists those it has.
         """
-        if key in self.peak_flops:
-            return self.peak_flops[key]
+        found = self.peak(key)
+        if not math.isnan(found):
+            return found
         raise InputError(
             f"{self.name} has no {key} rate; use one of {', '.join(self.peak_flops)}, "
             f"or add peak_flops.{key} to a profile of your own"

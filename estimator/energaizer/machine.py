@@ -100,7 +100,8 @@ def build(gpu: Gpu, coefficients: Coefficients) -> Machine:
     default = FamilyCoefficients.model_construct(provenance=Provenance.ANALYTICAL)
     families = [coefficients.families.get(name, default) for name in FAMILIES]
     efficiency = _by_key(coefficients.rate_efficiency, 1.0)
-    peaks = np.array([gpu.peak_flops.get(key, np.nan) for key in RATE_KEYS])
+    peaks = np.array([gpu.peak(key) for key in RATE_KEYS])
+    energies = {"tf32": coefficients.power.flop_pj.get("fp32", np.nan)} | coefficients.power.flop_pj
     curve = coefficients.voltage or gpu.voltage
     if curve is None:
         curve = ((gpu.reference_clock_hz, coefficients.power.reference_v),)
@@ -110,7 +111,7 @@ def build(gpu: Gpu, coefficients: Coefficients) -> Machine:
         units=float(gpu.compute_units),
         rates=efficiency * peaks / (2.0 * gpu.compute_units * gpu.reference_clock_hz),
         lacking=frozenset(np.flatnonzero(np.isnan(peaks)).tolist()),
-        flop_j=1e-12 * _by_key(coefficients.power.flop_pj, np.nan),
+        flop_j=1e-12 * _by_key(energies, np.nan),
         compute=np.array([family.compute_efficiency for family in families]),
         memory=np.array([family.memory_efficiency for family in families])
         * coefficients.time.memory_efficiency,

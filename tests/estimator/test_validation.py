@@ -72,6 +72,20 @@ class TestSingleGpu:
         rest = report.rows_frame(scored(tmp_path, SINGLE.drop(columns=absent)))
         pd.testing.assert_frame_equal(rest, whole)
 
+    def test_a_board_without_a_format_fails_that_row_alone(self, tmp_path):
+        boards = ["t4", "v100", "mi210", "a10"]
+        frame = pd.concat([SINGLE.iloc[[0]].assign(gpu=board) for board in boards])
+        failed = scored(tmp_path, frame).tables[0].failed.tolist()
+        assert failed == ["bf16 on t4-16gb: no rate", "bf16 on v100-sxm2-32gb: no rate", "", ""]
+
+    def test_convolutions_in_fp32_run_where_there_is_no_tf32(self, tmp_path):
+        boards = ["t4", "v100", "mi210", "a100"]
+        frame = pd.concat([SINGLE.iloc[[4]].assign(gpu=board, sm_mhz_set=None) for board in boards])
+        column = scored(tmp_path, frame).tables[0].column("time")
+        flop = 7.8e9 * 2 * 8  # ResNet-101: 7.8 GMAC an image
+        for board, seconds in zip(boards, column.predicted, strict=True):
+            assert seconds > flop / catalog.gpu(board).peak("tf32")
+
     def test_a_header_without_rows_is_said_and_is_no_success(self, tmp_path):
         path = write(tmp_path, SINGLE.iloc[:0])
         done = CliRunner().invoke(main, ["validate", str(path)])
@@ -149,6 +163,11 @@ class TestSingleGpu:
 
 
 class TestKernels:
+    def test_a_board_without_a_format_fails_that_row_alone(self, tmp_path):
+        table = scored(tmp_path, pd.concat([KERNELS.iloc[[0]].assign(gpu="t4"), KERNELS])).tables[0]
+        assert table.failed[0] == "bf16 on t4-16gb: no rate"
+        assert table.failed[1] == ""
+
     def test_only_what_has_a_method_is_predicted(self, tmp_path):
         table = scored(tmp_path, KERNELS).tables[0]
         assert [row for row, reason in enumerate(table.failed) if reason] == [5, 7, 8]

@@ -241,7 +241,7 @@ def roofline(cases: Cases, rows: FloatArray, counts: FloatArray, owner: IntArray
         owner: Case of each, shape (K,).
     """
     gpu, n = cases.gpu, len(cases.clock_hz)
-    peaks = np.array([gpu.peak_flops.get(key, np.nan) for key in RATE_KEYS])
+    peaks = np.array([gpu.peak(key) for key in RATE_KEYS])
     flops, rate = rows[:, COLUMN["flops"]], rows[:, COLUMN["rate"]].astype(np.intp)
     math_s = np.divide(flops, peaks[rate], out=np.zeros(len(rows)), where=flops > 0)
     slower = np.minimum(1.0, cases.clock_hz / gpu.reference_clock_hz)
@@ -256,10 +256,7 @@ def roofline(cases: Cases, rows: FloatArray, counts: FloatArray, owner: IntArray
 def missing_rates(gpu: Gpu, rates: FloatArray) -> list[str]:
     """Return the rate keys, of those that kernels use by index, that a board lacks."""
     keys = sorted({RATE_KEYS[int(rate)] for rate in np.unique(rates)})
-    alike = {"fp16": "bf16", "bf16": "fp16"}
-    return [
-        key for key in keys if key not in gpu.peak_flops and alike.get(key) not in gpu.peak_flops
-    ]
+    return [key for key in keys if np.isnan(gpu.peak(key))]
 
 
 def interval(
