@@ -228,6 +228,23 @@ class TestServing:
         }
     )  # fmt: skip
 
+    def test_odd_cells_fail_or_unscore_their_row_alone(self, tmp_path):
+        good = self.ROW.iloc[[0]]
+        changes = {
+            "": {},
+            "weight_precision foo: unknown format": {"weight_precision": "foo"},
+            "avg_batch_size and avg_output_len are needed, and positive": {"avg_batch_size": 0},
+            "fp4 on h100-sxm5-80gb: no rate": {"weight_precision": "nvfp4"},
+            "bf16 on t4-16gb: no rate": {"gpu_model": "T4"},
+        }
+        odd = {"output_tokens_per_s": 0, "num_gpus": "two", "median_itl_ms": "none"}
+        frame = pd.concat([*(good.assign(**one) for one in changes.values()), good.assign(**odd)])
+        table = scored(tmp_path, frame).tables[0]
+        assert table.failed.tolist() == [*changes, ""]
+        counted = {column.quantity: column.scored.tolist() for column in table.columns}
+        assert counted["power"] == [True, *[False] * 4, True]
+        assert counted["time"] == counted["itl"] == [True, *[False] * 5]
+
     def test_a_dense_model_is_predicted(self, tmp_path):
         table = scored(tmp_path, self.ROW).tables[0]
         quantities = {column.quantity: column for column in table.columns}

@@ -70,6 +70,7 @@ class Table:
     kind: Kind
     frame: pd.DataFrame
     notes: list[str] = field(default_factory=list)
+    _numbers: dict[str, FloatArray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -83,9 +84,16 @@ class Table:
         """Return a column of numbers, shape (n,); what is no number, or no column, is `missing`."""
         if name not in self.frame.columns:
             return np.full(len(self), missing)
-        read = pd.to_numeric(self.frame[name], errors="coerce")
-        found = read.to_numpy(dtype=np.float64, na_value=np.nan)
+        found = self._numbers.get(name)
+        if found is None:  # rows are read one by one, a column once
+            read = pd.to_numeric(self.frame[name], errors="coerce")
+            found = self._numbers[name] = read.to_numpy(dtype=np.float64, na_value=np.nan)
         return np.where(np.isnan(found), missing, found)
+
+    def positive(self, name: str) -> FloatArray:
+        """Return a column of numbers above 0, shape (n,); NaN for any other."""
+        found = self.floats(name)
+        return np.where((found > 0) & np.isfinite(found), found, np.nan)
 
     def texts(self, name: str, missing: str = "") -> list[str]:
         """Return a column of texts; what is missing, or no column, is `missing`."""

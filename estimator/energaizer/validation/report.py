@@ -1,5 +1,6 @@
 """Scores as JSON, as tables for a person, and as one CSV row a prediction."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from energaizer.validation.run import Outcome
 from energaizer.validation.scores import Column, Scores
 
 _SHOWN_REASONS = 12
+_SHA = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]+")  # a person compares the first digits
 _UNMEASURED = "no measurement"
 _TOLD = {"rows": "all rows", "group_mean": "mean over groups"}
 Lines = dict[str, list[Line]]
@@ -128,8 +130,8 @@ def document(outcome: Outcome, lines: Lines) -> Document:
     return Document(
         f"energaizer {__version__} against measurements, {outcome.labels} labels",
         tuple(tables),
-        subheading="\n".join(head),
-        remarks=tuple(remarks),
+        subheading=_SHA.sub(r"\1", "\n".join(head)),
+        remarks=tuple(_SHA.sub(r"\1", remark) for remark in remarks),
     )
 
 

@@ -59,7 +59,7 @@ def score(table: Table, labels: Labels, progress: Progress) -> Scores:
     _expect(table)
     answers, parts = prediction.Answers(n), _Parts(n)
     boards = np.maximum(1.0, table.floats("num_gpus", 1.0))
-    batch = table.floats("avg_batch_size")
+    batch = table.positive("avg_batch_size")
     for gpu, rows in prediction.by_board(table, answers, progress):
         _board(table, gpu, rows, answers, parts)
     answers.limit_w *= boards
@@ -156,17 +156,18 @@ def _workload(table: Table, row: int) -> Workload:
         return names.text(table.frame[name].iloc[row]) if table.has(name) else ""
 
     def number(name: str) -> int:
-        told = table.frame[name].iloc[row] if table.has(name) else ""
-        return int(float(told)) if names.text(told) else 0
+        told = float(table.floats(name, 0.0)[row])
+        return int(told) if np.isfinite(told) else 0
 
     family = cell("family")
     if family in _DIFFUSION:
         raise NoEstimateError("diffusion: no method for serving it yet")
     stored = cell("weight_precision")
-    if stored not in _FORMATS:
-        raise InputError(f"weight_precision {stored}: unknown format")
-    precision = _FORMATS[stored]
-    narrow = precision in {Precision.FP8}
+    try:
+        precision = _FORMATS.get(stored) or Precision(stored)
+    except ValueError:
+        raise InputError(f"weight_precision {stored}: unknown format") from None
+    narrow = precision in {Precision.FP8, Precision.INT8, Precision.NVFP4}
     stages = number("pipeline") or 1
     split = Parallelism(
         tensor=number("attn_tp") or max(1, number("num_gpus") // stages),
@@ -215,10 +216,10 @@ def _mix(table: Table, row: int) -> Mix:
 
 
 def _columns(table: Table, answers: prediction.Answers, parts: _Parts) -> list[Column]:
-    boards, batch = np.maximum(1.0, table.floats("num_gpus", 1.0)), table.floats("avg_batch_size")
+    boards, batch = np.maximum(1.0, table.floats("num_gpus", 1.0)), table.positive("avg_batch_size")
     excluded = _excluded(table)
     power_w = boards * parts.energy_j / parts.mean_s
-    step_s = batch / table.floats("output_tokens_per_s")
+    step_s = batch / table.positive("output_tokens_per_s")
     found = [
         answers.column("time", step_s, parts.mean_s, excluded),
         answers.column("power", table.floats("avg_power_w"), power_w, excluded),

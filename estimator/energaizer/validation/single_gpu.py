@@ -67,6 +67,7 @@ def score(table: Table, labels: Labels, progress: Progress) -> Scores:
     table.expect("sm_mhz_set", instead="boost clock assumed")
     runs, clock_hz = runs_of(table), table.floats("sm_mhz_set") * _MHZ
     answers, before_w, expected_w = prediction.Answers(n), nowhere(n), nowhere(n)
+    done = 0
     for name, rows in _by_board(table, answers.failed).items():
         gpu = names.board(name).gpu
         coefficients = catalog.coefficients(gpu)
@@ -77,8 +78,9 @@ def score(table: Table, labels: Labels, progress: Progress) -> Scores:
         before_w[rows] = IDLE_BEFORE * _idle_w(gpu, _reached_hz(table, gpu, rows))
         expected_w[rows] = IDLE_BEFORE * _idle_w(gpu, clock_hz[rows])
         programs = {}
-        for done, row in enumerate(rows):
-            progress(table.dataset, done, len(rows))
+        for row in rows:
+            progress(table.dataset, done, n)
+            done += 1
             try:
                 programs[row] = program_of(gpu, runs[row], float(clock_hz[row]))
             except (EnergaizerError, ValidationError) as error:
