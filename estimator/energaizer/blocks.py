@@ -13,6 +13,7 @@ from energaizer.kernels import Heads, Kernel
 
 _GELU_KERNELS = 8  # gelu_new written out: 4 scalings, a power, an add, a tanh, a product
 ZEROS_TOGGLE = 0.62  # zeros draw .6 of random operands, and 95 % are zero
+_INDEX_OPERATIONS = 30.0  # of an element: three extents, strides of three operands, addresses
 _GELU_FLOPS, _SILU_FLOPS = 8.0, 4.0
 _NORM_KERNELS = 6  # RMS norm written out: cast, square, mean, rsqrt, scale, cast, weight
 _DEQUANTISE_TILE = 128.0  # rows of a tile that share one unpacked weight
@@ -148,6 +149,16 @@ def pointwise(elements: float, inputs: float, element_bytes: float, special: flo
     return kernels.elementwise(elements, inputs * size, size, 1.0, special)
 
 
+def indexed(kernel: Kernel) -> Kernel:
+    """Return a streaming kernel that computes where each of its elements lies.
+
+    A transposition or a broadcast operand costs it a division by each extent of the tensor and a
+    stride for each operand, before anything is computed.
+    """
+    elements = kernel.blocks * kernels.BLOCK_ELEMENTS
+    return kernel._replace(core_flops=kernel.core_flops + _INDEX_OPERATIONS * elements)
+
+
 def tiny(to: Listing, count: float) -> None:
     """Add kernels on a handful of elements: fills, position ids, scalars moved to the board."""
     to.add(kernels.elementwise(1.0, 8.0, 8.0, 0.0), count)
@@ -246,12 +257,12 @@ def eager_attention(
     if (
         style.cached and shard.queries < shard.context
     ):  # the cache is concatenated with the new keys and values
-        to.add(kernels.copy(keys / repeats, act), 2.0 * layers)
+        to.add(indexed(kernels.copy(keys / repeats, act)), 2.0 * layers)
     if repeats > 1:
-        to.add(kernels.copy(keys, act), 2.0 * layers)
+        to.add(indexed(kernels.copy(keys, act)), 2.0 * layers)
     if shard.sequences > 1 or style.dense_heads:
-        to.add(kernels.copy(tokens * width, act), layers)
-        to.add(kernels.copy(keys, act), 2.0 * layers)
+        to.add(indexed(kernels.copy(tokens * width, act)), layers)
+        to.add(indexed(kernels.copy(keys, act)), 2.0 * layers)
     sizes = (act, act, act)
     near = act * (tokens * width + keys + scores)
     product = kernels.gemm(
@@ -261,13 +272,15 @@ def eager_attention(
     if style.scale_on == "scores":
         scaling = pointwise(scores, 1.0, act)
         # beside a `where`, the library divides by a tensor of one element, which is broadcast
-        to.add(scaling if style.where else kernels.contiguous(scaling), layers)
+        laid = indexed if style.where else kernels.contiguous
+        to.add(laid(scaling), layers)
     if style.where:
         mask_bytes = shard.queries * shard.context
-        to.add(kernels.elementwise(scores, scores * act + mask_bytes, scores * act), layers)
+        chosen = kernels.elementwise(scores, scores * act + mask_bytes, scores * act)
+        to.add(indexed(chosen), layers)
         tiny(to, 2.0 * layers)
     if style.mask:
-        to.add(pointwise(scores, 1.0, act), layers)
+        to.add(indexed(pointwise(scores, 1.0, act)), layers)
     wide = style.wide_softmax and act < kernels.FP32_BYTES
     if wide:
         to.add(kernels.contiguous(kernels.copy(scores, act, kernels.FP32_BYTES)), layers)
@@ -279,7 +292,7 @@ def eager_attention(
     )
     to.add(product, layers)
     if shard.queries > 1:
-        to.add(kernels.copy(tokens * width, act), layers)
+        to.add(indexed(kernels.copy(tokens * width, act)), layers)
 
 
 def eager_activation(
@@ -316,7 +329,7 @@ def eager_rms_norm(to: Listing, rows: float, width: float, count: float, formats
 def eager_rotary(to: Listing, tokens: float, width: float, count: float, formats: Formats) -> None:
     """Add a rotary embedding of q or k: two products, a sum, a negation and a concatenation."""
     size = tokens * width
-    to.add(pointwise(size, 1.0, formats.activation), 2.0 * count)
+    to.add(indexed(pointwise(size, 1.0, formats.activation)), 2.0 * count)
     to.add(pointwise(size, 2.0, formats.activation), count)
-    to.add(kernels.copy(size / 2.0, formats.activation), count)
-    to.add(kernels.copy(size, formats.activation), count)
+    to.add(indexed(kernels.copy(size / 2.0, formats.activation)), count)
+    to.add(indexed(kernels.copy(size, formats.activation)), count)

@@ -45,7 +45,10 @@ class TimeCoefficients(Record):
         default=None, gt=0, description="of products, B/cycle/SM; None: twice the streaming rate"
     )
     misaligned_factor: float = Field(
-        default=3.0, ge=1, description="work of tensor products whose rows break 16-byte alignment"
+        default=3.0,
+        ge=1,
+        description="work of tensor products whose rows break 16-byte alignment, where an SM "
+        "multiplies 1024 a cycle; what it adds takes as long at any rate",
     )
     elements_per_cycle: float | None = Field(
         default=None, gt=0, description="of a streaming kernel, per cycle and SM; None: no limit"

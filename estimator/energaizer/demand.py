@@ -358,7 +358,7 @@ def _compile(found: Alternatives, read: _Read) -> Work:
     share = column("share")
     # The mean rank waits for the fullest in the collective behind it.
     active = np.where(share < 1.0, share * active + (1.0 - share) * one.communicating, active)
-    launches = column("launches")
+    started = np.maximum(column("launches"), 1.0)  # a helper is cheap for the host alone
     # A decode kernel whose keys are not split has nothing to reduce afterwards.
     whole = (family == _DECODE) & (limits.blocks <= column("batch"))
     reduction_s = np.where(whole, 0.0, reduction_s)
@@ -366,8 +366,8 @@ def _compile(found: Alternatives, read: _Read) -> Work:
         cycles=fourth_norm_of(limits.cycles)
         + block_cycles * limits.blocks / np.minimum(one.units, limits.blocks),
         unclocked_s=unclocked_s,
-        fixed_cycles=launches * one.kernel_cycles,
-        fixed_s=launches * (one.kernel_s + fixed_s + reduction_s),
+        fixed_cycles=started * one.kernel_cycles,
+        fixed_s=started * (one.kernel_s + fixed_s + reduction_s),
         active=active,
         flops=share[:, None] * flops,
         dram_bytes=share * limits.dram_bytes,

@@ -1,7 +1,7 @@
 """Networks to kernels: each operator of a tape as a framework launches it, for a whole batch.
 
 Layers run one by one: batch norm, activations, pooling, squeeze-excite, residual adds, and the
-layout copies around half-precision convolutions of a channels-first tensor are kernels of their
+layout copies before half-precision convolutions of a channels-first tensor are kernels of their
 own, which a tracer does not list (method, section 3: implicit kernels). Only attention has a fused
 form.
 """
@@ -28,7 +28,8 @@ from energaizer.families.operators import (
 from energaizer.kernels import Heads
 from energaizer.precision import Precision
 
-_COPY_LAUNCH = 0.15  # a helper kernel inside one library call, in launches
+_HELPER_LAUNCH = 0.15  # what a helper kernel inside one library call costs the host, in launches
+_NORM_HELPERS = 2.0  # of a batch norm in half precision: its mean copied, its deviation inverted
 _RELU_TOGGLE = 0.8  # half of what a ReLU passes on is zero, and zeros draw .6 of random operands
 _COSTS = {
     "add": (2.0, 1.0, 0.0),
@@ -110,9 +111,9 @@ def _(operator: Convolution, to: Listing, batch: float, count: float, formats: F
     if operator.depth > 1:  # over frames: other kernels, which reach far less of the peak
         product = product._replace(family=float(kernels.FAMILY["convolution-3d"]))
     to.add(product._replace(toggle=_toggling(operator.zeros, formats).toggle), count)
-    if operator.laid_out and act < kernels.FP32_BYTES:
-        for elements in (batch * inputs * plane, batch * outputs * out):
-            to.add(kernels.copy(elements, act)._replace(launches=_COPY_LAUNCH), count)
+    if operator.laid_out and act < kernels.FP32_BYTES:  # read channels-last, written as they were
+        laid = kernels.copy(batch * inputs * plane, act)
+        to.add(laid._replace(launches=_HELPER_LAUNCH), count)
 
 
 @_add.register
@@ -154,13 +155,18 @@ def _(operator: Pointwise, to: Listing, batch: float, count: float, formats: For
     inputs, flops, special = _COSTS[operator.function]
     size = elements * act
     found = kernels.elementwise(elements, inputs * size, size, flops, special)
-    # statistics of a batch norm are broadcast over pixels
-    to.add(found if operator.function == "norm" else kernels.contiguous(found), count)
+    if operator.function != "norm":
+        to.add(kernels.contiguous(found), count)
+        return
+    to.add(found, count)  # statistics of a batch norm are broadcast over pixels
+    if act < kernels.FP32_BYTES:  # the framework's own code; in fp32 the library's single kernel
+        helper = kernels.elementwise(1.0, 8.0, 8.0, 0.0)
+        to.add(helper._replace(launches=_HELPER_LAUNCH), _NORM_HELPERS * count)
 
 
 @_add.register
 def _(operator: Copy, to: Listing, batch: float, count: float, formats: Formats) -> None:
-    to.add(kernels.copy(batch * operator.size, formats.activation), count)
+    to.add(blocks.indexed(kernels.copy(batch * operator.size, formats.activation)), count)
 
 
 @_add.register

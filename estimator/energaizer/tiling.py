@@ -33,6 +33,7 @@ _K_STEP = 32.0
 _PARTIAL_BYTES = 8.0  # an fp32 partial sum is written and read
 _HALF = 2.0  # bytes of an element
 _ALIGNMENT = 16.0  # bytes that one vector load takes
+_LOADED_RATE = 1024.0  # MAC per cycle and SM beside which loads of single elements are told
 _CORE_EDGE = 0.25  # CUDA-core products suffer less from small tiles
 
 
@@ -47,7 +48,8 @@ class Form(NamedTuple):
         prologue: Elements of K paid before the main loop.
         core_prologue: The same on CUDA cores.
         tail: Waves added to every launch.
-        misaligned: Work of a tensor product whose rows break 16-byte alignment, relative.
+        misaligned: Work of a tensor product whose rows break 16-byte alignment, relative, where
+            an SM multiplies `_LOADED_RATE`.
         reduction: Cycles of the sum over splits for each element of the result, by plan.
         reduction_fixed: Cycles of that sum besides, by plan.
         operand_rate: Bytes of operands per cycle of the whole GPU.
@@ -196,7 +198,9 @@ def choose(plans: Plans, rates: FloatArray, form: Form) -> Choice:
     mma *= work
     mma *= plans.depth + prologue
     if np.count_nonzero(plans.misaligned):
-        mma *= np.where(plans.misaligned, form.misaligned, 1.0)
+        # Single elements pass an SM's load units as slowly whatever its tensor cores reach.
+        loading = (form.misaligned - 1.0) * (rates[:, None] / _LOADED_RATE)
+        mma *= np.where(plans.misaligned, 1.0 + loading, 1.0)
     mma /= rates[:, None]
     total = plans.results * form.reduction
     total += form.reduction_fixed

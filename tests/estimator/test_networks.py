@@ -113,10 +113,22 @@ def test_products_of_a_pass_are_conserved():
 def test_half_precision_convolutions_are_laid_out_anew():
     half = lowering.lower(workload("resnet50", batch=2))
     full = lowering.lower(workload("resnet50", batch=2, precision=Precision.FP32))
-    assert launches(half, "copy") == 2 * 53
+    assert launches(half, "copy") == 53  # inputs; outputs are written as they were
+    copied = half.column("write_bytes")[half.column("family") == FAMILIES.index("copy")]
+    assert copied.max() == 2.0 * 2 * 256 * 56 * 56  # batch x bytes x the widest input
     assert launches(full, "copy") == 0
     products = full.column("family") == FAMILIES.index("convolution")
     assert set(full.column("rate")[products]) == {kernels.RATE["tf32"]}
+
+
+def test_batch_norm_in_half_precision_has_two_helpers():
+    half = lowering.lower(workload("resnet50", batch=2))
+    full = lowering.lower(workload("resnet50", batch=2, precision=Precision.FP32))
+    # 53 norms, 49 ReLU, 16 sums, two poolings; each norm with two kernels on its statistics
+    assert launches(full, "elementwise") == 53 + 49 + 16 + 2
+    assert launches(half, "elementwise") == launches(full, "elementwise") + 2 * 53
+    # 106 helpers of norms and 53 layouts are .15 of a launch for the host
+    assert half.launches[0] == pytest.approx(full.launches[0] + 0.15 * (106 + 53))
 
 
 def test_windows_of_swin_by_hand():

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from energaizer import demand, kernels, machine, tiling, timeline, waves
+from energaizer import blocks, demand, kernels, machine, tiling, timeline, waves
 from energaizer.kernels import Heads
 from energaizer.precision import Precision
 from reference_boards import A10, A100, H100, prior_machine
@@ -183,3 +183,33 @@ def test_elements_of_contiguous_tensors_issue_faster():
     assert each.cycles[0] == pytest.approx(2.0**26 / A100.compute_units, rel=1e-3)
     assert each.cycles[1] == pytest.approx(each.cycles[0] / 2.0, rel=1e-2)
     assert each.dram_bytes[1] == each.dram_bytes[0]
+
+
+def test_elements_with_an_index_of_their_own_cost_arithmetic():
+    plain = kernels.copy(2.0**20, 2.0)
+    found = blocks.indexed(plain)
+    assert found.core_flops == 30 * 2**20
+    assert found._replace(core_flops=0.0) == plain
+
+
+def test_a_helper_costs_the_gpu_a_whole_start():
+    helper = kernels.copy(1.0, 2.0)._replace(launches=0.15)
+    work, _, built = evaluate(A100, helper)
+    twice, _, _ = evaluate(A100, helper._replace(launches=2.0))
+    assert work.fixed_cycles[0] == built.coefficients.time.kernel_cycles
+    assert twice.fixed_cycles[0] == 2 * built.coefficients.time.kernel_cycles
+
+
+@pytest.mark.parametrize(("gpu", "slower"), [(A100, 3.0), (A10, 2.0), (H100, 5.0)])
+def test_loads_of_single_elements_take_as_long_on_any_tensor_core(gpu, slower):
+    """1024, 512 and 2048 MAC a cycle: 1 + 2 R/1024 of the work of an aligned product."""
+    found, cycles = [], []
+    for inner in (1024.0, 1023.0):  # equal steps of 32; rows of 2046 bytes are ragged
+        kernel = kernels.gemm(1.0, 4096.0, 4096.0, inner, B16, "bf16")
+        _, plans, built = evaluate(gpu, kernel)
+        form = tiling.form_of(built.coefficients.time, built.units)
+        choice = tiling.choose(plans.plans, built.rates[plans.rate], form)
+        found.append(choice.plan[0])
+        cycles.append(choice.mma_cycles[0])
+    assert found[0] == found[1]
+    assert cycles[1] == pytest.approx(slower * cycles[0])

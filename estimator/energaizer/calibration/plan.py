@@ -43,18 +43,23 @@ FORWARD = (*PRODUCTS, *STREAMS, *LAUNCHES)
 
 _WIDE_CORE_RATE = 128.0
 _WIDE_CORE = Parameter("rate_efficiency.fp32", 0.72, 0.1)
+_WHOLE_L2 = Parameter("time.usable_l2_fraction", 1.0, 0.2, most=1.0)
 
 
 def forward(gpu: Gpu) -> tuple[Parameter, ...]:
     """Return what is fitted of forward passes on a GPU.
 
     Where an SM has twice as many fp32 lanes, half of them share their issue with integer work: the
-    library reaches about .7 of that peak (published for boards of that chip), not .9.
+    library reaches about .7 of that peak (published for boards of that chip), not .9. Chips beside
+    GDDR have one L2; that of the A100 and later ones has two halves, and what both halves of the
+    SMs read lies in both.
     """
-    per_cycle = gpu.peak_flops["fp32"] / (2.0 * gpu.compute_units * gpu.reference_clock_hz)
-    if per_cycle < _WIDE_CORE_RATE:
-        return FORWARD
-    return tuple(_WIDE_CORE if own.path == _WIDE_CORE.path else own for own in FORWARD)
+    own = {each.path: each for each in FORWARD}
+    if gpu.macs_per_cycle("fp32") >= _WIDE_CORE_RATE:
+        own[_WIDE_CORE.path] = _WIDE_CORE
+    if gpu.memory_type.startswith("GDDR"):
+        own[_WHOLE_L2.path] = _WHOLE_L2
+    return tuple(own.values())
 
 
 STREAM_ENERGIES = tuple(
@@ -62,9 +67,9 @@ STREAM_ENERGIES = tuple(
     for name in ("elementwise", "copy", "gather", "softmax", "norm")
 )
 """Energy of the kernels that move bytes, against what their counted bytes cost in a product."""
-_STREAM_ENERGY = 0.65
-"""By families left out: of .6, .65, .7 and .75, power of all tables and of a GPU from the other is
-better with less, by less than .1 % below .65; by a datasheet alone, energy of the A100 is not."""
+_STREAM_ENERGY = 0.5
+"""By families left out: of .5 and .65, the first where layout copies and indices are counted as
+they run; all tables and each GPU from the other gain. The fit then leaves more to busy SMs."""
 
 
 _FACTS = {"power.tail_share": 0.0, "time.contiguous_issue": 0.5}

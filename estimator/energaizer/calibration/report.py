@@ -293,8 +293,24 @@ _NOTES = """## How to read this
   power 3.6, 3.3, and intervals of energy at ten clocks too wide), copies around convolutions among
   them, too (3.9, ResNet), operands supplied wave by wave (time of the A100 5.7), large tiles
   preferred where they are up to a tenth slower (A10 3.8, A100 to A10 4.0 alone; with the others,
-  ten clocks .1 worse). BERT in bf16 between 4096 and 8192 tokens, ResNet in bf16 on the A10 (12 %
-  high at small batches) and written-out GELU on it (8 % low at large ones) remain.
+  ten clocks .1 worse). BERT in bf16 between 4096 and 8192 tokens remains.
+- **Kernels as they run.** Another twenty-two variants, without an inner loop, after a look at rows:
+  from 32 to 64 images ResNet in bf16 was predicted 27 (A100) and 10 % (A10) too long and on both
+  14 % too high in energy above idle, in fp32 2 to 6 and 2 or less. Kept, power of A100, ten clocks,
+  seven clocks, A10, A100 to A10 and A10 to A100, before 3.51, 3.24, 3.38, 3.81, 3.99, 3.66:
+  - a convolution in 16 bits has its input laid out anew, not its output; a batch norm in 16 bits
+    has two helpers; a helper costs the GPU a whole start: 3.55, 3.51, 3.69, 3.45, 3.68, 3.54, and
+    time of the A100 5.0 instead of 5.4, its energy 5.2 instead of 5.7, of the A10 4.8 instead of
+    5.7. Of these the copies alone do not help power (3.71, 3.57, 3.73, 3.75, 3.89, 3.62);
+  - what misaligned products load by single elements takes as long on any tensor core: time of the
+    A10 3.6 instead of 4.0, its power 3.54;
+  - an L2 that is not two halves is usable as a whole: the A10 3.40, A100 to A10 3.67;
+  - 30 operations on CUDA cores for the index of a transposed or broadcast element, and streaming
+    kernels at half of the energy of their bytes, not .65 (three and three values compared).
+
+  Not kept: all of what fits into L2 found there and less beyond, as random replacement would (A10
+  3.17, but A100 4.09); SMs that wait for memory at .3, .5 or .7 of the power of those that work
+  (with .5 and 40 operations the A100 3.42, seven clocks 3.41, but A10 3.71, A100 to A10 3.92).
 - **Launch-bound rows** of the A100 host lie on two levels, 1.25 apart, whatever the clock: no GPU
   model predicts that.
 - **Intervals** of single kernels are in sample of their spread; those of forward passes are not.

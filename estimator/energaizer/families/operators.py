@@ -28,7 +28,7 @@ class Convolution(NamedTuple):
         groups: Groups of channels; as many as channels make it depthwise.
         bias: The outputs have a bias.
         padded: Half a window of zeros surrounds the input, else none.
-        laid_out: In half precision a channels-first tensor is laid out anew before and after.
+        laid_out: In half precision a channels-first tensor is laid out anew before.
         zeros: How much of the input is zero: products of zeros draw less.
         frames: Planes of a video, as many in as out.
         depth: Planes that an output sums.
