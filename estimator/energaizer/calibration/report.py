@@ -306,7 +306,8 @@ _NOTES = """## How to read this
     A10 3.6 instead of 4.0, its power 3.54;
   - an L2 that is not two halves is usable as a whole: the A10 3.40, A100 to A10 3.67;
   - 30 operations on CUDA cores for the index of a transposed or broadcast element, and streaming
-    kernels at half of the energy of their bytes, not .65 (three and three values compared).
+    kernels at half of the energy of their bytes, not .65 (four and five values compared): 3.50,
+    3.32, 3.49, 3.43, 3.56, 3.32.
 
   Not kept: all of what fits into L2 found there and less beyond, as random replacement would (A10
   3.17, but A100 4.09); SMs that wait for memory at .3, .5 or .7 of the power of those that work
