@@ -157,3 +157,27 @@ def test_without_a_library_it_says_what_to_install(library):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "pip install energaizer[calibration]" in done.stderr
+
+
+def test_idle_readings_of_the_same_unknown_name_are_taken_too(tmp_path):
+    path = rows(tmp_path)
+    pd.read_csv(path).assign(gpu="my board").to_csv(path, index=False)
+    idle = tmp_path / "idle.csv"
+    idle.write_text("gpu,sm_mhz,idle_w\nmy board,900,24.5\nmy board,1200,-3\nmy board,,30\n")
+    found = measured.read(path, GPU, idle).idle
+    assert found[["clock_hz", "idle_w"]].to_numpy().tolist() == [[900e6, 24.5]]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("gpu,sm_mhz,idle_w\na10,900,-5\na10,,20\na10,some,none\n", "no idle power of a10-24gb"),
+        ("gpu,sm_mhz,idle_w\nh100,900,70\nl4,900,12\n", "no idle power of a10-24gb above 0"),
+        ("gpu,model,batch,time_ms\na10,gpt2,1,5\n", "no table of idle power; it needs gpu, sm_mhz"),
+    ],
+)
+def test_idle_power_that_says_nothing_is_refused(tmp_path, content, told):
+    idle = tmp_path / "idle.csv"
+    idle.write_text(content)
+    with pytest.raises(InputError, match=told):
+        measured.read(rows(tmp_path), GPU, idle)

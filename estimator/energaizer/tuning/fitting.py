@@ -103,7 +103,8 @@ def start(gpu: Gpu, chosen: str = "auto") -> Start:
         name: shipped.model_dump()[name] for name in ("time", "families", "rate_efficiency")
     }
     found = Coefficients.model_validate(tree).with_values(values)
-    told = f"shipped fit of {other.name}, the nearest relative, scaled by SM count"
+    why = ", the nearest relative" if chosen == "auto" else ""
+    told = f"shipped fit of {other.name}{why}, scaled by SM count"
     return Start(found, host, _around(found, host, gpu), told, False)
 
 

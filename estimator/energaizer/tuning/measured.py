@@ -66,7 +66,10 @@ def read(path: Path, gpu: Gpu, idle: Path | None = None) -> Tables:
     others: set[str] = set()
     sources = [(path, table) for table in reading.tables(path) if isinstance(table, Table)]
     if idle is not None:
-        sources.append((idle, reading.read(idle, idle.name)))
+        alone = reading.read(idle, idle.name)
+        if alone.kind.name != "idle_power":
+            raise InputError(f"{idle}: no table of idle power; it needs gpu, sm_mhz and idle_w")
+        sources.append((idle, alone))
     for origin, table in sources:
         kind = table.kind.name
         if kind not in {"single_gpu", "idle_power"}:
@@ -85,7 +88,12 @@ def read(path: Path, gpu: Gpu, idle: Path | None = None) -> Tables:
             f"{path}: no forward passes of {gpu.name} (column gpu holds {found}); "
             "name the GPU in that column, or give another --gpu"
         )
-    return Tables(tuple(own), digests, _idle(idles), tuple(notes))
+    measured = _idle(idles)
+    if idle is not None and measured is None:
+        raise InputError(
+            f"{idle}: no idle power of {gpu.name} above 0 at a clock; name the GPU in column gpu"
+        )
+    return Tables(tuple(own), digests, measured, tuple(notes))
 
 
 def rows(tables: Tables, gpu: Gpu, coefficients: Coefficients, labels: Labels) -> Measured:
@@ -132,7 +140,7 @@ def _rows_of(table: Table, gpu: Gpu, notes: list[str]) -> np.ndarray:
         except EnergaizerError:
             known[name] = None
     unknown = [name for name, found in known.items() if found is None]
-    if len(known) == 1 and unknown and table.kind.name == "single_gpu":
+    if len(known) == 1 and unknown:
         notes.append(f'{table.dataset}: its only GPU, "{unknown[0]}", is taken for {gpu.name}')
         return np.ones(len(told), dtype=np.bool_)
     return np.array([known[name] == gpu.name for name in told], dtype=np.bool_)
@@ -141,9 +149,14 @@ def _rows_of(table: Table, gpu: Gpu, notes: list[str]) -> np.ndarray:
 def _idle(tables: list[Table]) -> pd.DataFrame | None:
     if not tables:
         return None
-    frame = pd.concat([table.frame for table in tables], ignore_index=True)
-    frame = frame.assign(clock_hz=pd.to_numeric(frame["sm_mhz"], errors="coerce") * _MHZ)
-    return frame[(frame["clock_hz"] > 0) & (frame["idle_w"] > 0)].reset_index(drop=True)
+    parts = [
+        table.frame.assign(
+            clock_hz=_MHZ * table.positive("sm_mhz"), idle_w=table.positive("idle_w")
+        )
+        for table in tables
+    ]
+    frame = pd.concat(parts).dropna(subset=["clock_hz", "idle_w"]).reset_index(drop=True)
+    return None if frame.empty else frame
 
 
 def _labelled(
