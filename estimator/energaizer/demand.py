@@ -1,10 +1,11 @@
 """What kernels ask of a GPU at any clock: tiles, cycles and bytes (method, 2.4 and 3).
 
-Nothing here depends on the clock, so that it is found once for a program. Several GPUs are asked
-at once by one array that holds the kernels of all of them: the arithmetic is small beside the calls
-that do it, and a cluster has many kinds of GPU.
+Nothing here depends on the clock, so that it is found once for a program. Several programs and GPUs
+are asked about at once by one array that holds the kernels of all of them: the arithmetic is small
+beside the calls that do it, and a cluster has many kinds of GPU.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from functools import lru_cache
@@ -133,7 +134,7 @@ class _Read(NamedTuple):
         families: Efficiency of compute and of DRAM, extra seconds per launch, those of a launch
             that splits its keys, extra cycles of an SM per block, energy by the values of operands:
             shape (6, K).
-        fabrics: What joins the boards of each GPU.
+        fabrics: Which of the kernels run on boards that the same joins, and what.
     """
 
     numbers: _Numbers
@@ -141,7 +142,7 @@ class _Read(NamedTuple):
     tiles: tiling.Form
     rates: FloatArray
     families: FloatArray
-    fabrics: Sequence[links.Fabric]
+    fabrics: Sequence[tuple[slice, links.Fabric]]
 
 
 class _Board(NamedTuple):
@@ -191,7 +192,7 @@ class _Boards(NamedTuple):
     links: tuple[links.Fabric, ...]
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=64)
 def _boards(machines: tuple[Machine, ...]) -> _Boards:
     boards = [_board(machine) for machine in machines]
     return _Boards(
@@ -296,28 +297,32 @@ def compile_work(
         fabric: What joins the boards; None: the GPU's own link joins any number.
     """
     board = _board(machine)
-    numbers, fabrics = board.numbers, (fabric or (machine.link,),)
+    numbers, fabrics = board.numbers, ((slice(None), fabric or (machine.link,)),)
     families = board.families[:, found.family]
     read = _Read(numbers, numbers, board.tiles, machine.rates[found.rate], families, fabrics)
     return _compile(found, read)
 
 
 def compile_together(
-    rows: FloatArray, machines: Sequence[Machine], fabrics: Sequence[links.Fabric | None]
+    rows: Sequence[FloatArray],
+    machines: tuple[Machine, ...],
+    board: Sequence[int],
+    fabrics: Sequence[links.Fabric | None],
 ) -> Work:
-    """Return the same for B GPUs at once: kernels of all of them, one GPU after the other, (B K,).
+    """Return the same for N programs, each on a GPU, their kernels one program after the other.
 
     Args:
-        rows: Kernels, shape (K, columns); no GPU lacks a rate (`missing_rate`).
-        machines: The GPUs.
-        fabrics: What joins the boards of each, as `compile_work` takes it.
+        rows: Kernels of each, shape (K, columns); their GPU has all rates (`missing_rate`).
+        machines: Kinds of GPU.
+        board: Which of them each program runs on, length N.
+        fabrics: What joins the boards of each, as `compile_work` takes it, length N.
     """
-    count, read = len(rows), _boards(tuple(machines))
-    of = np.arange(len(machines)).repeat(count)
-    every = np.tile(rows, (len(machines), 1))
+    read, sizes = _boards(machines), [len(own) for own in rows]
+    every, of = np.concatenate(rows), np.array(board).repeat(sizes)
     products = np.flatnonzero(every[:, COLUMN["m"]] > 0)
     at = of[products]
     found = _alternatives(every, products, read.numbers[0][at, None])
+    joined = [own or read.links[index] for own, index in zip(fabrics, board, strict=True)]
     return _compile(
         found,
         _Read(
@@ -326,9 +331,15 @@ def compile_together(
             tiling.rows_of(read.tiles, at),
             read.rates[of, found.rate],
             read.families[of, :, found.family].T,
-            [own or alone for own, alone in zip(fabrics, read.links, strict=True)],
+            list(zip(stretches(sizes), joined, strict=True)),
         ),
     )
+
+
+def stretches(sizes: Sequence[int]) -> list[slice]:
+    """Return where each of some parts lies in the array that holds one after the other."""
+    ends = list(itertools.accumulate(sizes, initial=0))
+    return [slice(first, last) for first, last in itertools.pairwise(ends)]
 
 
 def _compile(found: Alternatives, read: _Read) -> Work:
@@ -381,13 +392,17 @@ def _compile(found: Alternatives, read: _Read) -> Work:
 
 
 def _exchanges(
-    rows: FloatArray, meets: npt.NDArray[np.bool_], fabrics: Sequence[links.Fabric]
+    rows: FloatArray,
+    meets: npt.NDArray[np.bool_],
+    fabrics: Sequence[tuple[slice, links.Fabric]],
 ) -> tuple[FloatArray, FloatArray]:
-    """Return seconds on links and bytes sent, shape (K,); each GPU has an equal stretch of rows."""
+    """Return seconds on links and bytes sent, shape (K,)."""
     link_s, sent = np.zeros(len(rows)), np.zeros(len(rows))
     names = ("link_operation", "link_bytes", "link_ranks", "link_stride")
-    for at, fabric in zip(np.split(np.arange(len(rows)), len(fabrics)), fabrics, strict=True):
-        here = at[meets[at]]
-        operation, message, group, stride = (rows[here, COLUMN[name]] for name in names)
-        link_s[here], sent[here] = links.exchange(operation, message, group, stride, fabric)
+    places = np.arange(len(rows))
+    for own, fabric in fabrics:
+        here = places[own][meets[own]]
+        if len(here):
+            operation, message, group, stride = (rows[here, COLUMN[name]] for name in names)
+            link_s[here], sent[here] = links.exchange(operation, message, group, stride, fabric)
     return link_s, sent

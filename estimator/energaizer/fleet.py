@@ -1,10 +1,13 @@
-"""A program on many kinds of GPU at once: kernels of all of them are one array.
+"""Many programs on many kinds of GPU at once: kernels of all of them are one array.
 
-A cluster has many kinds of GPU, and for each the arithmetic is small beside the calls that do it.
-What is found here is what `simulation` finds for each alone, and is put where it remembers.
+A cluster has many kinds of GPU and many workloads that wait for an answer, and for each the
+arithmetic is small beside the calls that do it. What is found here is what `simulation` finds for
+each alone. Arrays hold one run after the other: R kernels of all of them, S steps, F clocks.
 """
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,188 +22,274 @@ from energaizer.simulation import Held, Loaded, Settled, Sweep, Timing
 
 IntArray = npt.NDArray[np.intp]
 BoolArray = npt.NDArray[np.bool_]
-_TIMED = timeline.Timed._fields
-_MANY = 2  # machines for which one array is quicker than one after the other
+_TIMED = (*timeline.Timed._fields, "active")
 
 
-def load(
-    program: Program, machines: Sequence[Machine], host: Host, fabrics: Sequence[Fabric | None]
-) -> list[Loaded]:  # fmt: skip
-    """Return what `simulation.load` is to find for each machine, and let it know.
+class Run(NamedTuple):
+    """A program on a machine beside a host, what joins the boards last: as `simulation.load`."""
 
-    Machines that it knows are left out, and those that lack a rate, of which it tells.
+    program: Program
+    machine: Machine
+    host: Host
+    fabric: Fabric | None
 
-    Args:
-        program: Kernels and steps.
-        machines: B kinds of GPU.
-        host: Launch costs.
-        fabrics: What joins the boards of each, as `simulation.load` takes it.
+
+def load(runs: Iterable[Run]) -> list[Loaded]:
+    """Return what `simulation.load` is to find for each run, and let it know.
+
+    Those that it knows are left out, and those whose GPU lacks a rate, of which it tells.
     """
     wanted = [
-        (machine, fabric)
-        for machine, fabric in zip(machines, fabrics, strict=True)
-        if simulation.load.known(program, machine, host, fabric) is None
-        and demand.missing_rate(program.rows, machine) is None
+        run
+        for run in runs
+        if simulation.load.known(*run) is None
+        and demand.missing_rate(run.program.rows, run.machine) is None
     ]
-    if len(wanted) < _MANY:
+    if not wanted:
         return []
-    boards, joined = [machine for machine, _ in wanted], [fabric for _, fabric in wanted]
-    size, count = len(boards), len(program.rows)
-    work = demand.compile_together(program.rows, boards, joined)
-    of = np.arange(size).repeat(count)
-    price = np.stack([power.prices(machine) for machine in boards])[of]
-    factor = np.stack([machine.energy for machine in boards])[of, work.family]
-    each = power.work_energies(price, work.switched, work.moved, factor)
-    times = program.counts * program.runs[:, None]
-    joules = times @ each.joules.reshape(size, count, -1)
-    beside = simulation.host_times(program, host)
+    machines, board = _kinds(run.machine for run in wanted)
+    rows = [run.program.rows for run in wanted]
+    sizes = [len(own) for own in rows]
+    work = demand.compile_together(rows, machines, board, [run.fabric for run in wanted])
+    of = np.array(board).repeat(sizes)
+    price = np.stack([power.prices(machine) for machine in machines])[of]
+    factor = np.stack([machine.energy for machine in machines])[of, work.family]
+    each = power.work_energies(price, work.switched, work.moved, factor).joules
+    places = iter(demand.stretches(sizes))
     found = []
-    for index, (machine, fabric) in enumerate(wanted):
-        own = slice(index * count, (index + 1) * count)
-        part = timeline.Work._make(array[own] for array in work)
-        one = Loaded(program, machine, part, Activity(joules[index]), *beside)
-        simulation.load.put(one, program, machine, host, fabric)
-        found.append(one)
+    for program, same in itertools.groupby(wanted, key=lambda run: run.program):
+        own = [(run, next(places)) for run in same]
+        first, last = own[0][1].start, own[-1][1].stop
+        times = program.counts * program.runs[:, None]
+        joules = times @ each[first:last].reshape(len(own), len(program.rows), -1)
+        for (run, place), its in zip(own, joules, strict=True):
+            part = timeline.Work._make(array[place] for array in work)
+            beside = simulation.host_times(program, run.host)
+            one = Loaded(program, run.machine, part, Activity(its), *beside)
+            simulation.load.put(one, *run)
+            found.append(one)
     return found
 
 
 def every_clock(loaded: Sequence[Loaded]) -> None:
-    """Let `simulation.every_clock` know what it is to find for each of some machines.
-
-    Args:
-        loaded: One program on B machines beside one host.
-    """
-    if len(loaded) < _MANY:
+    """Let `simulation.every_clock` know what it is to find for each of some runs."""
+    if not loaded:
         return
-    boards = tuple(one.machine for one in loaded)
-    timing, activity = _together(loaded)
-    found = simulation.swept(loaded[0].program, timing, power.on_grids(boards), activity)
-    for index, one in enumerate(loaded):
+    machines, board = _kinds(one.machine for one in loaded)
+    beside = _Beside.of(loaded)
+    found = _swept(beside, power.on_grids(machines), np.array(board))
+    for one, kernels, steps in zip(loaded, *_places(loaded), strict=True):
         clocks = len(power.on_grid(one.machine).clock_hz)
-        simulation.every_clock.put(Sweep(*(array[index, :clocks] for array in found)), one)
+        own = (steps, steps, kernels, steps)
+        parts = (array[:clocks, where] for array, where in zip(found, own, strict=True))
+        simulation.every_clock.put(Sweep(*parts), one)
 
 
 def settle(loaded: Sequence[Loaded]) -> list[Settled]:
-    """Return what `simulation.unset` is to find for each of some machines, and let it know.
+    """Return what `simulation.unset` finds for each of some runs.
 
     Power rises with the clock, so that a limit is looked for among few clocks first, and then
-    between two of them; there only for the steps that exceed the limit of some board.
+    between two of them; there only for the steps that exceed the limit of their board.
+    """
+    if not loaded:
+        return []
+    machines, kinds = _kinds(one.machine for one in loaded)
+    beside, board = _Beside.of(loaded), np.array(kinds)
+    places, few = power.coarsely(machines)
+    found = _swept(beside, few, board)
+    limit_w = np.array([machine.gpu.power_limit_w for machine in machines])[board][beside.of_step]
+    exceeds = found.power_w > limit_w
+    hot, highest = exceeds[-1], few.table[-1, board, 0][beside.of_step]
+    seconds, joules, kernel_s = (array[-1].copy() for array in found[:3])
+    clock, upper, over = highest.copy(), highest.copy(), np.zeros_like(hot)
+    if np.count_nonzero(hot):
+        runs, tried = _between(exceeds, beside.of_step, places[board])
+        some, steps = beside.part(hot)
+        held, upper_hz, lowest = _held(
+            some, power.at_places(machines, board[runs], tried), limit_w[steps]
+        )
+        own = hot[steps]
+        here = steps[own]
+        seconds[here], joules[here], clock[here] = (array[own] for array in held)
+        upper[here], over[here] = upper_hz[own], lowest[own]
+        begins = upper[np.flatnonzero(np.diff(beside.of_step, prepend=-1))]
+        kernel_s = timeline.durations(beside.timing.work, begins[beside.of_kernel])
+    bound = beside.timing.host_s > found.gpu_s[-1]
+    of_steps = seconds, joules, clock, clock < highest, over
+    return [
+        Settled._make((*(array[steps] for array in of_steps), kernel_s[kernels], bound[steps]))
+        for kernels, steps in zip(*_places(loaded), strict=True)
+    ]
+
+
+def _kinds(each: Iterable[Machine]) -> tuple[tuple[Machine, ...], list[int]]:
+    """Return the kinds of machine, always in the same order, and which of them each is."""
+    found = list(each)
+    kinds = tuple(sorted(set(found), key=id))
+    index = {machine: place for place, machine in enumerate(kinds)}
+    return kinds, [index[machine] for machine in found]
+
+
+def _places(loaded: Sequence[Loaded]) -> tuple[list[slice], list[slice]]:
+    """Return where the kernels and the steps of each run lie."""
+    sizes = [one.program.counts.shape for one in loaded]
+    steps, kernels = (demand.stretches(each) for each in zip(*sizes, strict=True))
+    return kernels, steps
+
+
+class _Beside(NamedTuple):
+    """Steps of N runs beside each other, as `simulation.Steps` wants them.
+
+    Attributes:
+        blocks: Launches of a program, shape (P, K), and how many runs in a row are of it.
+        of_kernel: Run of each kernel, shape (R,).
+        of_step: Run of each step, shape (S,).
+        slots: Stage times that pass per step, shape (S,).
+        runs: Stage runs per step, shape (S,).
+        hidden: Share of a step's other kernels beside which each kernel can run, shape (R,).
+        timing: What sets their time.
+        activity: Joules of their work.
+    """
+
+    blocks: list[tuple[FloatArray, int]]
+    of_kernel: IntArray
+    of_step: IntArray
+    slots: FloatArray
+    runs: FloatArray
+    hidden: FloatArray
+    timing: Timing
+    activity: Activity
+
+    @classmethod
+    def of(cls, loaded: Sequence[Loaded]) -> "_Beside":
+        """Put runs beside each other."""
+        programs = [one.program for one in loaded]
+        blocks = [
+            (program.counts, len(list(same))) for program, same in itertools.groupby(programs)
+        ]
+        sizes = [program.counts.shape for program in programs]
+        of_step, of_kernel = (
+            np.arange(len(sizes)).repeat(each) for each in zip(*sizes, strict=True)
+        )
+        kernels = [[getattr(one.work, name) for name in _TIMED] for one in loaded]
+        *timed, active = map(np.concatenate, zip(*kernels, strict=True))
+        own = [one.machine.coefficients for one in loaded]
+        stalled = np.array([each.power.stalled_share for each in own])[of_kernel]
+        overlap = np.array([each.link.overlap for each in own])[of_step]
+        return cls(
+            blocks,
+            of_kernel,
+            of_step,
+            np.concatenate([program.slots for program in programs]),
+            np.concatenate([program.runs for program in programs]),
+            np.concatenate([program.hidden for program in programs]),
+            Timing(
+                timeline.Timed(*timed), active, stalled, overlap,
+                np.concatenate([one.host_s for one in loaded]),
+                np.concatenate([one.gaps_s for one in loaded]),
+            ),
+            Activity(np.concatenate([one.activity.joules for one in loaded])),
+        )  # fmt: skip
+
+    def totals(self, each: FloatArray) -> FloatArray:
+        """Return the sum over the launches of each step, shape (F, R) -> (F, S)."""
+        clocks = len(each)
+        found = np.empty((clocks, len(self.of_step)))
+        kernel = step = 0
+        for counts, runs in self.blocks:
+            steps, kernels = counts.shape
+            last, end = kernel + runs * kernels, step + runs * steps
+            own = each[:, kernel:last].reshape(clocks, runs, kernels) @ counts.T
+            found[:, step:end] = own.reshape(clocks, -1)
+            kernel, step = last, end
+        return found
+
+    def part(self, wanted: BoolArray) -> tuple["_Beside", IntArray]:
+        """Return the runs of some steps with these, and which steps of all they are.
+
+        With a step of one run come the same of the others of its program.
+        """
+        blocks, kernels, steps, sizes = [], [], [], []
+        kernel = step = 0
+        for counts, runs in self.blocks:
+            here = wanted[step : step + runs * len(counts)].reshape(runs, -1)
+            which = np.flatnonzero(here.any(axis=1))
+            if len(which):
+                some = np.flatnonzero(here.any(axis=0))
+                launched = np.flatnonzero(counts[some].any(axis=0))
+                blocks.append((counts[some[:, None], launched], len(which)))
+                first = which[:, None]
+                kernels.append((kernel + counts.shape[1] * first + launched).ravel())
+                steps.append((step + len(counts) * first + some).ravel())
+                sizes += [(len(some), len(launched))] * len(which)
+            kernel, step = kernel + runs * counts.shape[1], step + runs * len(counts)
+        at, of = np.concatenate(kernels), np.concatenate(steps)
+        of_step, of_kernel = (
+            np.arange(len(sizes)).repeat(each) for each in zip(*sizes, strict=True)
+        )
+        timing = self.timing
+        *timed, active, stalled = (
+            np.asarray(array)[at]
+            for array in (*timing.work[:4], timing.active, timing.stalled_share)
+        )
+        overlap, host_s, gaps_s = (
+            np.asarray(array)[of] for array in (timing.overlap, timing.host_s, timing.gaps_s)
+        )
+        some_of_it = self._replace(
+            blocks=blocks,
+            of_kernel=of_kernel,
+            of_step=of_step,
+            slots=self.slots[of],
+            runs=self.runs[of],
+            hidden=self.hidden[at],
+            timing=Timing(timeline.Timed(*timed), active, stalled, overlap, host_s, gaps_s),
+            activity=Activity(self.activity.joules[of]),
+        )
+        return some_of_it, of
+
+
+def _swept(beside: _Beside, grids: power.Grids, board: IntArray) -> Sweep:
+    """Return steps at F clocks of their boards; `board` says which of the grids each run has."""
+    clock_hz = grids.table[:, board[beside.of_kernel], 0]
+    at = grids.points(board[beside.of_step])
+    return simulation.swept(beside, beside.timing, clock_hz, at, beside.activity)
+
+
+def _between(exceeds: BoolArray, of_step: IntArray, places: IntArray) -> tuple[IntArray, IntArray]:
+    """Return which runs exceed a limit, and the places of clocks around it, (N, F).
+
+    All steps of a run share clocks, from the lowest that one of them needs.
 
     Args:
-        loaded: One program on B machines beside one host.
+        exceeds: Whether each step exceeds its limit at some clocks, (F, S).
+        of_step: Run of each step, (S,).
+        places: Of these clocks on the grid of each run, rising, its last one among them, (N, F).
     """
-    if len(loaded) < _MANY:
-        return [simulation.unset(one) for one in loaded]
-    program, boards = loaded[0].program, tuple(one.machine for one in loaded)
-    timing, activity = _together(loaded)
-    places, points = power.coarsely(boards)
-    found = simulation.swept(program, timing, points, activity)
-    exceeds = found.power_w > _limits_w(loaded)
-    hot, highest = exceeds[:, -1], points.clock_hz[:, -1]
-    seconds, joules, kernel_s = (array[:, -1].copy() for array in found[:3])
-    clock = np.repeat(highest, len(program.phases), axis=1)
-    over = np.zeros_like(hot)
-    if True in hot:
-        which, steps, tried = _between(exceeds, places)
-        here = which[:, None], steps
-        own = hot[here]
-        held, upper_hz, lowest = _held([loaded[index] for index in which.tolist()], steps, tried)
-        seconds[here] = np.where(own, held.duration_s, seconds[here])
-        joules[here] = np.where(own[..., None], held.energy_j, joules[here])
-        clock[here] = np.where(own, held.clock_hz, clock[here])
-        over[here] = own & lowest
-        if steps[0] == 0:
-            begins = np.where(own[:, :1], upper_hz[:, :1], highest[which])
-            work = timeline.Timed(*(getattr(timing.work, name)[which, 0] for name in _TIMED))
-            kernel_s[which] = timeline.durations(work, begins)
-    bound = timing.host_s > found.gpu_s[:, -1]
-    each = zip(seconds, joules, clock, clock < highest, over, kernel_s, bound, strict=True)
-    settled = list(map(Settled._make, each))
-    for one, its in zip(loaded, settled, strict=True):
-        simulation.unset.put(its, one)
-    return settled
-
-
-def _between(exceeds: BoolArray, places: IntArray) -> tuple[IntArray, IntArray, IntArray]:
-    """Return which boards and steps exceed a limit, and the places of clocks around it, (B, F).
-
-    All steps of a board share clocks, from the lowest that one of them needs. Lists here, since all
-    of them are short.
-
-    Args:
-        exceeds: Whether each step of each board exceeds the limit at some clocks, (B, F, P).
-        places: Of these clocks on the grid of each board, rising, its last one among them, (B, F).
-    """
-    first, hot, coarse = exceeds.argmax(axis=1).tolist(), exceeds[:, -1].tolist(), places.tolist()
-    which = [board for board, steps in enumerate(hot) if True in steps]
-    ends = []
-    for board in which:
-        found = [at for at, exceeding in zip(first[board], hot[board], strict=True) if exceeding]
-        ends.append((coarse[board][max(min(found) - 1, 0)], coarse[board][max(found)]))
-    width = max(last - lowest for lowest, last in ends) + 1
-    begins = [max(last - width + 1, 0) for _, last in ends]
-    tried = np.array(begins)[:, None] + np.arange(width)
-    steps = [step for step, boards in enumerate(zip(*hot, strict=True)) if True in boards]
-    return np.array(which), np.array(steps), np.minimum(tried, places[which, -1:])
+    hot = np.flatnonzero(exceeds[-1])
+    first, run = exceeds[:, hot].argmax(axis=0), of_step[hot]
+    starts = np.flatnonzero(np.diff(run, prepend=-1))
+    which = run[starts]
+    lowest = places[which, np.maximum(np.minimum.reduceat(first, starts) - 1, 0)]
+    last = places[which, np.maximum.reduceat(first, starts)]
+    width = int((last - lowest).max()) + 1
+    tried = np.maximum(last - width + 1, 0)[:, None] + np.arange(width)
+    return which, np.minimum(tried, places[which, -1:])
 
 
 def _held(
-    loaded: Sequence[Loaded], steps: IntArray, tried: IntArray
+    beside: _Beside, grids: power.Grids, limit_w: FloatArray
 ) -> tuple[Held, FloatArray, BoolArray]:
-    """Return some steps as the limits of B boards hold them; arrays of shape (B, P).
+    """Return steps as their limits hold them; arrays of shape (S,).
 
     Beside them the upper of their two clocks, and whether even the lowest one exceeds the limit.
 
     Args:
-        loaded: A program on each board.
-        steps: Of the program.
-        tried: Places of rising clocks on the grid of each board, the limit between them, (B, F).
+        beside: The steps.
+        grids: The board of each run at rising clocks, the limit between them.
+        limit_w: Limit of each step, (S,), W.
     """
-    program = loaded[0].program
-    kernels = np.flatnonzero(program.counts[steps].any(axis=0))
-    timing, activity = _together(loaded, steps, kernels)
-    points = power.at_places(tuple(one.machine for one in loaded), tried)
-    found = simulation.swept(program.part(steps, kernels), timing, points, activity)
-
-    def beside(array: FloatArray) -> FloatArray:
-        """Take the steps of all boards as steps of one: (B, F, P, ...) -> (F, B P, ...)."""
-        return array.swapaxes(0, 1).reshape(array.shape[1], -1, *array.shape[3:])
-
-    grid = beside(np.broadcast_to(points.clock_hz, found.duration_s.shape))
-    at = power.throttle(beside(found.power_w - _limits_w(loaded)), 0.0)
-    held = simulation.held(beside(found.duration_s), beside(found.energy_j), grid, at)
-    upper_hz = grid[at.high, np.arange(grid.shape[1])]
-    shape = (len(loaded), len(steps))
-    every = Held(*(array.reshape(*shape, *array.shape[1:]) for array in held))
-    return every, upper_hz.reshape(shape), at.over.reshape(shape)
-
-
-def _limits_w(loaded: Sequence[Loaded]) -> FloatArray:
-    """Return the limit of each board, shape (B, 1, 1), W."""
-    return np.array([[[one.machine.gpu.power_limit_w]] for one in loaded])
-
-
-def _together(
-    loaded: Sequence[Loaded], steps: IntArray | None = None, kernels: IntArray | None = None
-) -> tuple[Timing, Activity]:
-    """Return what sets time and energy of a program on B machines, which are in front.
-
-    Args:
-        loaded: The program on each machine.
-        steps: Of the program; None: all.
-        kernels: Those of these steps; None: all.
-    """
-    some, which = (slice(None) if one is None else one for one in (steps, kernels))
-
-    names = (*_TIMED, "active")
-    table = np.array([[getattr(one.work, name) for name in names] for one in loaded])
-    *timed, active = np.moveaxis(table[:, :, None, which], 1, 0)
-    own = [one.machine.coefficients for one in loaded]
-    shares = np.array([(one.power.stalled_share, one.link.overlap) for one in own])
-    stalled, overlap = shares.T[..., None, None]
-    host_s, gaps_s = loaded[0].host_s[some], loaded[0].gaps_s[some]
-    joules = np.array([one.activity.joules for one in loaded])
-    return (
-        Timing(timeline.Timed(*timed), active, stalled, overlap, host_s, gaps_s),
-        Activity(joules[:, None, some]),
-    )
+    found = _swept(beside, grids, np.arange(grids.table.shape[1]))
+    clock_hz = grids.table[:, beside.of_step, 0]
+    at = power.throttle(found.power_w - limit_w, 0.0)
+    held = simulation.held(found.duration_s, found.energy_j, clock_hz, at)
+    return held, clock_hz[at.high, np.arange(len(limit_w))], at.over

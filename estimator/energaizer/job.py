@@ -4,8 +4,10 @@ The job is its requests or optimiser steps, what a rate brings in a given time, 
 for that time. Boards that are held longer than they work draw idle power, in a phase of its own.
 """
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +25,28 @@ from energaizer.simulation import Loaded, Settled
 from energaizer.workload import Workload
 
 _IDLE = COMPONENTS.index("idle")
+
+
+class Sums(NamedTuple):
+    """What the steps of one phase add up to on one board, run once.
+
+    Attributes:
+        times: Steps that run.
+        duration_s: Their wall time.
+        clock_s: Wall time of each times its clock.
+        energy_j: By component, shape (C,).
+        shares: Their seconds, shared out over families and regimes.
+        throttled: The limit lowered a clock.
+        over: Even the lowest clock exceeded the limit.
+    """
+
+    times: float
+    duration_s: float
+    clock_s: float
+    energy_j: FloatArray
+    shares: FloatArray
+    throttled: bool
+    over: bool
 
 
 class Total:
@@ -59,84 +83,178 @@ def batches(workload: Workload) -> tuple[tuple[int, float], ...]:
     return tuple(found)
 
 
-def add(totals: dict[str, Total], loaded: Loaded, settled: Settled, times: float) -> None:
-    """Add the steps of one batch, run so many times on each board, to the phases."""
-    program = loaded.program
-    repeated = program.repetitions * times
-    duration = settled.duration_s * repeated
-    once = shares(loaded, settled)
-    for name, (steps, _) in _by_phase(program).items():
-        count, seconds = repeated[steps], duration[steps]
-        joules, weights = count @ settled.energy_j[steps], once[name] * times
+def add(totals: dict[str, Total], phases: Mapping[str, Sums], times: float) -> None:
+    """Add the phases of one batch, run so many times on each board, to those of the job."""
+    for name, own in phases.items():
         total = totals.get(name)
         if total is None:
             total = totals[name] = Total(name)
-        total.energy_j += joules
-        total.shares += weights
-        total.count += sum(count.tolist())
-        total.duration_s += sum(seconds.tolist())
-        total.clock_s += float(seconds @ settled.clock_hz[steps])
-        total.throttled |= True in settled.throttled[steps].tolist()
-        total.over |= True in settled.over[steps].tolist()
+        total.energy_j += own.energy_j * times
+        total.shares += own.shares * times
+        total.count += own.times * times
+        total.duration_s += own.duration_s * times
+        total.clock_s += own.clock_s * times
+        total.throttled |= own.throttled
+        total.over |= own.over
 
 
 @remembered(64)
-def shares(loaded: Loaded, settled: Settled) -> dict[str, FloatArray]:
-    """Return seconds of each phase of one batch, shared out over families and regimes."""
-    return shares_together([loaded], [settled])[0]
+def sums(loaded: Loaded, settled: Settled) -> dict[str, Sums]:
+    """Return what the phases of one batch add up to."""
+    return sums_together([loaded], [settled])[0]
 
 
-def shares_together(
+def sums_together(
     loaded: Sequence[Loaded], settled: Sequence[Settled]
-) -> list[dict[str, FloatArray]]:  # fmt: skip
-    """Return the same (`shares`) of one program on B machines."""
-    program, boards, cells = loaded[0].program, len(loaded), math.prod(uncertainty.SHAPE)
+) -> list[dict[str, Sums]]:  # fmt: skip
+    """Return the same of N runs of programs on machines.
+
+    Arrays hold one run after the other, and below each of its phases as a part of its own.
+    """
+    parts = _Parts.of([one.program for one in loaded])
+    energy_j = _each(settled, "energy_j")[parts.steps]
+    seconds = _each(settled, "duration_s")[parts.steps] * parts.repetitions
+    clocked_s = seconds * _each(settled, "clock_hz")[parts.steps]
+
+    def summed(steps: FloatArray) -> FloatArray:
+        found: FloatArray = np.add.reduceat(steps, parts.first_steps)
+        return found
+
+    def some(name: str) -> npt.NDArray[np.bool_]:
+        steps = _each(settled, name)[parts.steps]
+        found: npt.NDArray[np.bool_] = np.logical_or.reduceat(steps, parts.first_steps)
+        return found
+
+    duration_s, throttled = summed(seconds), some("throttled")
+    regime = _regimes(loaded, settled)[parts.kernels]
+    regime[throttled[parts.of_kernel]] = uncertainty.CAPPED
+    regime[some("host_bound")[parts.of_kernel]] = uncertainty.LAUNCH
+    cells, count = math.prod(uncertainty.SHAPE), len(duration_s)
+    weight = parts.launches * _each(settled, "kernel_s")[parts.kernels]
+    family = np.concatenate([one.work.family for one in loaded])[parts.kernels]
+    place = parts.of_kernel * cells + family * uncertainty.SHAPE[1] + regime
+    flat = np.bincount(place, weights=weight, minlength=count * cells).reshape(count, cells)
+    total = np.add.reduceat(weight, parts.first_kernels)
+    scale = duration_s / np.where(total > 0.0, total, 1.0)
+    each = map(
+        Sums._make,
+        zip(
+            summed(parts.repetitions).tolist(),
+            duration_s.tolist(),
+            summed(clocked_s).tolist(),
+            summed(energy_j * parts.repetitions[:, None]),
+            (flat * scale[:, None]).reshape(count, *uncertainty.SHAPE),
+            throttled.tolist(),
+            some("over").tolist(),
+            strict=True,
+        ),
+    )
+    return [dict(zip(names, each, strict=False)) for names in parts.names]
+
+
+def _each(settled: Sequence[Settled], name: str) -> npt.NDArray[Any]:
+    return np.concatenate([getattr(one, name) for one in settled])
+
+
+def _regimes(loaded: Sequence[Loaded], settled: Sequence[Settled]) -> npt.NDArray[np.intp]:
+    """Return what sets the time of each kernel at the clock of the first step."""
 
     def kernels(name: str) -> FloatArray:
-        return np.array([getattr(one.work, name) for one in loaded])
+        return np.concatenate([getattr(one.work, name) for one in loaded])
 
-    clock_hz = np.array([[one.clock_hz[0]] for one in settled])
+    sizes = [len(one.program.rows) for one in loaded]
+    clock_hz = np.array([one.clock_hz[0] for one in settled]).repeat(sizes)
     clocked, unclocked_s = kernels("cycles") / clock_hz, kernels("unclocked_s")
     fixed = kernels("fixed_cycles") / clock_hz + kernels("fixed_s")
     regime = np.where(clocked > unclocked_s, uncertainty.COMPUTE, uncertainty.MEMORY)
     regime[fixed > np.maximum(clocked, unclocked_s)] = uncertainty.LAUNCH
-    place = loaded[0].work.family * uncertainty.SHAPE[1]
-    kernel_s = np.array([one.kernel_s for one in settled])
-    duration = np.array([one.duration_s for one in settled]) * program.repetitions
-    host_bound, throttled = (
-        np.array([getattr(one, name) for one in settled]) for name in ("host_bound", "throttled")
-    )
-    first = np.arange(boards)[:, None] * cells
-    found: list[dict[str, FloatArray]] = [{} for _ in loaded]
-    for name, (steps, launches) in _by_phase(program).items():
-        here = np.where(throttled[:, steps].any(axis=1, keepdims=True), uncertainty.CAPPED, regime)
-        here = np.where(host_bound[:, steps].any(axis=1, keepdims=True), uncertainty.LAUNCH, here)
-        weight = launches * kernel_s
-        flat = np.bincount(
-            (first + place + here).ravel(), weights=weight.ravel(), minlength=boards * cells
-        ).reshape(boards, cells)
-        total = weight.sum(axis=1)
-        scale = duration[:, steps].sum(axis=1) / np.where(total > 0.0, total, 1.0)
-        each = (flat * scale[:, None]).reshape(boards, *uncertainty.SHAPE)
-        for one, own in zip(found, each, strict=True):
-            one[name] = own
-    return found
+    return regime
+
+
+class _Phases(NamedTuple):
+    """Phases of one program: J of them.
+
+    Attributes:
+        names: Their names.
+        steps: Steps of the program, those of a phase in a row.
+        sizes: Steps of each phase.
+        launches: Of each kernel in all steps of a phase, shape (J, K).
+    """
+
+    names: tuple[str, ...]
+    steps: npt.NDArray[np.intp]
+    sizes: list[int]
+    launches: FloatArray
 
 
 @remembered(2048)
-def _by_phase(
-    program: Program,
-) -> dict[str, tuple[slice | npt.NDArray[np.intp], FloatArray]]:
-    """Return the steps of each phase, and launches of each kernel in all of them, shape (K,)."""
-    found = {}
+def _phases(program: Program) -> _Phases:
+    places: dict[str, list[int]] = {}
+    for index, phase in enumerate(program.phases):
+        places.setdefault(phase, []).append(index)
+    belongs = np.zeros((len(places), len(program.phases)))
+    for row, where in enumerate(places.values()):
+        belongs[row, where] = 1.0
     times = program.repetitions * program.runs
-    for name in dict.fromkeys(program.phases):
-        where = [index for index, phase in enumerate(program.phases) if phase == name]
-        steps: slice | npt.NDArray[np.intp] = slice(where[0], where[-1] + 1)
-        if len(where) < where[-1] + 1 - where[0]:
-            steps = np.array(where)
-        found[name] = (steps, times[steps] @ program.counts[steps])
-    return found
+    return _Phases(
+        names=tuple(places),
+        steps=np.array([index for where in places.values() for index in where]),
+        sizes=[len(where) for where in places.values()],
+        launches=(belongs * times) @ program.counts,
+    )
+
+
+class _Parts(NamedTuple):
+    """Phases of N programs, one after the other.
+
+    Attributes:
+        names: Of the phases of each program.
+        steps: Steps of all programs, those of a phase in a row.
+        first_steps: Where each phase begins among them.
+        repetitions: How often each of them runs.
+        kernels: Kernels of all programs, once for each phase.
+        first_kernels: Where each phase begins among them.
+        of_kernel: Phase of each of them.
+        launches: Of each of them in its phase.
+    """
+
+    names: list[tuple[str, ...]]
+    steps: npt.NDArray[np.intp]
+    first_steps: npt.NDArray[np.intp]
+    repetitions: FloatArray
+    kernels: npt.NDArray[np.intp]
+    first_kernels: npt.NDArray[np.intp]
+    of_kernel: npt.NDArray[np.intp]
+    launches: FloatArray
+
+    @classmethod
+    def of(cls, programs: Sequence[Program]) -> "_Parts":
+        """Take the phases of programs apart."""
+        every = [_phases(program) for program in programs]
+        steps, kernels, kernel_sizes = [], [], []
+        step = kernel = 0
+        for own in every:
+            steps.append(own.steps + step)
+            phases, size = own.launches.shape
+            here = np.arange(kernel, kernel + size)
+            kernels += [here] * phases
+            kernel_sizes += [size] * phases
+            step, kernel = step + len(own.steps), kernel + size
+        places = np.concatenate(steps)
+        return cls(
+            names=[own.names for own in every],
+            steps=places,
+            first_steps=_starts([size for own in every for size in own.sizes]),
+            repetitions=np.concatenate([program.repetitions for program in programs])[places],
+            kernels=np.concatenate(kernels),
+            first_kernels=_starts(kernel_sizes),
+            of_kernel=np.arange(len(kernel_sizes)).repeat(kernel_sizes),
+            launches=np.concatenate([own.launches.ravel() for own in every]),
+        )
+
+
+def _starts(sizes: Sequence[int]) -> npt.NDArray[np.intp]:
+    return np.array([0, *itertools.accumulate(sizes[:-1])])
 
 
 def pauses(workload: Workload, nodes: float) -> dict[str, tuple[float, float]]:

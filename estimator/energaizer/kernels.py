@@ -369,6 +369,16 @@ class Program(NamedTuple):
         """Return one column of the kernels, shape (K,)."""
         return self.rows[:, COLUMN[name]]
 
+    @property
+    def hidden(self) -> FloatArray:
+        """Share of a step's other kernels beside which each kernel can run, shape (K,)."""
+        return self.column("link_hidden")
+
+    def totals(self, each: FloatArray) -> FloatArray:
+        """Return the sum over the launches of each step, shape (..., K) -> (..., P)."""
+        found: FloatArray = each @ self.counts.T
+        return found
+
     def part(self, steps: npt.NDArray[np.intp], kernels: npt.NDArray[np.intp]) -> "Program":
         """Return some steps and kernels of it, which are all that those steps launch."""
         return self._replace(

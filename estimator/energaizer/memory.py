@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from typing import NamedTuple
 
 from energaizer import families, states
 from energaizer.caches import remembered
@@ -65,18 +66,55 @@ def cache_bytes(model: Model, context: int, cache: Precision, tensor: int = 1) -
     return elements * cache.bytes_per_element * tokens + states / tensor
 
 
+class _Held(NamedTuple):
+    """What one GPU holds, whichever it is.
+
+    Attributes:
+        weights_bytes: Weights; in training gradients and optimiser too.
+        kv_cache_bytes: Keys and values.
+        activation_bytes: Activations.
+        batch: Sequences of all these.
+        total: Bytes of all for so many sequences.
+    """
+
+    weights_bytes: float
+    kv_cache_bytes: float
+    activation_bytes: float
+    batch: int
+    total: Callable[[float], float]
+
+
 @remembered(64)
 def need(workload: Workload, gpu: Gpu) -> Memory:
     """Return what one GPU holds, and the largest batch that fits (0: not even one sequence).
 
     The batch of training is its micro batch, and its weights include gradients and optimiser.
     """
+    held = _held(workload)
+    return Memory(
+        weights_bytes=held.weights_bytes,
+        kv_cache_bytes=held.kv_cache_bytes,
+        activation_bytes=held.activation_bytes,
+        total_bytes=held.total(held.batch),
+        capacity_bytes=gpu.memory_bytes,
+        largest_batch=_largest(held.total, gpu.memory_bytes),
+    )
+
+
+def fits(workload: Workload, gpu: Gpu) -> bool:
+    """Return whether a GPU has room for its part of a workload."""
+    held = _held(workload)
+    return held.total(held.batch) <= gpu.memory_bytes
+
+
+@remembered(64)
+def _held(workload: Workload) -> _Held:
     if workload.training is not None:
-        return _need_training(workload, workload.training, gpu)
+        return _held_in_training(workload, workload.training)
     if isinstance(workload.model, Network) and workload.model.generates:
-        return _need_generation(workload, gpu)
+        return _held_in_generation(workload)
     if isinstance(workload.model, Network):
-        return _need_network(workload, workload.model, gpu)
+        return _held_by_network(workload, workload.model)
     prompt, fused = workload.prompt_tokens, workload.attention == "fused"
     weights, per_sequence, per_token, fixed = _parts(
         workload.transformer,
@@ -92,14 +130,8 @@ def need(workload: Workload, gpu: Gpu) -> Memory:
     def total(batch: float) -> float:
         return _WORKSPACE * (weights + per_sequence * batch + activations(batch))
 
-    return Memory(
-        weights_bytes=weights,
-        kv_cache_bytes=per_sequence * workload.batch,
-        activation_bytes=activations(workload.batch),
-        total_bytes=total(workload.batch),
-        capacity_bytes=gpu.memory_bytes,
-        largest_batch=_largest(total, gpu.memory_bytes),
-    )
+    batch = workload.batch
+    return _Held(weights, per_sequence * batch, activations(batch), batch, total)
 
 
 def _largest(total: Callable[[float], float], capacity: float) -> int:
@@ -128,10 +160,10 @@ def _largest(total: Callable[[float], float], capacity: float) -> int:
     return low
 
 
-def _need_training(workload: Workload, training: Training, gpu: Gpu) -> Memory:
+def _held_in_training(workload: Workload, training: Training) -> _Held:
     """Return what a training step holds: states of its parameters, and saved activations."""
     if isinstance(workload.model, Network):
-        return _need_network_training(workload, workload.model, training, gpu)
+        return _held_in_network_training(workload, workload.model, training)
     model, split = workload.transformer, workload.parallelism
     held = states.state_bytes(
         owned_by(workload, training), training, float(split.data * split.context),
@@ -144,14 +176,7 @@ def _need_training(workload: Workload, training: Training, gpu: Gpu) -> Memory:
     def total(batch: float) -> float:
         return _WORKSPACE * (held + per_sequence * batch)
 
-    return Memory(
-        weights_bytes=held,
-        kv_cache_bytes=0.0,
-        activation_bytes=per_sequence * training.micro_batch,
-        total_bytes=total(training.micro_batch),
-        capacity_bytes=gpu.memory_bytes,
-        largest_batch=_largest(total, gpu.memory_bytes),
-    )
+    return _Held(held, 0.0, per_sequence * training.micro_batch, training.micro_batch, total)
 
 
 def checkpoint_bytes(workload: Workload, training: Training) -> float:
@@ -183,9 +208,7 @@ def owned_by(workload: Workload, training: Training) -> states.Owned:
     )
 
 
-def _need_network_training(
-    workload: Workload, network: Network, training: Training, gpu: Gpu
-) -> Memory:
+def _held_in_network_training(workload: Workload, network: Network, training: Training) -> _Held:
     """Return what training a network holds: states, and every operator's result until backward."""
     inputs = workload.network_inputs
     element = 4.0 if workload.precision in {Precision.FP32, Precision.TF32} else 2.0
@@ -198,17 +221,10 @@ def _need_network_training(
     def total(batch: float) -> float:
         return _WORKSPACE * (held + per_sample * batch)
 
-    return Memory(
-        weights_bytes=held,
-        kv_cache_bytes=0.0,
-        activation_bytes=per_sample * training.micro_batch,
-        total_bytes=total(training.micro_batch),
-        capacity_bytes=gpu.memory_bytes,
-        largest_batch=_largest(total, gpu.memory_bytes),
-    )
+    return _Held(held, 0.0, per_sample * training.micro_batch, training.micro_batch, total)
 
 
-def _need_network(workload: Workload, network: Network, gpu: Gpu) -> Memory:
+def _held_by_network(workload: Workload, network: Network) -> _Held:
     """Return what a forward pass holds: weights, and the tensors around its largest operator."""
     split = workload.parallelism
     if split.gpus > split.data:
@@ -230,17 +246,16 @@ def _need_network(workload: Workload, network: Network, gpu: Gpu) -> Memory:
     def total(batch: float) -> float:
         return _WORKSPACE * (weights + element * (per_sample + cache) * batch)
 
-    return Memory(
-        weights_bytes=weights,
-        kv_cache_bytes=element * cache * workload.batch,
-        activation_bytes=element * per_sample * workload.batch,
-        total_bytes=total(workload.batch),
-        capacity_bytes=gpu.memory_bytes,
-        largest_batch=_largest(total, gpu.memory_bytes),
+    return _Held(
+        weights,
+        element * cache * workload.batch,
+        element * per_sample * workload.batch,
+        workload.batch,
+        total,
     )
 
 
-def _need_generation(workload: Workload, gpu: Gpu) -> Memory:
+def _held_in_generation(workload: Workload) -> _Held:
     """Return what a board of a diffusion model holds: all weights, and its largest phase.
 
     Each board holds every weight; only the denoiser's tensors are split over boards.
@@ -265,17 +280,10 @@ def _need_generation(workload: Workload, gpu: Gpu) -> Memory:
     def total(batch: float) -> float:
         return _WORKSPACE * (weights + max(per_sample * batch, decoded))
 
-    return Memory(
-        weights_bytes=weights,
-        kv_cache_bytes=0.0,
-        activation_bytes=max(per_sample * workload.batch, decoded),
-        total_bytes=total(workload.batch),
-        capacity_bytes=gpu.memory_bytes,
-        largest_batch=_largest(total, gpu.memory_bytes),
-    )
+    return _Held(weights, 0.0, max(per_sample * workload.batch, decoded), workload.batch, total)
 
 
-def check(memory: Memory, workload: Workload, gpu: Gpu) -> None:
+def check(workload: Workload, gpu: Gpu) -> None:
     """Raise if a workload does not fit its GPUs, or its sequences the positions of its model.
 
     Raises:
@@ -284,8 +292,9 @@ def check(memory: Memory, workload: Workload, gpu: Gpu) -> None:
     """
     if workload.training is None and not isinstance(workload.model, Network):
         _check_context(workload.model, workload.prompt_tokens, max(0, workload.output_tokens - 1))
-    if memory.total_bytes <= memory.capacity_bytes:
+    if fits(workload, gpu):
         return
+    memory = need(workload, gpu)
     batch = "a batch" if workload.training is None else "a micro_batch"
     advice = f"{batch} of {memory.largest_batch} fits"
     if not memory.largest_batch:

@@ -6,14 +6,15 @@ Descriptions are checked where they are made; from here on there are only arrays
 """
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 
 from energaizer import (
     __version__,
     catalog,
+    fleet,
     job,
     lowering,
     machine,
@@ -24,8 +25,9 @@ from energaizer import (
     uncertainty,
 )
 from energaizer.coefficients import Coefficients
-from energaizer.errors import InputError
+from energaizer.errors import EnergaizerError, InputError
 from energaizer.families import Network
+from energaizer.fleet import Run
 from energaizer.gpu import Gpu
 from energaizer.host import Host, with_kernels
 from energaizer.job import Total
@@ -35,16 +37,20 @@ from energaizer.power import COMPONENTS
 from energaizer.result import (
     Brief,
     Estimate,
-    Memory,
     PhaseEstimate,
     Provenance,
     Quantity,
 )
+from energaizer.simulation import Loaded
 from energaizer.workload import Workload
 
 if TYPE_CHECKING:  # loaded by `place` for more than one board
     from energaizer.node import Node
 
+P = ParamSpec("P")
+T = TypeVar("T")
+NO_ANSWER = (EnergaizerError, ArithmeticError, ValueError)
+"""What says that an estimate does not exist; of pydantic's errors too, which are ValueErrors."""
 _DURATION, _POWER, _ENERGY = range(3)
 _ROUNDING = 1e-9
 _WEAK = frozenset({Provenance.SPECIFICATION, Provenance.EXTRAPOLATED, Provenance.BOUND})
@@ -60,6 +66,25 @@ class Setting(NamedTuple):
     notes: tuple[str, ...]
 
 
+class _Placed(NamedTuple):
+    """A job before it runs: on what, its batches, and what a reader must know.
+
+    `runs` are programs beside their host, each with how often it runs.
+    """
+
+    board: Machine
+    setting: Setting
+    where: place.Place
+    runs: list[tuple[Run, float]]
+    notes: list[str]
+
+    @property
+    def unset(self) -> bool:
+        """Return whether nobody set the clock or the limit."""
+        gpu, setting = self.board.gpu, self.setting
+        return setting.clock_hz == gpu.max_clock_hz and setting.limit_w == gpu.power_limit_w
+
+
 class _Ran(NamedTuple):
     """A job as it ran: on what, the sums of its phases, and what a reader must know.
 
@@ -68,7 +93,6 @@ class _Ran(NamedTuple):
 
     board: Machine
     setting: Setting
-    need: Memory
     where: place.Place
     program: Program
     totals: list[Total]
@@ -126,7 +150,7 @@ def estimate(
         DoesNotFitError: It needs more memory than the GPUs have.
         NoEstimateError: There is no method for it; the message says what is missing.
     """
-    ran = _run(workload, gpu, coefficients, host, node)
+    ran = _ran(workload, _placed(workload, gpu, coefficients, host, node), {})
     answer = _result(workload, ran)
     if workload.training is not None:
         did = job.figures(workload, workload.training, gpu, ran.program, (ran.step_s, ran.times))
@@ -138,38 +162,112 @@ def estimate(
 
 def brief(workload: Workload, gpu: Gpu, coefficients: Coefficients | None = None) -> Brief:
     """Return the sums of `estimate`, the very same, in half of the time; raises as it does."""
-    ran = _run(workload, gpu, coefficients)
-    whole = np.sum([total.shares for total in ran.totals], axis=0)
-    (judge,), _ = _judged(workload, ran, whole[None])
-    return _brief(workload, ran, judge)
+    (found,) = briefs([(workload, gpu, coefficients)])
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
-def _run(
+def briefs(asked: Sequence[tuple[Workload, Gpu, Coefficients | None]]) -> list[Brief | Exception]:
+    """Return the sums of `estimate` for many workloads and boards, or why there are none.
+
+    They are found at once: the more there are, the less each costs. None depends on the others.
+
+    Args:
+        asked: Workloads, boards, and what was fitted about these; None: the catalogue's.
+    """
+    placed = [attempt(_placed, *one) for one in asked]
+    found = attempt(_together, [one for one in placed if isinstance(one, _Placed)])
+    known = {} if isinstance(found, Exception) else found  # each by itself says what is wrong
+    ran = [
+        attempt(_ran, workload, one, known) if isinstance(one, _Placed) else one
+        for (workload, _, _), one in zip(asked, placed, strict=True)
+    ]
+    judged = iter(
+        _judged_together(
+            [
+                (workload, one)
+                for (workload, _, _), one in zip(asked, ran, strict=True)
+                if isinstance(one, _Ran)
+            ]
+        )
+    )
+    return [
+        attempt(_brief, workload, one, next(judged)) if isinstance(one, _Ran) else one
+        for (workload, _, _), one in zip(asked, ran, strict=True)
+    ]
+
+
+def attempt(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | Exception:
+    """Return what a function returns, or the error by which it says that there is no estimate."""
+    try:
+        return function(*args, **kwargs)
+    except NO_ANSWER as error:
+        return error
+
+
+def _placed(
     workload: Workload, gpu: Gpu, coefficients: Coefficients | None,
     host: Host | None = None, node: "Node | None" = None,
-) -> _Ran:  # fmt: skip
+) -> _Placed:  # fmt: skip
+    """Return a job before it runs; arguments and errors as of `estimate`."""
     beside = host or catalog.host(host_name(workload))
     board = machine.of(gpu, with_kernels(beside, gpu, coefficients or catalog.coefficients(gpu)))
     setting = setting_of(workload, gpu)
-    need = memory.need(workload, gpu)
-    memory.check(need, workload, gpu)
-    totals: dict[str, Total] = {}
+    memory.check(workload, gpu)
     where = place.of(workload, board, node)
-    notes = [*setting.notes, *where.notes]
+    notes, runs = [*setting.notes, *where.notes], []
     for batch, times in job.batches(workload):
         part = workload if batch == workload.batch else workload.model_copy(update={"batch": batch})
         program = lowering.lower(part)
-        loaded = simulation.load(program, board, beside, where.fabric)
-        settled = simulation.settle(loaded, setting.clock_hz, setting.limit_w)
-        job.add(totals, loaded, settled, times)
+        runs.append((Run(program, board, beside, where.fabric), times))
         notes.extend(note for note in program.notes if note not in notes)
+    return _Placed(board, setting, where, runs, notes)
+
+
+def _together(placed: Sequence[_Placed]) -> dict[Loaded, dict[str, job.Sums]]:
+    """Return what the phases of batches add up to, where nobody set the board: of all at once."""
+    first: dict[Program, int] = {}
+    runs = sorted(
+        (run for one in placed if one.unset for run, _ in one.runs),
+        key=lambda run: first.setdefault(run.program, len(first)),
+    )
+    fleet.load(runs)
+    every = (simulation.load.known(*run) for run in runs)
+    # what was swept already settles by that
+    loaded = [one for one in every if one and simulation.every_clock.known(one) is None]
+    if not loaded:
+        return {}
+    settled = fleet.settle(loaded)
+    return dict(zip(loaded, job.sums_together(loaded, settled), strict=True))
+
+
+def _ran(
+    workload: Workload, placed: _Placed, known: Mapping[Loaded, dict[str, job.Sums]]
+) -> _Ran:  # fmt: skip
+    """Return a job as it ran.
+
+    Args:
+        workload: What is run.
+        placed: On what.
+        known: Sums of runs on boards that nobody set, where they were found already.
+    """
+    board, setting, where, runs, notes = placed
+    totals: dict[str, Total] = {}
+    for run, times in runs:
+        loaded = simulation.load(*run)
+        phases = known.get(loaded) if placed.unset else None
+        if phases is None:
+            settled = simulation.settle(loaded, setting.clock_hz, setting.limit_w)
+            phases = job.sums(loaded, settled)
+        job.add(totals, phases, times)
     step_s = sum(total.duration_s for total in totals.values())
-    pauses = job.pauses(workload, where.nodes)
-    for name, held in pauses.items():
+    for name, held in job.pauses(workload, where.nodes).items():
         watts = float(power.idle_power(board, np.array([setting.clock_hz]))[0])
         job.pause(totals, name, held, watts, setting.clock_hz)
     times = job.fill_duration(totals, workload, board, setting.clock_hz)
-    return _Ran(board, setting, need, where, program, list(totals.values()), notes, times, step_s)
+    each = list(totals.values())
+    return _Ran(board, setting, where, runs[-1][0].program, each, notes, times, step_s)
 
 
 def host_name(workload: Workload) -> str:
@@ -189,22 +287,23 @@ def _provenance(board: Machine, coverage: float, *, outside: bool) -> tuple[Prov
     return (Provenance.CALIBRATED if whole else Provenance.ANALYTICAL), coverage
 
 
-def judges(board: Machine, shares: FloatArray, *, outside: bool) -> "list[Judge]":
+def judges(board: Machine, shares: FloatArray, outside: Sequence[bool]) -> "list[Judge]":
     """Return who judges each of N sums over kernels.
 
     Args:
         board: The GPU.
         shares: Weight of each family and regime in each sum, shape (N, families, regimes).
-        outside: Inputs lie outside of what was fitted.
+        outside: Whether inputs of each lie outside of what was fitted.
     """
     cells = shares.reshape(len(shares), -1)
     total = cells.sum(axis=1)
     known = shares[:, board.calibrated].reshape(len(shares), -1).sum(axis=1)
     spread = uncertainty.spread_of(board.coefficients.residuals)
-    widths = uncertainty.combined(spread, cells / np.maximum(total, _LEAST)[:, None])
+    widths = uncertainty.combined(spread, cells / np.maximum(total, _LEAST)[:, None]).tolist()
+    each = zip(widths, known.tolist(), total.tolist(), outside, strict=True)
     return [
-        Judge(width, *_provenance(board, min(1.0, own / all_) if all_ else 1.0, outside=outside))
-        for width, own, all_ in zip(widths.tolist(), known.tolist(), total.tolist(), strict=True)
+        Judge(width, *_provenance(board, min(1.0, own / all_) if all_ else 1.0, outside=beyond))
+        for width, own, all_, beyond in each
     ]
 
 
@@ -242,10 +341,34 @@ class Judge:
 def _judged(workload: Workload, ran: _Ran, shares: FloatArray) -> tuple[list[Judge], list[str]]:
     """Return who judges some sums of a job (`judges`), and which inputs no fit has seen."""
     hull_notes = uncertainty.outside_hull(ran.board, _inputs(workload, ran.setting))
-    every = judges(ran.board, shares, outside=bool(hull_notes))
+    every = judges(ran.board, shares, [bool(hull_notes)] * len(shares))
     for one in every:
-        one.widen(workload.model.unmodelled if isinstance(workload.model, Network) else 0.0)
+        one.widen(_unmodelled(workload))
     return every, list(hull_notes)
+
+
+def _judged_together(jobs: Sequence[tuple[Workload, _Ran]]) -> list[Judge]:
+    """Return who judges the whole of each job; those on one kind of board are judged at once."""
+    by_board: dict[Machine, list[int]] = {}
+    for index, (_, ran) in enumerate(jobs):
+        by_board.setdefault(ran.board, []).append(index)
+    found: dict[int, Judge] = {}
+    for board, places in by_board.items():
+        own = [jobs[index] for index in places]
+        shares = np.array([sum(total.shares for total in ran.totals) for _, ran in own])
+        outside = [
+            bool(uncertainty.outside_hull(board, _inputs(workload, ran.setting)))
+            for workload, ran in own
+        ]
+        found.update(zip(places, judges(board, shares, outside), strict=True))
+    for index, (workload, _) in enumerate(jobs):
+        found[index].widen(_unmodelled(workload))
+    return [found[index] for index in range(len(jobs))]
+
+
+def _unmodelled(workload: Workload) -> float:
+    """Return the share of the work that has no formula."""
+    return workload.model.unmodelled if isinstance(workload.model, Network) else 0.0
 
 
 def _brief(workload: Workload, ran: _Ran, judge: Judge) -> Brief:
@@ -329,7 +452,7 @@ def _result(workload: Workload, ran: _Ran) -> Estimate:
         gpu_count=boards,
         clock_hz=whole.clock_hz,
         power_cap_w=setting.limit_w,
-        memory=ran.need,
+        memory=memory.need(workload, board.gpu),
         training=None,
         node=None,
         profile_hash=board.digest,

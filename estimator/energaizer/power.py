@@ -4,7 +4,6 @@ This room sees arrays, never a kernel: joules of work at the reference supply, s
 and seconds of wall time. Everything the cap does acts through the clock, never by clipping power.
 """
 
-from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -121,7 +120,7 @@ def supply_factor(machine: Machine, clock_hz: FloatArray) -> FloatArray:
 
 
 class Heat(NamedTuple):
-    """How the leakage of a die grows with the power of its board: floats, or shape (B, 1, 1).
+    """How the leakage of a die grows with the power of its board: floats, or shape (P,).
 
     Attributes:
         per_kelvin: Relative growth, 1/K.
@@ -137,7 +136,7 @@ class Heat(NamedTuple):
 class Points(NamedTuple):
     """A board at F clocks, whatever it computes; arrays of the shape of the clocks.
 
-    Shapes are (F, 1), (1, P) for one clock each, or (B, F, 1) for the grids of B boards.
+    Shapes are (F, 1), (1, P) for one clock each, or (F, P) for steps of several boards.
 
     Attributes:
         clock_hz: SM clocks.
@@ -192,61 +191,58 @@ def on_grid(machine: Machine) -> Points:
     return points(machine, machine.grid(machine.gpu.max_clock_hz)[:, None])
 
 
-@lru_cache(maxsize=16)
-def on_grids(machines: tuple[Machine, ...]) -> Points:
-    """Return boards at every clock that they can hold, shape (B, F, 1).
+class Grids(NamedTuple):
+    """B boards at some clocks of each.
 
-    A shorter grid is filled up with its highest clock.
+    Attributes:
+        table: Arrays of `Points` but its heat, one after the other, shape (F, B, 6).
+        heat: The numbers of `Heat`, shape (3, B).
     """
+
+    table: FloatArray
+    heat: FloatArray
+
+    def points(self, board: npt.NDArray[np.intp]) -> Points:
+        """Return the points of some of these boards, one for each step, shape (F, P)."""
+        clock, idle, scale, active, leakage, cold = np.moveaxis(self.table[:, board], -1, 0)
+        return Points(clock, idle, scale, active, leakage, cold, Heat(*self.heat[:, board]))
+
+
+@lru_cache(maxsize=64)
+def on_grids(machines: tuple[Machine, ...]) -> Grids:
+    """Return boards at every clock that they can hold; a shorter grid ends with its last clock."""
     boards = [on_grid(machine) for machine in machines]
     most = max(len(board.clock_hz) for board in boards)
-
-    def padded(each: Iterable[FloatArray]) -> FloatArray:
-        return np.stack([np.pad(one, ((0, most - len(one)), (0, 0)), "edge") for one in each])
-
-    leaks = [
-        np.zeros_like(board.idle_w) if board.leakage_w is None else board.leakage_w
-        for board in boards
-    ]
-    return Points(
-        clock_hz=padded(board.clock_hz for board in boards),
-        idle_w=padded(board.idle_w for board in boards),
-        scale=padded(board.scale for board in boards),
-        active_w=padded(board.active_w for board in boards),
-        leakage_w=padded(leaks),
-        cold=padded(board.cold for board in boards),
-        heat=Heat(*np.array([board.heat for board in boards]).T[..., None, None]),
-    )
+    table = np.empty((most, len(boards), 6))
+    for index, board in enumerate(boards):
+        leakage = np.zeros_like(board.idle_w) if board.leakage_w is None else board.leakage_w
+        own = np.hstack(
+            (board.clock_hz, board.idle_w, board.scale, board.active_w, leakage, board.cold)
+        )
+        table[: len(own), index], table[len(own) :, index] = own, own[-1]
+    return Grids(table, np.array([board.heat for board in boards]).T)
 
 
-def at_places(machines: tuple[Machine, ...], places: npt.NDArray[np.intp]) -> Points:
-    """Return boards at some clocks of their grids (`on_grids`), shape (B, F, 1).
+def at_places(
+    machines: tuple[Machine, ...], board: npt.NDArray[np.intp], places: npt.NDArray[np.intp]
+) -> Grids:
+    """Return boards at some clocks of their grids (`on_grids`).
 
     Args:
-        machines: B boards.
-        places: On the grid of each, rising, shape (B, F).
+        machines: The boards.
+        board: Which of them, N times, shape (N,).
+        places: On the grid of each, rising, shape (N, F).
     """
-    table, heat = _grids(machines)
-    taken = table[np.arange(len(machines))[:, None], places]
-    clock, idle, scale, active, leakage, cold = (
-        taken[..., index, None] for index in range(taken.shape[-1])
-    )
-    return Points(clock, idle, scale, active, leakage, cold, heat)
+    grids = on_grids(machines)
+    return Grids(grids.table[places.T, board], grids.heat[:, board])
 
 
-@lru_cache(maxsize=16)
-def _grids(machines: tuple[Machine, ...]) -> tuple[FloatArray, Heat]:
-    """Return the arrays of boards on their grids as one, shape (B, F, arrays), and their heat."""
-    *arrays, heat = on_grids(machines)
-    return np.concatenate([np.asarray(array) for array in arrays], axis=-1), heat
-
-
-@lru_cache(maxsize=16)
-def coarsely(machines: tuple[Machine, ...]) -> tuple[npt.NDArray[np.intp], Points]:
+@lru_cache(maxsize=64)
+def coarsely(machines: tuple[Machine, ...]) -> tuple[npt.NDArray[np.intp], Grids]:
     """Return some places on the grid of each board, both ends among them, and boards there."""
     last = [len(on_grid(machine).clock_hz) - 1 for machine in machines]
     places = np.round(np.linspace(0, last, _COARSE).T).astype(np.intp)
-    return places, at_places(machines, places)
+    return places, at_places(machines, np.arange(len(machines)), places)
 
 
 def _growth(heat: Heat, watts: FloatArray) -> FloatArray:
@@ -278,9 +274,9 @@ def energies(
 
     Args:
         at: The board at its clocks, broadcast against (F, P).
-        duration_s: Wall time of each step, shape (F, P); (B, F, P) for B boards.
+        duration_s: Wall time of each step, shape (F, P).
         active_s: Seconds times the share of SMs that work, of that shape.
-        activity: Work of P steps; (B, 1, P, 6) for B boards.
+        activity: Work of P steps.
     """
     found = np.empty((*duration_s.shape, len(COMPONENTS)))
     found[..., _IDLE] = at.idle_w * duration_s

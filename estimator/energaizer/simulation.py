@@ -6,7 +6,7 @@ Shapes: F clocks, P steps, K kernels, C components.
 """
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -119,6 +119,7 @@ def load(
     return Loaded(program, machine, work, activity, *host_times(program, host))
 
 
+@remembered(64)
 def host_times(program: Program, host: Host) -> tuple[FloatArray, FloatArray]:
     """Return launch time of a stage run of each step, and the time in which the GPU waits."""
     once = np.ones(len(program.graphed))
@@ -143,13 +144,13 @@ def _costs(host: Host) -> FloatArray:
 
 
 class Timing(NamedTuple):
-    """What sets the time of a program's steps on one machine, or on B of them.
+    """What sets the time of P steps of K kernels; those of several machines may be beside others.
 
     Attributes:
-        work: Of the kernels, shape (K,) or (B, 1, K).
+        work: Of the kernels, shape (K,).
         active: Share of SMs that work, of that shape.
-        stalled_share: What a second counts in which blocks wait, a float or (B, 1, 1).
-        overlap: Share of the other kernels' time that hides a collective, likewise.
+        stalled_share: What a second counts in which blocks wait, a float or (K,).
+        overlap: Share of the other kernels' time that hides a collective, a float or (P,).
         host_s: Launch time of one stage run of each step, shape (P,).
         gaps_s: Time in which the GPU waits for the host, likewise.
     """
@@ -160,6 +161,25 @@ class Timing(NamedTuple):
     overlap: float | FloatArray
     host_s: FloatArray
     gaps_s: FloatArray
+
+
+class Steps(Protocol):
+    """What time and energy of steps need of the program they belong to, or of several."""
+
+    @property
+    def slots(self) -> FloatArray:
+        """Stage times that pass per step, shape (P,)."""
+
+    @property
+    def runs(self) -> FloatArray:
+        """Stage runs per step, shape (P,)."""
+
+    @property
+    def hidden(self) -> FloatArray:
+        """Share of a step's other kernels beside which each kernel can run, shape (K,)."""
+
+    def totals(self, each: FloatArray) -> FloatArray:
+        """Return the sum over the launches of each step, shape (F, K) -> (F, P)."""
 
 
 def sweep(loaded: Loaded, at: power.Points) -> Sweep:
@@ -174,23 +194,32 @@ def sweep(loaded: Loaded, at: power.Points) -> Sweep:
         loaded.work, loaded.work.active, own.power.stalled_share, own.link.overlap,
         loaded.host_s, loaded.gaps_s,
     )  # fmt: skip
-    return swept(loaded.program, timing, at, loaded.activity)
+    return swept(loaded.program, timing, at.clock_hz, at, loaded.activity)
 
 
-def swept(program: Program, timing: Timing, at: power.Points, activity: Activity) -> Sweep:
-    """Return steps at F clocks; on B machines all arrays have these in front, as their inputs."""
-    times = program.counts.T
-    kernel_s = timeline.durations(timing.work, at.clock_hz)
-    gpu_s = kernel_s @ times
-    window = program.column("link_hidden")
+def swept(
+    steps: Steps, timing: Timing, clock_hz: FloatArray, at: power.Points, activity: Activity
+) -> Sweep:
+    """Return P steps of K kernels at F clocks.
+
+    Args:
+        steps: How often they run, and which kernels.
+        timing: What sets their time.
+        clock_hz: Clocks of kernels, shape (F, 1) or (F, K).
+        at: Boards at the clocks of steps, shape (F, 1) or (F, P).
+        activity: Joules of work of each step.
+    """
+    kernel_s = timeline.durations(timing.work, clock_hz)
+    gpu_s = steps.totals(kernel_s)
+    window = steps.hidden
     if max(window.tolist(), default=0.0) > 0.0:
-        beside_s = (kernel_s * (window > 0.0)) @ times
-        windows = (kernel_s * window) @ times / np.maximum(beside_s, _LEAST_S)
+        beside_s = steps.totals(kernel_s * (window > 0.0))
+        windows = steps.totals(kernel_s * window) / np.maximum(beside_s, _LEAST_S)
         gpu_s = exposed(gpu_s, beside_s, timing.overlap * windows)
     stage_s = timeline.host_norm(gpu_s, timing.host_s)
-    duration_s = program.slots * (stage_s + timing.gaps_s)
-    moving_s = timeline.moving(timing.work, kernel_s, at.clock_hz, timing.stalled_share)
-    active_s = program.runs * ((moving_s * timing.active) @ times)
+    duration_s = steps.slots * (stage_s + timing.gaps_s)
+    moving_s = timeline.moving(timing.work, kernel_s, clock_hz, timing.stalled_share)
+    active_s = steps.runs * steps.totals(moving_s * timing.active)
     energy_j = power.energies(at, duration_s, active_s, activity)
     return Sweep(duration_s, energy_j, kernel_s, gpu_s)
 

@@ -25,6 +25,7 @@ from energaizer import (
 )
 from energaizer.coefficients import Coefficients
 from energaizer.errors import DoesNotFitError, EnergaizerError, InputError, TooSlowError
+from energaizer.fleet import Run
 from energaizer.gpu import Gpu
 from energaizer.host import with_kernels
 from energaizer.kernels import FloatArray
@@ -147,7 +148,7 @@ def sweep(
         for batch in batches or (workload.batch,):
             part = _of_batch(workload, batch)
             try:
-                memory.check(memory.need(part, gpu), part, gpu)
+                memory.check(part, gpu)
             except DoesNotFitError:
                 continue
             found.extend(_candidates(part, board, clocks_hz, limits_w))
@@ -157,10 +158,9 @@ def sweep(
 
 
 def load_together(
-    workload: Workload, gpus: Sequence[Gpu], coefficients: Mapping[str, Coefficients], *,
-    clocks: bool,
-) -> None:  # fmt: skip
-    """Load a workload on many kinds of GPU at once, so that what is asked next of each is cheap.
+    workload: Workload, gpus: Sequence[Gpu], coefficients: Mapping[str, Coefficients]
+) -> None:
+    """Load a workload on many kinds of GPU at every clock, so that sweeps of each are cheap.
 
     Estimates and sweeps are the same without it. What cannot be loaded is left to them to tell.
 
@@ -168,29 +168,19 @@ def load_together(
         workload: What is run.
         gpus: Boards to compare.
         coefficients: By GPU name; missing: the catalogue's.
-        clocks: Whether every clock will be asked for.
     """
     host = catalog.host(pipeline.host_name(workload))
-    boards: list[Machine] = []
-    fabrics = []
     with contextlib.suppress(EnergaizerError):
+        boards = []
         for gpu in gpus:
-            need = memory.need(workload, gpu)
-            if need.total_bytes <= need.capacity_bytes:
+            if memory.fits(workload, gpu):
                 own = coefficients.get(gpu.name) or catalog.coefficients(gpu)
                 board = machine.of(gpu, with_kernels(host, gpu, own))
-                boards.append(board)
-                fabrics.append(place.of(workload, board).fabric)
+                boards.append((board, place.of(workload, board).fabric))
         for batch, _ in job.batches(workload):
             program = lowering.lower(_of_batch(workload, batch))
-            loaded = fleet.load(program, boards, host, fabrics)
-            if clocks:
-                fleet.every_clock(loaded)
-            elif loaded:
-                settled = fleet.settle(loaded)
-                shares = job.shares_together(loaded, settled)
-                for one, its, each in zip(loaded, settled, shares, strict=True):
-                    job.shares.put(each, one, its)
+            loaded = fleet.load([Run(program, board, host, fabric) for board, fabric in boards])
+            fleet.every_clock(loaded)
 
 
 def _candidates(
@@ -264,8 +254,8 @@ def _energy_spread(workload: Workload, loaded: simulation.Loaded) -> tuple[float
     """Return the factor of the energy interval, found once for all settings of a batch."""
     gpu = loaded.machine.gpu
     settled = simulation.settle(loaded, gpu.max_clock_hz, gpu.power_limit_w)
-    shares = np.sum(list(job.shares(loaded, settled).values()), axis=0)
-    (judge,) = pipeline.judges(loaded.machine, shares[None], outside=False)
+    shares = np.sum([one.shares for one in job.sums(loaded, settled).values()], axis=0)
+    (judge,) = pipeline.judges(loaded.machine, shares[None], [False])
     judge.hold(steady=job.steady(workload))
     return judge.factors[2], judge.provenance
 

@@ -1,27 +1,33 @@
 """Answers in time: from a cache, else from the estimator within a deadline, else by a ceiling.
 
 Admission must not wait for a slow estimate, and a slow one is still worth keeping: it goes on in
-its thread and fills the cache for the next pod of the same workload. What never comes out of here
+its thread and fills the cache for the next pod of the same workload. What has queued up while the
+thread was busy is estimated at once, which costs less for each. What never comes out of here
 is an exception or a silent zero: a missing estimate is a TDP bound that says why.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cached_property, lru_cache
-from typing import Any
+from functools import lru_cache
 
 from energaizer_operator import runtimes, translate
-from energaizer_operator.inputs import ResolvedInputs, inputs_digest
 from energaizer_operator.names import Reason
 from energaizer_operator.resources.gpuprofile import GPUProfile
-from energaizer_operator.translate import Answer, CalibrationError, EstimateError, Setting
+from energaizer_operator.translate import (
+    Answer,
+    CalibrationError,
+    EstimateError,
+    Question,
+    Setting,
+)
 
 __all__ = [
     "VERSION",
@@ -43,8 +49,9 @@ __all__ = [
     "report",
 ]
 
-PLAIN = (Setting(),)
+PLAIN = translate.PLAIN
 FIRST_PACE_S, WEIGHT = 0.002, 0.1  # of the running mean of how long an estimate takes
+TOGETHER = 8  # reviews whose estimates are made at once, if so many wait
 Measurement = translate.calibrations.Measurement
 Recalibration = translate.calibrations.Recalibration
 catalogue = translate.catalogue
@@ -69,29 +76,6 @@ def model_parts() -> Mapping[str, str]:
     return runtimes.last_parts(translate.model_names())
 
 
-@dataclass(frozen=True)
-class Question:
-    """One workload on one kind of GPU, at some clocks and caps."""
-
-    inputs: ResolvedInputs
-    profile: GPUProfile
-    profile_digest: str
-    """Of the profile's name, spec and calibration (`digest_of`)."""
-    settings: tuple[Setting, ...] = PLAIN
-    config: str | None = None
-    """Content of `config.json`, where the inputs refer to one."""
-    calibration: str | None = None
-    """Coefficients of the GPU, where the cluster holds its own."""
-
-    @cached_property
-    def digest(self) -> str:
-        """Return `sha256:<hex>` of everything that the answer depends on but the settings."""
-        profile = self.profile_digest
-        if self.config is not None:
-            profile += hashlib.sha256(self.config.encode(errors="replace")).hexdigest()
-        return inputs_digest(self.inputs, profile, VERSION)
-
-
 def digest_of(profile: GPUProfile, calibration: str | None = None) -> str:
     """Return the digest of what a profile and its calibration say, but for its status."""
     text = f"{profile.metadata.name} {profile.spec.model_dump_json()} {calibration or ''}"
@@ -106,6 +90,23 @@ def calibration_digest(text: str) -> str:
 def now_utc() -> datetime:
     """Return the time, aware."""
     return datetime.now(UTC).replace(microsecond=0)
+
+
+@dataclass(eq=False)
+class _Task:
+    """What one caller waits for."""
+
+    wanted: Mapping[_Key, Question]
+    loop: asyncio.AbstractEventLoop
+    done: asyncio.Future[None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.done = self.loop.create_future()
+
+    @property
+    def wide(self) -> bool:
+        """Return whether it holds sweeps, which take too long for others to wait."""
+        return any(len(settings) > translate.FEW for _, settings in self.wanted)
 
 
 class Estimator:
@@ -133,7 +134,8 @@ class Estimator:
         self._cache: OrderedDict[str, dict[Setting, Answer]] = OrderedDict()
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="estimator")
-        self._pending: dict[_Key, Future[Any]] = {}
+        self._queue: deque[_Task] = deque()
+        self._pending: dict[_Key, asyncio.Future[None]] = {}
         self._pace_s = FIRST_PACE_S / threads
 
     def warm(self) -> None:
@@ -141,8 +143,9 @@ class Estimator:
         translate.warm()
 
     def close(self) -> None:
-        """Let the running estimate end and drop those that wait."""
+        """Let the running estimates end and drop those that wait."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self._queue.clear()
 
     def found(self, questions: int) -> None:
         """Count questions that somebody answered from what was asked here before."""
@@ -152,16 +155,22 @@ class Estimator:
 
     def answer(self, question: Question) -> tuple[Answer, ...]:
         """Return one answer per setting, however long it takes."""
-        known = self._known(question.digest, question.settings)
-        missing = tuple(setting for setting in question.settings if setting not in known)
-        if missing:
-            known |= self._compute(question, question.digest, missing)
-        return tuple(known[setting] for setting in question.settings)
+        (found,) = self.answer_all([question])
+        return found
 
     def answer_all(self, questions: Sequence[Question]) -> list[tuple[Answer, ...]]:
         """Return one answer per question and setting, however long it takes."""
-        _load_together([question for question in questions if self._missing(question)])
-        return [self.answer(question) for question in questions]
+        known = [self._known(question) for question in questions]
+        wanted = {
+            (question.digest, left): question
+            for question, found in zip(questions, known, strict=True)
+            if (left := _left(question, found))
+        }
+        fresh = self._compute(wanted)
+        return [
+            _in_order(question, found | fresh.get(question.digest, {}))
+            for question, found in zip(questions, known, strict=True)
+        ]
 
     def bounds(self, question: Question, reason: Reason, message: str) -> tuple[Answer, ...]:
         """Return the TDP bound for every setting, and why there is nothing better."""
@@ -172,18 +181,17 @@ class Estimator:
         """Return one answer per question and setting, by a bound where the deadline passes."""
         waiting = self._start(questions)
         if waiting:
-            wrapped = [asyncio.wrap_future(future) for future in waiting]
-            await asyncio.wait(wrapped, timeout=self.deadline_s)
-        return [self._collect(question, question.digest) for question in questions]
+            await asyncio.wait(waiting, timeout=self.deadline_s)
+        return [self._collect(question) for question in questions]
 
-    def _start(self, questions: Sequence[Question]) -> "list[Future[Any]]":
+    def _start(self, questions: Sequence[Question]) -> "list[asyncio.Future[None]]":
         """Begin what is missing, or join who began it already; returns what is to be awaited.
 
         What would come too late anyway is not begun: a bound at once is of more use to everybody.
         What is begun is one task of the thread: to wake the caller between the estimates of one
         review would cost about as much as one of them.
         """
-        awaited: dict[Future[Any], None] = {}
+        awaited: dict[asyncio.Future[None], None] = {}
         begun: dict[_Key, Question] = {}
         for question in questions:
             missing = self._missing(question)
@@ -200,29 +208,26 @@ class Estimator:
             elif (len(self._pending) + len(begun)) * self._pace_s < self.deadline_s:
                 begun[key] = question
         if begun:
-            task = self._pool.submit(self._compute_all, begun)
-            self._pending |= dict.fromkeys(begun, task)
-            task.add_done_callback(lambda _: self._ended(begun))
-            awaited[task] = None
+            task = _Task(begun, asyncio.get_running_loop())
+            self._pending |= dict.fromkeys(begun, task.done)
+            self._queue.append(task)
+            self._pool.submit(self._work)
+            awaited[task.done] = None
         return list(awaited)
 
     def _missing(self, question: Question) -> tuple[Setting, ...]:
-        known = self._known(question.digest, question.settings)
-        return tuple(setting for setting in question.settings if setting not in known)
+        return _left(question, self._known(question))
 
-    def _ended(self, keys: Iterable[_Key]) -> None:
-        for key in keys:
-            self._pending.pop(key, None)
-
-    def _collect(self, question: Question, digest: str) -> tuple[Answer, ...]:
-        known = self._known(digest, question.settings)
+    def _collect(self, question: Question) -> tuple[Answer, ...]:
+        known = self._known(question)
         if len(known) < len(question.settings):
             why = f"no estimate within {self.deadline_s * 1000:.0f} ms; the next one finds it ready"
             late = self.bounds(question, Reason.ESTIMATOR_TIMEOUT, why)
             known = {answer.setting: answer for answer in late} | known
-        return tuple(known[setting] for setting in question.settings)
+        return _in_order(question, known)
 
-    def _known(self, digest: str, settings: Sequence[Setting]) -> dict[Setting, Answer]:
+    def _known(self, question: Question) -> dict[Setting, Answer]:
+        digest, settings = question.digest, question.settings
         with self._lock:
             found = self._cache.get(digest)
             if found is None:
@@ -230,49 +235,83 @@ class Estimator:
             self._cache.move_to_end(digest)
             return {setting: found[setting] for setting in settings if setting in found}
 
-    def _compute_all(self, wanted: Mapping[_Key, Question]) -> None:
+    def _work(self) -> None:
+        """Do what waits, up to so many tasks at once; called once for each task that was queued."""
+        tasks: list[_Task] = []
+        with contextlib.suppress(IndexError):  # nothing is left
+            while len(tasks) < TOGETHER and not (tasks and self._queue[0].wide):
+                tasks.append(self._queue.popleft())
+                if tasks[-1].wide:
+                    break
+        if not tasks:
+            return
+        errors = self._do(tasks)
+        for loop in {task.loop for task in tasks}:
+            own = [
+                (task, error)
+                for task, error in zip(tasks, errors, strict=True)
+                if task.loop is loop
+            ]
+            with contextlib.suppress(RuntimeError):  # it has ended, and nobody waits
+                loop.call_soon_threadsafe(self._ended, own)
+
+    def _do(self, tasks: Sequence[_Task]) -> list[Exception | None]:
+        """Compute what some tasks want, and return what went wrong with each.
+
+        What goes wrong with all at once is tried again one by one, so that it stays with its own.
+        """
         started = time.perf_counter()
-        _load_together(list(wanted.values()))
-        for (digest, settings), question in wanted.items():
-            self._compute(question, digest, settings)
+        wanted = {key: question for task in tasks for key, question in task.wanted.items()}
+        try:
+            self._compute(wanted)
+        except Exception as error:  # noqa: BLE001
+            if len(tasks) == 1:
+                return [error]
+            return [self._do([task])[0] for task in tasks]
         each = (time.perf_counter() - started) / len(wanted)
         self._pace_s += WEIGHT * (each - self._pace_s)
+        return [None] * len(tasks)
 
-    def _compute(
-        self, question: Question, digest: str, settings: tuple[Setting, ...]
-    ) -> dict[Setting, Answer]:
+    def _ended(self, tasks: Sequence[tuple[_Task, Exception | None]]) -> None:
+        """Tell who waits, in their loop."""
+        for task, error in tasks:
+            for key in task.wanted:
+                self._pending.pop(key, None)
+            if error is None:
+                task.done.set_result(None)
+            else:
+                task.done.set_exception(error)
+
+    def _compute(self, wanted: Mapping[_Key, Question]) -> dict[str, dict[Setting, Answer]]:
+        """Return the answers to what is missing of some questions, and remember them."""
+        if not wanted:
+            return {}
         started = time.perf_counter()
-        computed = translate.answers(
-            question.inputs,
-            question.profile,
-            settings,
-            question.config,
-            self._now(),
-            question.calibration,
-        )
-        fresh = {answer.setting: answer for answer in computed}
+        asked = [
+            question if settings == question.settings else replace(question, settings=settings)
+            for (_, settings), question in wanted.items()
+        ]
+        computed = translate.answers(asked, self._now())
+        fresh: dict[str, dict[Setting, Answer]] = {}
+        for (digest, _), answers in zip(wanted, computed, strict=True):
+            fresh.setdefault(digest, {}).update((answer.setting, answer) for answer in answers)
         with self._lock:
-            self._cache.setdefault(digest, {}).update(fresh)
-            self._cache.move_to_end(digest)
+            for digest, answers_of in fresh.items():
+                self._cache.setdefault(digest, {}).update(answers_of)
+                self._cache.move_to_end(digest)
             while len(self._cache) > self._capacity:
                 self._cache.popitem(last=False)
-        seconds = time.perf_counter() - started
+        seconds = (time.perf_counter() - started) / len(wanted)
         if self.observe is not None:
-            task, first = question.inputs.task or "Unknown", computed[0]
-            self.observe(first.summary.method, str(first.reason), task, seconds)
+            for question, answers in zip(asked, computed, strict=True):
+                task, first = question.inputs.task or "Unknown", answers[0]
+                self.observe(first.summary.method, str(first.reason), task, seconds)
         return fresh
 
 
-def _load_together(questions: Sequence[Question]) -> None:
-    """Prepare the estimates of a workload on all kinds of GPU that are asked about at once."""
-    by_workload: dict[tuple[int, str | None], list[Question]] = {}
-    for question in questions:
-        by_workload.setdefault((id(question.inputs), question.config), []).append(question)
-    for asked in by_workload.values():
-        translate.load_together(
-            asked[0].inputs,
-            [question.profile for question in asked],
-            asked[0].config,
-            [question.calibration for question in asked],
-            clocks=any(len(question.settings) > translate.FEW for question in asked),
-        )
+def _left(question: Question, known: Mapping[Setting, Answer]) -> tuple[Setting, ...]:
+    return tuple(setting for setting in question.settings if setting not in known)
+
+
+def _in_order(question: Question, known: Mapping[Setting, Answer]) -> tuple[Answer, ...]:
+    return tuple(known[setting] for setting in question.settings)

@@ -2,11 +2,15 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from energaizer import catalog, fleet, lowering, machine, pipeline, place, simulation, whatif
+from energaizer import catalog, fleet, job, lowering, machine, pipeline, place, simulation, whatif
+from energaizer.fleet import Run
 from energaizer.host import with_kernels
 from energaizer.parallelism import Parallelism
 from energaizer.precision import Precision
+from energaizer.recipe import Training
 from energaizer.workload import Workload
 
 WORKLOADS = {
@@ -32,7 +36,9 @@ def boards_of(workload, gpus):
 
 
 def forget():
-    for cache in (simulation.load, simulation.every_clock, simulation.settle, simulation.unset):
+    for cache in (
+        simulation.load, simulation.every_clock, simulation.settle, simulation.unset, job.sums
+    ):  # fmt: skip
         cache.cache_clear()
 
 
@@ -41,7 +47,10 @@ def loaded_together(name):
     program = lowering.lower(workload)
     host, machines, fabrics = boards_of(workload, catalog.gpus())
     forget()
-    together = fleet.load(program, machines, host, fabrics)
+    runs = [
+        Run(program, board, host, fabric) for board, fabric in zip(machines, fabrics, strict=True)
+    ]
+    together = fleet.load(runs)
     return program, host, machines, fabrics, together
 
 
@@ -71,14 +80,10 @@ def test_kernels_and_clocks_of_all_boards_equal_those_of_each(name):
 @pytest.mark.parametrize("name", WORKLOADS)
 def test_steps_of_all_boards_settle_as_those_of_each(name):
     *_, together = loaded_together(name)
-    fleet.settle(together)
-    settled = [simulation.unset.known(one) for one in together]
     held = 0
-    for one, found in zip(together, settled, strict=True):
-        simulation.unset.cache_clear()
+    for one, found in zip(together, fleet.settle(together), strict=True):
         alone = simulation.unset(one)
         held += alone.throttled.any()
-        assert found is not None
         equal(found, alone)
     assert len(together) > held > 0
 
@@ -90,7 +95,9 @@ def test_what_is_known_and_what_lacks_a_rate_is_left_out():
     host, machines, fabrics = boards_of(workload, gpus)
     forget()
     known = simulation.load(program, machines[0], host, fabrics[0])
-    found = fleet.load(program, machines, host, fabrics)
+    found = fleet.load(
+        [Run(program, board, host, fabric) for board, fabric in zip(machines, fabrics, strict=True)]
+    )
     assert [one.machine.gpu.name for one in found] == [gpus[2].name, gpus[3].name]
     assert simulation.load(program, machines[0], host, fabrics[0]) is known
 
@@ -108,7 +115,7 @@ def test_estimates_and_sweeps_are_the_same_after_loading_together(name):
     forget()
     alone, alone_each = asked()
     forget()
-    whatif.load_together(workload, gpus, {}, clocks=True)
+    whatif.load_together(workload, gpus, {})
     together, together_each = asked()
     for one, other in zip(together, alone, strict=True):
         assert one[:3] == other[:3]
@@ -121,3 +128,62 @@ def test_estimates_and_sweeps_are_the_same_after_loading_together(name):
             assert (mine.value, mine.low, mine.high) == pytest.approx(
                 (own.value, own.low, own.high), rel=1e-12
             )
+
+
+MIXED = {
+    **WORKLOADS,
+    "counted": WORKLOADS["serving"] | {"requests": 1000},
+    "for a day": WORKLOADS["serving"] | {"duration_s": 86400.0},
+    "at a rate": WORKLOADS["serving"] | {"duration_s": 60.0, "requests_per_second": 2.0},
+    "slower": WORKLOADS["serving"] | {"clock_hz": 1.2e9},
+    "capped": WORKLOADS["serving"] | {"power_cap_w": 250.0},
+    "narrow": WORKLOADS["serving"] | {"precision": Precision.FP8},
+    "windowed": {"model": "gemma-2-9b", "batch": 3, "input_tokens": 4000, "output_tokens": 900},
+    "staged": {
+        "model": "llama-3.1-8b", "batch": 8, "input_tokens": 40, "output_tokens": 3,
+        "parallelism": Parallelism(pipeline=2),
+    },
+    "too large": {"model": "llama-3.1-405b", "input_tokens": 8},
+    "too fast": WORKLOADS["serving"] | {"duration_s": 60.0, "requests_per_second": 1e5},
+    "trained": {
+        "model": "opt-1.3b", "input_tokens": 128,
+        "training": Training(global_batch=16, micro_batch=2, steps=7, stall_s=0.01),
+    },
+}  # fmt: skip
+BOARDS = ("h100-sxm", "a100-80gb", "l40s", "l4", "mi300x", "t4")
+PAIRS = st.tuples(st.sampled_from(sorted(MIXED)), st.sampled_from(BOARDS))
+
+
+def alike(found, expected):
+    """Hold two outcomes against each other, number by number."""
+    if isinstance(expected, Exception):
+        assert (type(found), str(found)) == (type(expected), str(expected))
+        return
+    for mine, own in zip(found, expected, strict=True):
+        if isinstance(own, tuple):
+            alike(mine, own)
+        elif isinstance(own, float):
+            assert mine == pytest.approx(own, rel=1e-13)
+        else:
+            assert mine == own
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(PAIRS, max_size=12))
+def test_a_mix_of_workloads_and_boards_is_told_as_each_alone(pairs):
+    workloads = {
+        name: Workload(**(given | {"model": catalog.model(given["model"])}))
+        for name, given in MIXED.items()
+    }
+    asked = [(workloads[name], catalog.gpu(board), None) for name, board in pairs]
+    forget()
+    together = pipeline.briefs(asked)
+    for one, found in zip(asked, together, strict=True):
+        forget()
+        (alone,) = pipeline.briefs([one])
+        alike(found, alone)
+        whole = pipeline.attempt(pipeline.estimate, *one)
+        if isinstance(whole, Exception):
+            alike(found, whole)
+        else:
+            alike(found[:4], [getattr(whole, quantity) for quantity in found._fields[:4]])

@@ -26,7 +26,7 @@ from energaizer_operator.metrics import Metrics
 from energaizer_operator.names import CALIBRATION_KEY as KEY
 from energaizer_operator.resources.aiworkload import AIWorkload
 from energaizer_operator.resources.gpuprofile import GPUProfile
-from energaizer_operator.translate import Setting
+from energaizer_operator.translate import Answer, Question, Setting
 from fake_cluster import FakeCluster, settle
 
 NAME = "h100-sxm5-80gb"
@@ -125,14 +125,17 @@ async def test_an_api_server_that_fails_takes_nothing_away(
 
 
 def test_estimates_rest_on_them() -> None:
+    def ask(settings: tuple[Setting, ...], calibration: str | None) -> tuple[Answer, ...]:
+        asked = Question(LLAMA, PROFILE, "", settings, calibration=calibration)
+        (found,) = translate.answers([asked], NOW)
+        return found
+
     settings = (Setting(1000),)  # far from the power limit
-    usual = translate.answers(LLAMA, PROFILE, settings, None, NOW)[0].summary
-    hungry = translate.answers(LLAMA, PROFILE, settings, None, NOW, HUNGRY)[0].summary
+    usual, hungry = (ask(settings, text)[0].summary for text in (None, HUNGRY))
     assert hungry.power_watts == pytest.approx(usual.power_watts + 100, abs=2)
     many = (Setting(1000), Setting(1200), Setting(1400))
-    swept = translate.answers(LLAMA, PROFILE, many, None, NOW, HUNGRY)
-    for setting, answer in zip(many, swept, strict=True):
-        alone = translate.answers(LLAMA, PROFILE, (setting,), None, NOW, HUNGRY)[0].summary
+    for setting, answer in zip(many, ask(many, HUNGRY), strict=True):
+        alone = ask((setting,), HUNGRY)[0].summary
         assert answer.summary.power_watts == pytest.approx(alone.power_watts, rel=0.01)
 
 

@@ -1,6 +1,6 @@
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -38,10 +38,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Setting, ...]]:
     """Record what reaches the bridge, and answer with a bound at once."""
     seen: list[tuple[Setting, ...]] = []
 
-    def answers(inputs: Any, profile: Any, settings: Any, _: Any, now: Any, *__: Any) -> Any:
-        seen.append(tuple(settings))
-        summary = translate.bound(inputs, profile, now)
-        return tuple(Answer(setting, summary) for setting in settings)
+    def answers(asked: Sequence[Question], now: datetime) -> list[tuple[Answer, ...]]:
+        seen.extend(one.settings for one in asked)
+        summaries = [translate.bound(one.inputs, one.profile, now) for one in asked]
+        return [
+            tuple(Answer(setting, summary) for setting in one.settings)
+            for one, summary in zip(asked, summaries, strict=True)
+        ]
 
     monkeypatch.setattr(translate, "answers", answers)
     return seen
@@ -155,6 +158,96 @@ async def test_many_who_ask_the_same_wait_for_one_estimate(
     found = await asyncio.gather(*waiting)
     assert begun == [1]
     assert {answers[0][0].reason for answers in found} == {Reason.ESTIMATED}
+
+
+async def test_what_waits_is_estimated_at_once_and_as_each_alone(
+    estimator: Estimator, gate: tuple[threading.Event, list[int]]
+) -> None:
+    opened, begun = gate
+    estimator.deadline_s = 60.0
+    names = ("meta-llama/Llama-3.1-8B", "nobody", "Qwen/Qwen3-30B-A3B", "resnet50")
+    questions = [
+        replace(QUESTION, inputs=replace(LLAMA, model_name=name, input_tokens=tokens))
+        for tokens in (1, 300)
+        for name in names
+    ]
+    first = asyncio.create_task(estimator.answers([QUESTION]))
+    while not begun[0]:
+        await asyncio.sleep(0)
+    waiting = [asyncio.create_task(estimator.answers([question])) for question in questions]
+    await asyncio.sleep(0)
+    opened.set()
+    found = [answers[0] for answers in await asyncio.gather(*waiting)]
+    await first
+    assert begun == [2]
+    apart = Estimator(now=lambda: found[0][0].summary.estimate_time or estimation.now_utc())
+    assert [timeless(one) for one in found] == [timeless(apart.answer(q)) for q in questions]
+    apart.close()
+
+
+def timeless(answers: tuple[Answer, ...]) -> list[Answer]:
+    """Return answers without the second in which they were found."""
+    return [
+        replace(one, summary=one.summary.model_copy(update={"estimate_time": None}))
+        for one in answers
+    ]
+
+
+async def test_what_nobody_foresaw_stays_with_the_review_that_caused_it(
+    estimator: Estimator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, begun, opened = translate.answers, threading.Event(), threading.Event()
+    batches: list[int] = []
+
+    def answers(asked: Sequence[Question], now: datetime) -> list[tuple[Answer, ...]]:
+        batches.append(len(asked))
+        begun.set()
+        opened.wait(60)
+        if any(one.inputs.model_name == "broken" for one in asked):
+            raise KeyError("broken")
+        return real(asked, now)
+
+    monkeypatch.setattr(translate, "answers", answers)
+    estimator.deadline_s = 60.0
+    first = asyncio.create_task(estimator.answers([QUESTION]))
+    await asyncio.to_thread(begun.wait)
+    wanted = [replace(LLAMA, model_name="broken"), replace(LLAMA, requests=2)]
+    waiting = [
+        asyncio.create_task(estimator.answers([replace(QUESTION, inputs=one)])) for one in wanted
+    ]
+    await asyncio.sleep(0)
+    opened.set()
+    ((broken,),), ((sound,),) = await asyncio.gather(*waiting)
+    await first
+    assert batches == [1, 2, 1, 1]
+    assert broken.reason is Reason.ESTIMATOR_TIMEOUT
+    assert sound.reason is Reason.ESTIMATED
+    assert not estimator._pending
+
+
+async def test_nobody_waits_for_the_sweeps_of_others(
+    estimator: Estimator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, begun, opened = translate.answers, threading.Event(), threading.Event()
+    batches: list[int] = []
+
+    def answers(asked: Sequence[Question], now: datetime) -> list[tuple[Answer, ...]]:
+        batches.append(len(asked))
+        begun.set()
+        opened.wait(60)
+        return real(asked, now)
+
+    monkeypatch.setattr(translate, "answers", answers)
+    estimator.deadline_s = 60.0
+    questions = [replace(QUESTION, inputs=replace(LLAMA, requests=n)) for n in range(1, 13)]
+    questions[3] = replace(questions[3], settings=(Setting(), Setting(1200), Setting(1410)))
+    waiting = [asyncio.create_task(estimator.answers([questions[0]]))]
+    await asyncio.to_thread(begun.wait)
+    waiting += [asyncio.create_task(estimator.answers([one])) for one in questions[1:]]
+    await asyncio.sleep(0)
+    opened.set()
+    await asyncio.gather(*waiting)
+    assert batches == [1, 2, 1, 8]
 
 
 async def test_a_thread_that_is_far_behind_gets_no_more_work(

@@ -13,7 +13,7 @@ from energaizer_operator.inputs import ResolvedInputs
 from energaizer_operator.names import Reason
 from energaizer_operator.resources.aiworkload.spec import Architecture
 from energaizer_operator.resources.gpuprofile import GPUProfile
-from energaizer_operator.translate import Answer, EstimateError, Setting
+from energaizer_operator.translate import Answer, EstimateError, Question, Setting
 from energaizer_operator.translate.boards import board, profile_of
 from energaizer_operator.translate.workloads import workload
 
@@ -37,8 +37,14 @@ def named(name: str, **changes: Any) -> GPUProfile:
     return GPUProfile.model_validate(manifest)
 
 
+def ask_all(inputs: ResolvedInputs, profile: GPUProfile, *settings: Setting) -> tuple[Answer, ...]:
+    (found,) = translate.answers([Question(inputs, profile, "", settings)], NOW)
+    return found
+
+
 def ask(inputs: ResolvedInputs, profile: GPUProfile, config: str | None = None) -> Answer:
-    return translate.answers(inputs, profile, (PLAIN,), config, NOW)[0]
+    ((found,),) = translate.answers([Question(inputs, profile, "", config=config)], NOW)
+    return found
 
 
 H100 = named("h100-sxm5-80gb")
@@ -230,9 +236,9 @@ def test_gpus_beyond_one_copy_of_the_model_hold_others() -> None:
 def test_a_sweep_says_what_single_estimates_say(changes: dict[str, Any]) -> None:
     inputs = replace(LLAMA, **changes)
     settings = (PLAIN, Setting(1410), Setting(1200), Setting(None, 450), Setting(1980, 300))
-    swept = translate.answers(inputs, H100, settings, None, NOW)
+    swept = ask_all(inputs, H100, *settings)
     for setting, answer in zip(settings, swept, strict=True):
-        alone = translate.answers(inputs, H100, (setting,), None, NOW)[0]
+        (alone,) = ask_all(inputs, H100, setting)
         assert answer.setting == setting
         assert answer.summary.energy_joules == pytest.approx(alone.summary.energy_joules, abs=1)
         assert answer.summary.power_watts == pytest.approx(alone.summary.power_watts, abs=1)
@@ -243,9 +249,8 @@ def test_a_sweep_says_what_single_estimates_say(changes: dict[str, Any]) -> None
 def test_no_clock_and_no_cap_makes_room_for_a_model_that_is_too_large() -> None:
     settings = (PLAIN, Setting(clock_megahertz=900), Setting(power_cap_watts=60))
     huge = replace(LLAMA, model_name="meta-llama/Llama-3.1-70B")
-    found = translate.answers(huge, named("t4-16gb"), settings, None, NOW)
-    alone = [translate.answers(huge, named("t4-16gb"), (one,), None, NOW)[0] for one in settings]
-    assert list(found) == alone
+    found = ask_all(huge, named("t4-16gb"), *settings)
+    assert found == tuple(ask_all(huge, named("t4-16gb"), one)[0] for one in settings)
     assert {one.feasibility for one in found} == {"InsufficientMemory"}
 
 
@@ -289,7 +294,7 @@ def test_a_denoiser_of_ones_own_is_read_from_its_config() -> None:
         input_tokens=None, output_tokens=None,
     )  # fmt: skip
     config = json.dumps({"_class_name": "FluxTransformer2DModel", "num_layers": 8})
-    (answer,) = translate.answers(asked, H100, [PLAIN], config, NOW)
+    answer = ask(asked, H100, config)
     assert answer.reason is Reason.ESTIMATED, answer.message
 
 

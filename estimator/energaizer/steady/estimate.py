@@ -138,7 +138,7 @@ class _Said:
         }  # fmt: skip
         self.hull = uncertainty.outside_hull(one.board, inputs)
         shares = np.sum([total.shares for total in one.totals.values()], axis=0)
-        (self.judge,) = judges(one.board, shares[None], outside=bool(self.hull))
+        (self.judge,) = judges(one.board, shares[None], [bool(self.hull)])
         self.given = one.traffic.requests_per_second is not None
 
     def rate(self, value: float, unit: str) -> Quantity:

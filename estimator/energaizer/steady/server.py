@@ -120,7 +120,7 @@ class Server:
         loaded = simulation.load(program, self.board, host, self.place.fabric)
         settled = simulation.settle(loaded, self.setting.clock_hz, self.setting.limit_w)
         if weight:
-            job.add(self.totals, loaded, settled, weight)
+            job.add(self.totals, job.sums(loaded, settled), weight)
         return Cost(
             float(settled.duration_s[0]), float(settled.energy_j[0].sum()),
             float(settled.clock_hz[0]),
@@ -250,7 +250,7 @@ def server(
     lowering.lower(workload)  # checks the split
     found = Server(workload, traffic, gpu, known, host)
     batch = max(1, round(traffic.batch or 1.0))
-    memory.check(found.memory(batch), workload.model_copy(update={"batch": batch}), gpu)
+    memory.check(workload.model_copy(update={"batch": batch}), gpu)
     return found
 
 

@@ -6,10 +6,12 @@ ends are rounded up, lower ends down, so that no interval shrinks on its way.
 """
 
 import contextlib
+import hashlib
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -17,6 +19,7 @@ import yaml
 from pydantic import ValidationError
 
 from energaizer import catalog, pipeline, whatif
+from energaizer.coefficients import Coefficients
 from energaizer.errors import (
     DoesNotFitError,
     EnergaizerError,
@@ -26,9 +29,10 @@ from energaizer.errors import (
     one_line,
 )
 from energaizer.gpu import Gpu
+from energaizer.result import Brief
 from energaizer.workload import Workload
 from energaizer_operator.identity import identities
-from energaizer_operator.inputs import ResolvedInputs
+from energaizer_operator.inputs import ResolvedInputs, inputs_digest
 from energaizer_operator.names import Reason
 from energaizer_operator.resources.gpuprofile import GPUProfile
 from energaizer_operator.schema import EstimateSummary, Feasibility
@@ -46,17 +50,19 @@ from energaizer_operator.translate.workloads import (
 )
 
 __all__ = [
+    "FEW",
+    "PLAIN",
     "VERSION",
     "Answer",
     "CalibrationError",
     "EstimateError",
+    "Question",
     "Setting",
     "answers",
     "bound",
     "calibrations",
     "canonical",
     "catalogue",
-    "load_together",
     "model_names",
     "profile_of",
     "published_precision",
@@ -66,7 +72,7 @@ __all__ = [
 
 FEW = 2  # settings up to which single estimates, which say more, take no longer than a sweep
 _USAGE, _NO_ESTIMATE = 2, 3  # exit codes
-_NO_ANSWER = (EnergaizerError, ValidationError, ArithmeticError, ValueError)
+PLAIN = (Setting(),)
 
 
 class EstimateError(Exception):
@@ -76,6 +82,29 @@ class EstimateError(Exception):
         """Keep the exit code of a command that ends so."""
         super().__init__(message)
         self.exit_code = exit_code
+
+
+@dataclass(frozen=True)
+class Question:
+    """One workload on one kind of GPU, at some clocks and caps."""
+
+    inputs: ResolvedInputs
+    profile: GPUProfile
+    profile_digest: str
+    """Of the profile's name, spec and calibration (`estimation.digest_of`)."""
+    settings: tuple[Setting, ...] = PLAIN
+    config: str | None = None
+    """Content of `config.json`, where the inputs refer to one."""
+    calibration: str | None = None
+    """Coefficients of the GPU, where the cluster holds its own."""
+
+    @cached_property
+    def digest(self) -> str:
+        """Return `sha256:<hex>` of everything that the answer depends on but the settings."""
+        profile = self.profile_digest
+        if self.config is not None:
+            profile += hashlib.sha256(self.config.encode(errors="replace")).hexdigest()
+        return inputs_digest(self.inputs, profile, VERSION)
 
 
 @dataclass(frozen=True)
@@ -96,93 +125,82 @@ class Answer:
         return self.reason is Reason.ESTIMATED
 
 
-def answers(
-    inputs: ResolvedInputs,
-    profile: GPUProfile,
-    settings: Sequence[Setting],
-    config: str | None,
-    now: datetime,
-    calibration: str | None = None,
-) -> tuple[Answer, ...]:
-    """Return the estimate of a workload on one kind of GPU at each setting; never raises.
+def answers(asked: Sequence[Question], now: datetime) -> list[tuple[Answer, ...]]:
+    """Return the estimate of each question at each of its settings; never raises.
+
+    All are made at once: the more there are, the less each costs. None depends on the others.
 
     Args:
-        inputs: What is known of the workload.
-        profile: The kind of GPU.
-        settings: Clocks and caps of the boards.
-        config: Content of the model's `config.json`, where the inputs refer to one.
-        now: Time of the estimate.
-        calibration: Coefficients that were checked (`calibrations.check`); None: those shipped.
+        asked: Workloads on kinds of GPU; coefficients were checked (`calibrations.check`).
+        now: Time of the estimates.
     """
-    if len(settings) <= FEW:
-        return tuple(
-            _answer(inputs, profile, setting, config, now, calibration) for setting in settings
-        )
-    plain = _answer(inputs, profile, Setting(), config, now, calibration)
+    swept = [question for question in asked if len(question.settings) > FEW]
+    _sweep_together(swept)
+    wanted = [
+        (question, setting)
+        for question in asked
+        for setting in (PLAIN if len(question.settings) > FEW else question.settings)
+    ]
+    found = iter(_answers(wanted, now))
+    return [
+        _of_sweep(question, next(found), now)
+        if len(question.settings) > FEW
+        else tuple(itertools.islice(found, len(question.settings)))
+        for question in asked
+    ]
+
+
+def _of_sweep(question: Question, plain: Answer, now: datetime) -> tuple[Answer, ...]:
+    """Return the estimates of many settings, that of the board's own known."""
+    settings = question.settings
     if plain.reason is Reason.INFEASIBLE_MEMORY:  # no clock and no cap makes room
         return tuple(replace(plain, setting=setting) for setting in settings)
-    swept = _swept(inputs, profile, settings, config, calibration, plain.summary)
+    swept = _swept(question, plain.summary)
     swept[Setting()] = plain
-    return tuple(
-        swept.get(setting) or _answer(inputs, profile, setting, config, now, calibration)
-        for setting in settings
-    )
+    left = [setting for setting in settings if setting not in swept]
+    swept |= dict(zip(left, _answers([(question, one) for one in left], now), strict=True))
+    return tuple(swept[setting] for setting in settings)
 
 
-def load_together(
-    inputs: ResolvedInputs,
-    profiles: Sequence[GPUProfile],
-    config: str | None,
-    calibrations_of: Sequence[str | None],
-    *,
-    clocks: bool,
-) -> None:
-    """Prepare answers about many kinds of GPU at once, which costs less than one after the other.
+def _sweep_together(questions: Sequence[Question]) -> None:
+    """Prepare sweeps of each workload over all kinds of GPU that are asked about at once.
 
-    Answers are the same without it, and tell what is wrong.
-
-    Args:
-        inputs: What is known of the workload.
-        profiles: The kinds of GPU.
-        config: Content of the model's `config.json`, where the inputs refer to one.
-        calibrations_of: Coefficients of each that were checked; None: those shipped.
-        clocks: Whether more than the boards' own setting will be asked for.
+    They cost less so than one after the other; answers are the same without it, and tell what is
+    wrong.
     """
-    described = [board(profile) for profile in profiles]
-    gpus = [one.gpu for one in described if not one.missing]
-    with contextlib.suppress(*_NO_ANSWER):
-        own = {
-            one.gpu.name: calibrations.read(text)
-            for one, text in zip(described, calibrations_of, strict=True)
-            if text is not None
-        }
-        whatif.load_together(workload(inputs, Setting(), config), gpus, own, clocks=clocks)
+    by_workload: dict[tuple[int, str | None], list[Question]] = {}
+    for question in questions:
+        by_workload.setdefault((id(question.inputs), question.config), []).append(question)
+    for own in by_workload.values():
+        described = [board(question.profile) for question in own]
+        gpus = [one.gpu for one in described if not one.missing]
+        with contextlib.suppress(*pipeline.NO_ANSWER):
+            coefficients = {
+                one.gpu.name: calibrations.read(question.calibration)
+                for one, question in zip(described, own, strict=True)
+                if question.calibration is not None
+            }
+            load = workload(own[0].inputs, Setting(), own[0].config)
+            whatif.load_together(load, gpus, coefficients)
 
 
-def _swept(
-    inputs: ResolvedInputs,
-    profile: GPUProfile,
-    settings: Sequence[Setting],
-    config: str | None,
-    calibration: str | None,
-    plain: EstimateSummary,
-) -> dict[Setting, Answer]:
+def _swept(question: Question, plain: EstimateSummary) -> dict[Setting, Answer]:
     """Return estimates of many settings from one sweep; what it cannot give is left out."""
-    gpu = board(profile).gpu
+    gpu, calibration = board(question.profile).gpu, question.calibration
     wanted = {
         setting: (_clock(gpu, setting), float(setting.power_cap_watts or gpu.power_limit_w))
-        for setting in settings
+        for setting in question.settings
         if setting != Setting()
     }
     try:
         found = whatif.sweep(
-            workload(inputs, Setting(), config),
+            workload(question.inputs, Setting(), question.config),
             [gpu],
             clocks_hz=sorted({clock for clock, _ in wanted.values()}),
             limits_w=sorted({limit for _, limit in wanted.values()}),
             coefficients={} if calibration is None else {gpu.name: calibrations.read(calibration)},
         )
-    except _NO_ANSWER:
+    except pipeline.NO_ANSWER:
         return {}
     answered: dict[Setting, Answer] = {}
     for setting, (clock, limit) in wanted.items():
@@ -201,34 +219,52 @@ def _clock(gpu: Gpu, setting: Setting) -> float:
     return gpu.max_clock_hz if clock is None else float(clock * MEGA)
 
 
+def _answers(wanted: Sequence[tuple[Question, Setting]], now: datetime) -> list[Answer]:
+    """Return the estimate of each question at one setting, or the bound that stands in for it."""
+    described = [pipeline.attempt(_described_fully, *one) for one in wanted]
+    found = iter(pipeline.briefs([one for one in described if not isinstance(one, Exception)]))
+    outcomes = [one if isinstance(one, Exception) else next(found) for one in described]
+    return [
+        _answer(question, setting, outcome, now)
+        for (question, setting), outcome in zip(wanted, outcomes, strict=True)
+    ]
+
+
+def _described_fully(
+    question: Question, setting: Setting
+) -> tuple[Workload, Gpu, Coefficients | None]:
+    load = workload(question.inputs, setting, question.config)
+    own = None if question.calibration is None else calibrations.read(question.calibration)
+    return load, _described(question.profile).gpu, own
+
+
 def _answer(
-    inputs: ResolvedInputs,
-    profile: GPUProfile,
-    setting: Setting,
-    config: str | None,
-    now: datetime,
-    calibration: str | None,
-) -> Answer:
-    feasibility: Feasibility = "Feasible"
-    try:
-        load, gpu = workload(inputs, setting, config), _described(profile).gpu
-        own = None if calibration is None else calibrations.read(calibration)
-        found = pipeline.brief(load, gpu, own)
-        summary = summarise(found, inputs, profile.metadata.name, setting, now)
-        return Answer(setting, summary, work=found.completed)
-    except TooSlowError as error:
-        reason, message, feasibility = Reason.TDP_BOUND_USED, str(error), "TooSlow"
-    except DoesNotFitError as error:
-        reason, message, feasibility = Reason.INFEASIBLE_MEMORY, str(error), "InsufficientMemory"
-    except UnknownNameError as error:
-        reason, message = Reason.UNKNOWN_MODEL, str(error)
-    except ConfigurationError as error:
-        reason, message = Reason.INVALID_CONFIG_MAP, str(error)
-    except EnergaizerError as error:
-        reason, message = Reason.TDP_BOUND_USED, str(error)
-    except (ValidationError, ArithmeticError, ValueError) as error:
-        reason, message = Reason.TDP_BOUND_USED, one_line(error)
+    question: Question, setting: Setting, outcome: Brief | Exception, now: datetime
+) -> Answer:  # fmt: skip
+    inputs, profile = question.inputs, question.profile
+    if isinstance(outcome, Brief):
+        summary = pipeline.attempt(summarise, outcome, inputs, profile.metadata.name, setting, now)
+        if isinstance(summary, EstimateSummary):
+            return Answer(setting, summary, work=outcome.completed)
+        outcome = summary
+    reason, feasibility = _shortcoming(outcome)
+    message = str(outcome) if isinstance(outcome, EnergaizerError) else one_line(outcome)
     return Answer(setting, bound(inputs, profile, now), reason, message, feasibility)
+
+
+def _shortcoming(error: Exception) -> tuple[Reason, Feasibility]:
+    """Return why there is no estimate, and what that says of the GPU."""
+    match error:
+        case TooSlowError():
+            return Reason.TDP_BOUND_USED, "TooSlow"
+        case DoesNotFitError():
+            return Reason.INFEASIBLE_MEMORY, "InsufficientMemory"
+        case UnknownNameError():
+            return Reason.UNKNOWN_MODEL, "Feasible"
+        case ConfigurationError():
+            return Reason.INVALID_CONFIG_MAP, "Feasible"
+        case _:
+            return Reason.TDP_BOUND_USED, "Feasible"
 
 
 def bound(inputs: ResolvedInputs, profile: GPUProfile, now: datetime) -> EstimateSummary:
