@@ -25,7 +25,7 @@ from energaizer_operator.names import Reason
 from energaizer_operator.webhook import mutate, review, validate
 from energaizer_operator.webhook.app import Route, Server
 from energaizer_operator.webhook.judge import Judge
-from energaizer_operator.webhook.process import keep_what_is_loaded
+from energaizer_operator.webhook.process import keep_what_is_loaded, tidy_up
 
 PER_SECOND, SECONDS = 200, 10
 CONNECTIONS = 200
@@ -44,7 +44,8 @@ async def _serve(told: Connection) -> None:
         judge.estimator.warm()
         keep_what_is_loaded()
 
-        bounded = 0
+        bounded, last_review = 0, 0.0
+        tidy = asyncio.create_task(tidy_up(lambda: last_review))
 
         async def nothing(_: review.Request) -> review.Answer:
             return review.allow()
@@ -58,8 +59,9 @@ async def _serve(told: Connection) -> None:
             handler: Callable[[Judge, review.Request], Awaitable[review.Answer]],
         ) -> Callable[[review.Request], Awaitable[review.Answer]]:
             async def answer(request: review.Request) -> review.Answer:
-                nonlocal bounded
+                nonlocal bounded, last_review
                 found = await handler(judge, request)
+                last_review = time.monotonic()
                 bounded += found.cause == Reason.ESTIMATOR_TIMEOUT
                 return found
 
@@ -75,7 +77,7 @@ async def _serve(told: Connection) -> None:
         server = Server(routes, material.leaf)
         port = await server.start("127.0.0.1", 0)
         told.send((port, material.trusted))
-        await asyncio.Event().wait()
+        await tidy
 
 
 def pods(number: int, *, fresh: bool) -> bytes:
