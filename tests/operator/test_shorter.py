@@ -128,7 +128,7 @@ def test_a_dearer_start_is_allowed_for_at_the_second_try(
         more = {part: getattr(plain.energy, part) + 0.2 * whole for part in parts}
         return plain._replace(energy=plain.energy._replace(**more))
 
-    monkeypatch.setattr("energaizer.pipeline.brief", with_start)
+    monkeypatch.setattr(steady_physics, "brief", with_start)
     rule = policy(action="Deny", limits={"maxEnergyJoules": int(0.6 * energy(obj))})
     verdict = decided(obj, rule).verdict
     assert verdict.alternative is not None, verdict.message

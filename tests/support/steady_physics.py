@@ -6,6 +6,8 @@ bandwidth of the memory against that of an H100; a lower clock takes longer and 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from energaizer import pipeline, whatif
@@ -57,6 +59,11 @@ def brief(workload: Workload, gpu: Gpu, _: object = None) -> Brief:
     )
 
 
+def briefs(asked: Sequence[tuple[Workload, Gpu, object]]) -> list[Brief | Exception]:
+    """Return one for each, or the error that stands for it."""
+    return [pipeline.attempt(brief, *one) for one in asked]
+
+
 def estimate(workload: Workload, gpu: Gpu, _: object = None) -> Estimate:
     """Return the same with what a report says beside it."""
     told = brief(workload, gpu)
@@ -89,6 +96,6 @@ def _no_sweep(*_: object, **__: object) -> None:
 
 def install(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let `translate` ask this estimator."""
-    monkeypatch.setattr(pipeline, "brief", brief)
+    monkeypatch.setattr(pipeline, "briefs", briefs)
     monkeypatch.setattr(pipeline, "estimate", estimate)
     monkeypatch.setattr(whatif, "sweep", _no_sweep)
