@@ -180,16 +180,17 @@ def fused_attention(
     heads = Heads(shard.sequences, shard.heads, shard.kv_heads, shard.head_size)
     for window, layers in windows:
         if shard.queries == 1 and causal:
-            seen = min(shard.context, window)
             kernel = kernels.attention_decode(
-                heads, seen, formats.activation, formats.cache, formats.attention_rate
-            )
+                heads, shard.context, formats.activation, formats.cache, formats.attention_rate,
+                window,
+            )  # fmt: skip
         else:
             pairs = kernels.causal_pairs(shard.queries, window)
             kernel = kernels.attention_prefill(
                 heads, shard.queries, pairs if causal else shard.queries**2,
                 formats.activation, formats.cache, formats.attention_rate,
             )  # fmt: skip
+            kernel = kernels.in_pages(kernel) if causal else kernel
         to.add(kernel, layers)
 
 

@@ -86,6 +86,17 @@ class FamilyCoefficients(Record):
     block_cycles: float = Field(
         default=0.0, ge=0, description="cycles an SM spends on a block beyond its work"
     )
+    paged_share: float = Field(
+        default=1.0, gt=0, description="of that efficiency, where keys lie in pages of a cache"
+    )
+    narrow_rate: float = Field(
+        default=1.0, gt=0, description="rate of a cache of 8 bits against one of 16"
+    )
+    whole_heads: float = Field(
+        default=0.0, ge=0, le=1,
+        description="1: decode with a window, or without groups of heads, gives each query head a "
+        "block and never splits keys of 16 bits",
+    )  # fmt: skip
     energy_factor: float = Field(default=1.0, gt=0, description="dynamic energy, relative")
     toggle: float = Field(
         default=1.0, gt=0, description="energy of FLOP and L2 bytes, by the values of operands"

@@ -25,6 +25,10 @@ from energaizer.timeline import Work, fourth_norm, fourth_norm_of
 _TENSOR_ROWS = 16  # a product this thin is bound by DRAM latency: a GEMV
 _FP32 = RATE["fp32"]
 _DECODE = FAMILY["attention-decode"]
+_WIDE_BYTES = 2.0  # of an element of a cache of 16 bits
+_WIDE = np.array([key in {"bf16", "fp16"} for key in RATE_KEYS])
+_LATE = 0.5  # of a block, by which the last of several rounds ends late
+_NONE = np.zeros(1, dtype=np.bool_)
 _STREAMED = np.zeros(len(FAMILY))  # elements that each block of a streaming kernel takes
 _STREAMED[[FAMILY[name] for name in ("elementwise", "copy", "gather")]] = BLOCK_ELEMENTS
 
@@ -103,6 +107,19 @@ def _alternatives(
     )
 
 
+def part(found: Alternatives, kept: npt.NDArray[np.bool_]) -> Alternatives:
+    """Return the alternatives of some of the kernels, mask of shape (K,)."""
+    own = kept[found.products]
+    return Alternatives(
+        rows=found.rows[kept],
+        products=(np.cumsum(kept) - 1)[found.products[own]],
+        chosen=found.chosen[own],
+        plans=tiling.part(found.plans, own),
+        rate=found.rate[kept],
+        family=found.family[kept],
+    )
+
+
 class _Numbers(NamedTuple):
     """What the forms read of a GPU: floats, or shape (K,) for kernels of several GPUs."""
 
@@ -132,8 +149,8 @@ class _Read(NamedTuple):
         tiles: Coefficients of the choice of tiles.
         rates: MAC per cycle and SM, shape (K,).
         families: Efficiency of compute and of DRAM, extra seconds per launch, those of a launch
-            that splits its keys, extra cycles of an SM per block, energy by the values of operands:
-            shape (6, K).
+            that splits its keys, extra cycles of an SM per block, energy by the values of operands,
+            share of compute on pages, rate of an 8-bit cache, whole heads: shape (9, K).
         fabrics: Which of the kernels run on boards that the same joins, and what.
     """
 
@@ -146,7 +163,7 @@ class _Read(NamedTuple):
 
 
 class _Board(NamedTuple):
-    """What is read of one GPU, whatever the kernels; `families` has shape (6, families)."""
+    """What is read of one GPU, whatever the kernels; `families` has shape (9, families)."""
 
     numbers: _Numbers
     tiles: tiling.Form
@@ -177,7 +194,8 @@ def _board(machine: Machine) -> _Board:
     )
     families = np.stack(
         (machine.compute, machine.memory, machine.fixed_s, machine.reduction_s,
-         machine.block_cycles, machine.toggle)
+         machine.block_cycles, machine.toggle, machine.paged_share, machine.narrow_rate,
+         machine.whole_heads)
     )  # fmt: skip
     return _Board(numbers, tiling.form_of(time, units), families)
 
@@ -211,14 +229,16 @@ class _Limits(NamedTuple):
     """What bounds each kernel, filled by family; arrays of shape (K,) but for `cycles`.
 
     `cycles` has a row for each clocked limit: tensor cores, CUDA cores, L2, special functions and
-    issue, shape (5, K).
+    issue, shape (5, K). `busy` SMs share the work of a kernel.
     """
 
     cycles: FloatArray
     blocks: FloatArray
+    busy: FloatArray
     dram_bytes: FloatArray
     l2_bytes: FloatArray
     latency_bound: npt.NDArray[np.bool_]
+    alone: npt.NDArray[np.bool_]
 
 
 def _streams(found: Alternatives, read: _Read) -> _Limits:
@@ -232,33 +252,85 @@ def _streams(found: Alternatives, read: _Read) -> _Limits:
         return rows[:, COLUMN[name]]
 
     split, blocks = column("in_flight") > 0, column("blocks").copy()
+    onchip, alone = column("onchip_bytes"), _NONE
+    heads: float | FloatArray = 1.0
     if np.count_nonzero(split):
         base = np.maximum(column("batch"), 1.0)
         filled = np.maximum(base, np.minimum(blocks, base * np.ceil(one.units / base)))
         blocks = np.where(split, filled, blocks)
+        whole, each = read.families[8], column("alone")
+        if np.count_nonzero(whole):
+            alone = (each > 0) & (whole > 0) & (column("b_bytes") >= _WIDE_BYTES)
+        if np.count_nonzero(alone):
+            # Every head reads keys that its group could share, in rows of a tile of its own.
+            heads = np.where(alone, each / base, 1.0)
+            blocks, onchip = np.where(alone, each, blocks), onchip * heads
     busy = np.minimum(one.units, blocks)
+    serial, special = column("serial"), column("special") + column("casts")
+    flops = column("flops")
+    rate = np.where(flops > 0, read.rates, 1.0) * compute
+    if np.count_nonzero(serial):
+        uneven, special = column("longest"), special * heads
+        if np.count_nonzero(uneven):
+            busy = _even(blocks, uneven, one.units, busy)
+        rate = rate * _pace(found, read) / (column("padding") * heads)
+    special_cycles = special / (one.special_per_cycle * busy)
+    # A tile's exponentials wait for its products, and the next products for them.
+    waits = special_cycles * serial
     reread = traffic.row_rereads(column("row_bytes"), one.row_bytes) * column("read_bytes")
     stream = column("read_bytes") + column("write_bytes") + reread
     stays = traffic.resident_fraction(stream, one.l2_bytes) * column("cacheable")
-    onchip = column("onchip_bytes") + reread
-    flops = column("flops")
-    rate = np.where(flops > 0, read.rates, 1.0) * compute
+    onchip = onchip + reread
     issue = np.where(column("contiguous") > 0, one.contiguous_issue, 1.0)
     return _Limits(
         cycles=np.array(
             (
-                flops / (2.0 * rate * busy),
+                flops / (2.0 * rate * busy) + waits,
                 column("core_flops") / (2.0 * one.core_rate * busy * compute),
                 onchip / (one.stream_bytes_per_cycle * busy),
-                (column("special") + column("casts")) / (one.special_per_cycle * busy),
+                special_cycles - waits,
                 _STREAMED[found.family] * issue * blocks / (one.elements_per_cycle * busy),
             )
         ),
         blocks=blocks,
+        busy=busy,
         dram_bytes=stream * (1.0 - stays),
         l2_bytes=onchip,
         latency_bound=split,
+        alone=alone,
     )
+
+
+def _even(
+    blocks: FloatArray, longest: FloatArray, units: float | FloatArray, busy: FloatArray
+) -> FloatArray:
+    """Return how many SMs would take as long if they shared the work of a kernel evenly.
+
+    Blocks go to SMs as these come free: the last ones end half a block after the mean SM would,
+    and none before the longest block has.
+
+    Args:
+        blocks: Blocks of each kernel.
+        longest: Work of the longest of them against the mean; 0: blocks are not told apart.
+        units: SMs.
+        busy: What it is where they are not.
+    """
+    block = longest / blocks
+    late = 1.0 / units + _LATE * block * np.clip(blocks / units - 1.0, 0.0, 1.0)
+    return np.where(longest > 0, 1.0 / fourth_norm(late, block), busy)
+
+
+def _pace(found: Alternatives, read: _Read) -> float | FloatArray:
+    """Return the rate of attention on pages, and on a cache of 8 bits, against that on others."""
+    pace: float | FloatArray = 1.0
+    narrow, paged = read.families[7], found.rows[:, COLUMN["paged"]]
+    if np.count_nonzero(paged):
+        pace = np.where(paged > 0, read.families[6], 1.0)
+    if np.count_nonzero(narrow != 1.0):
+        cache = found.rows[:, COLUMN["b_bytes"]]
+        eight = (cache > 0) & (cache < _WIDE_BYTES) & _WIDE[found.rate]
+        pace = np.where(eight, narrow, 1.0) * pace
+    return pace
 
 
 def _products(limits: _Limits, found: Alternatives, read: _Read) -> None:
@@ -273,6 +345,7 @@ def _products(limits: _Limits, found: Alternatives, read: _Read) -> None:
     limits.cycles[_MATH, at] = choice.cycles
     limits.cycles[_CORE, at] = column("core_flops") / (2.0 * one.core_rate * one.units)
     limits.blocks[at] = choice.blocks
+    limits.busy[at] = np.minimum(one.units, choice.blocks)
     limits.l2_bytes[at] = choice.operand_bytes
     m, n, k, near = column("m"), column("n"), column("k"), column("resident_bytes")
     limits.dram_bytes[at] = (
@@ -348,7 +421,7 @@ def _compile(found: Alternatives, read: _Read) -> Work:
     def column(name: str) -> FloatArray:
         return rows[:, COLUMN[name]]
 
-    _, memory, fixed_s, reduction_s, block_cycles, toggle = read.families
+    _, memory, fixed_s, reduction_s, block_cycles, toggle = read.families[:6]
     limits = _streams(found, read)
     if len(found.products):
         _products(limits, found, read)
@@ -364,18 +437,17 @@ def _compile(found: Alternatives, read: _Read) -> Work:
         unclocked_s = fourth_norm(unclocked_s, link_s)
         active = np.where(meets, one.communicating, active)
     flops = np.zeros((len(rows), len(RATE_KEYS)))
-    flops[np.arange(len(rows)), found.rate] = column("flops")
+    flops[np.arange(len(rows)), found.rate] = column("flops") * column("padding")
     flops[:, _FP32] += column("core_flops")
     share = column("share")
     # The mean rank waits for the fullest in the collective behind it.
     active = np.where(share < 1.0, share * active + (1.0 - share) * one.communicating, active)
     started = np.maximum(column("launches"), 1.0)  # a helper is cheap for the host alone
     # A decode kernel whose keys are not split has nothing to reduce afterwards.
-    whole = (family == _DECODE) & (limits.blocks <= column("batch"))
+    whole = (family == _DECODE) & ((limits.blocks <= column("batch")) | limits.alone)
     reduction_s = np.where(whole, 0.0, reduction_s)
     return Work(
-        cycles=fourth_norm_of(limits.cycles)
-        + block_cycles * limits.blocks / np.minimum(one.units, limits.blocks),
+        cycles=fourth_norm_of(limits.cycles) + block_cycles * limits.blocks / limits.busy,
         unclocked_s=unclocked_s,
         fixed_cycles=started * one.kernel_cycles,
         fixed_s=started * (one.kernel_s + fixed_s + reduction_s),

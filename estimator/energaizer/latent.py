@@ -64,7 +64,7 @@ def attention(to: Listing, latent: Latent, shard: Shard, layers: float, formats:
         heads, shard.queries, kernels.causal_pairs(shard.queries, seen),
         formats.activation, formats.activation, formats.attention_rate,
     )  # fmt: skip
-    to.add(kernel, layers)
+    to.add(kernels.in_pages(kernel), layers)
 
 
 def absorbed(latent: Latent, shard: Shard, seen: float, formats: Formats) -> Kernel:

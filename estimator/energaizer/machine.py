@@ -38,6 +38,9 @@ class Machine(NamedTuple):
         fixed_s: Extra fixed seconds per launch by family, shape (families,).
         reduction_s: Extra seconds of a launch that splits its keys, shape (families,).
         block_cycles: Extra cycles of an SM per block by family, shape (families,).
+        paged_share: Share of compute where keys lie in pages, by family, shape (families,).
+        narrow_rate: Rate of an 8-bit cache against 16 bits by family, shape (families,).
+        whole_heads: 1 where decode may give each query head a block, by family, (families,).
         energy: Factor of dynamic energy by family, shape (families,).
         toggle: Factor of the energy of tensor and L2 work by family, shape (families,).
         calibrated: Families that were in a fit of this GPU, shape (families,).
@@ -57,6 +60,9 @@ class Machine(NamedTuple):
     fixed_s: FloatArray
     reduction_s: FloatArray
     block_cycles: FloatArray
+    paged_share: FloatArray
+    narrow_rate: FloatArray
+    whole_heads: FloatArray
     energy: FloatArray
     toggle: FloatArray
     calibrated: npt.NDArray[np.bool_]
@@ -118,6 +124,9 @@ def build(gpu: Gpu, coefficients: Coefficients) -> Machine:
         fixed_s=np.array([family.fixed_s for family in families]),
         reduction_s=np.array([family.reduction_s for family in families]),
         block_cycles=np.array([family.block_cycles for family in families]),
+        paged_share=np.array([family.paged_share for family in families]),
+        narrow_rate=np.array([family.narrow_rate for family in families]),
+        whole_heads=np.array([family.whole_heads for family in families]),
         energy=np.array([family.energy_factor for family in families]),
         toggle=np.array([family.toggle for family in families]),
         calibrated=np.array([family.provenance == Provenance.CALIBRATED for family in families]),

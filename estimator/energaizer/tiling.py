@@ -131,6 +131,14 @@ class Plans(NamedTuple):
     misaligned: BoolArray
 
 
+def part(plans: Plans, kept: BoolArray) -> Plans:
+    """Return the alternatives of some of the products, mask of shape (G,)."""
+    return Plans(
+        plans.blocks[kept], plans.waves[kept], plans.depth[kept], plans.operand_bytes[kept],
+        plans.results[kept], plans.on_core[kept], plans.misaligned[kept],
+    )  # fmt: skip
+
+
 class Choice(NamedTuple):
     """The fastest plan of each product; arrays of shape (G,)."""
 

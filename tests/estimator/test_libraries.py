@@ -15,12 +15,13 @@ from energaizer.calibration import (
 from energaizer.calibration import (
     dataset,
     kernel_fit,
+    kernel_report,
     library_fit,
     problem,
     residuals,
     single_kernels,
 )
-from energaizer.calibration.libraries import FOLDER, Libraries, Library, keys
+from energaizer.calibration.libraries import FOLDER, HeldOut, Libraries, Library, keys
 from energaizer.coefficients import FittedOn, Residual
 from energaizer.gpu import Source
 from energaizer.validation import kernel_rows, run
@@ -89,13 +90,60 @@ def test_a_fit_finds_what_sets_a_library_apart():
         group.family, group.table, seconds, group.watts, group.share, group.fold
     )
     group.table.frame["latency_us"] = 1e6 * seconds
-    found, seen = library_fit.library(group, COMMON)
+    found, seen, _ = library_fit.library(group, COMMON)
     # what a shape takes at the limit is left to the energies, which nothing tells here
     assert np.median(np.abs(seen.duration_s / seconds - 1.0)) < 0.03
     assert found.values["families.gemm.fixed_s"] == pytest.approx(2e-5, rel=0.1)
     (row,) = found.residuals
     assert row.quantity == "duration"
     assert row.log_sd < 0.1
+
+
+def test_rows_that_no_fit_drew_are_scored_by_the_fits_that_left_their_shape_out(monkeypatch):
+    frame = shapes().assign(power_tier="A", power_w=350.0, latency_us=100.0)
+    frame.loc[:9, "power_tier"] = "C"  # tells nothing
+    monkeypatch.setattr(library_fit, "_MOST", 60)
+    ((key, group),) = library_fit.groups(frame, GPU, COMMON)
+    assert len(group.seconds) == 60
+    slow = SLOW.of(COMMON)
+    fits = tuple(slow if index % 2 else COMMON for index in range(single_kernels.FOLDS))
+    found = {each.quantity: each for each in library_fit.together(frame, GPU, COMMON, {key: fits})}
+    assert {each.n for each in found.values()} == {70}
+    monkeypatch.setattr(library_fit, "_MOST", 80)
+    ((_, whole),) = library_fit.groups(frame[10:], GPU, COMMON)
+    every = [problem.predict(whole.table.runs, own, kernel_fit.NO_HOST).duration_s
+             for own in (COMMON, slow)]  # fmt: skip
+    errors = 100.0 * np.abs(np.where(whole.fold % 2, every[1], every[0]) / 1e-4 - 1.0)
+    assert found["time"].median == pytest.approx(np.median(errors), abs=0.06)
+    assert found["time"].percentiles[89] == pytest.approx(np.percentile(errors, 90), abs=0.06)
+    assert not library_fit.together(frame, GPU, COMMON, {})  # kernels of no library
+
+
+def test_errors_of_two_gpus_join_by_their_percentiles():
+    whole = [np.random.default_rng(seed).exponential(scale, 4000)
+             for seed, scale in ((1, 5.0), (2, 20.0))]  # fmt: skip
+    spread = [np.percentile(each, range(1, 100)) for each in whole]
+    parts = [
+        HeldOut(framework="", op="", quantity="time", n=count, median=own[49], mean=own.mean(),
+                p90=own[89], bias=0.0, percentiles=tuple(own))
+        for own, count in zip(spread, (3000, 1000), strict=True)
+    ]  # fmt: skip
+    rows, median, goal, verdict, _, p90 = kernel_report.joined(parts, 6.0)
+    pooled = np.concatenate([np.repeat(whole[0], 3), whole[1]])
+    assert (rows, goal, verdict) == ("4000", "6", "met")
+    assert float(median) == pytest.approx(np.median(pooled), rel=0.02)
+    assert float(p90) == pytest.approx(np.percentile(pooled, 90), rel=0.05)
+    assert kernel_report.joined(parts[1:], 6.0)[3] == "missed"
+
+
+def test_a_selection_of_runs_keeps_the_kernels_that_they_run():
+    ((_, group),) = library_fit.groups(shapes(), GPU, COMMON)
+    chosen = np.arange(len(group.seconds)) % 3 == 0
+    whole = problem.evaluate(group.table.runs, COMMON, kernel_fit.NO_HOST).duration_s
+    some = group.table.runs.select(chosen)
+    assert len(some.found.rows) == np.count_nonzero(chosen)
+    alone = problem.evaluate(some, COMMON, kernel_fit.NO_HOST).duration_s
+    np.testing.assert_array_equal(alone, whole[chosen])
 
 
 def test_the_power_limit_has_no_say_in_products_of_narrow_formats():

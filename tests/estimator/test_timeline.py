@@ -213,3 +213,80 @@ def test_loads_of_single_elements_take_as_long_on_any_tensor_core(gpu, slower):
         cycles.append(choice.mma_cycles[0])
     assert found[0] == found[1]
     assert cycles[1] == pytest.approx(slower * cycles[0])
+
+
+def test_heads_between_compiled_sizes_are_filled_up():
+    took = []
+    for size in (72.0, 80.0, 96.0):
+        heads = Heads(8.0, 16.0, 16.0, size)
+        kernel = kernels.attention_prefill(heads, 4096.0, 4096.0**2, 2.0, 2.0, "bf16")
+        assert kernel.flops == 4.0 * 8 * 16 * size * 4096**2
+        work, _, _ = evaluate(H100, kernel)
+        assert work.flops.sum() == pytest.approx(4.0 * 8 * 16 * 96 * 4096**2)  # what is done
+        took.append(float(work.cycles[0]))
+    assert took[1] == pytest.approx(took[0], rel=1e-3)
+    assert took[2] == pytest.approx(took[0], rel=0.02)  # but for its bytes
+
+
+@pytest.mark.parametrize(
+    ("pairs", "group", "mean", "longest"),
+    [
+        (4096.0**2, 1.0, 4096.0, 4096.0),
+        (kernels.causal_pairs(4096), 1.0, 4097 / 2 + 64 + 64, 4096.0),
+        (kernels.causal_pairs(4096), 8.0, 4097 / 2 + 8 + 64, 4096.0),
+        (kernels.causal_pairs(4096, 128), 1.0, 126.015625 + 128 + 128, 384.0),
+    ],
+)
+def test_keys_that_blocks_of_a_prompt_compute(pairs, group, mean, longest):
+    kernel = kernels.attention_prefill(
+        Heads(1.0, group, 1.0, 128.0), 4096.0, pairs, 2.0, 2.0, "bf16"
+    )
+    assert kernel.blocks == 32 * group
+    assert kernel.special / (kernel.blocks * 128) == pytest.approx(mean)
+    assert kernel.longest == pytest.approx(longest / mean)
+
+
+def test_a_prompt_takes_as_long_as_its_longest_block():
+    """Few heads leave SMs idle: the last tile of a causal prompt walks over all of its keys."""
+    causal, whole = (
+        kernels.attention_prefill(Heads(1.0, 1.0, 1.0, 128.0), 8192.0, pairs, 2.0, 2.0, "bf16")
+        for pairs in (kernels.causal_pairs(8192), 8192.0**2)
+    )
+    cycles = [float(evaluate(H100, each)[0].cycles[0]) for each in (causal, whole)]
+    assert cycles[0] == pytest.approx(cycles[1], rel=0.02)
+    many = [
+        float(evaluate(H100, kernels.attention_prefill(
+            Heads(64.0, 8.0, 8.0, 128.0), 8192.0, pairs, 2.0, 2.0, "bf16"))[0].cycles[0])
+        for pairs in (kernels.causal_pairs(8192), 8192.0**2)
+    ]  # fmt: skip
+    assert many[0] < 0.6 * many[1]
+
+
+def decode_work(gpu, coefficients, heads, window=math.inf, cache=2.0):
+    kernel = kernels.attention_decode(heads, 32768.0, 2.0, cache, "bf16", window)
+    built = machine.build(gpu, coefficients)
+    return demand.compile_work(demand.alternatives(kernels.table([kernel]), built), built)
+
+
+def test_flashattention_2_splits_keys_of_groups_without_a_window_only():
+    merged = prior_machine(A100).coefficients
+    own = merged.with_values({"families.attention-decode.whole_heads": 1.0})
+    alike, grouped = Heads(1.0, 8.0, 8.0, 128.0), Heads(1.0, 32.0, 8.0, 128.0)
+    for heads, window, blocks in ((alike, math.inf, 8), (grouped, 4096.0, 32)):
+        before, after = (decode_work(A100, each, heads, window) for each in (merged, own))
+        assert after.blocks[0] == blocks < before.blocks[0]
+        assert after.cycles[0] > before.cycles[0]
+        assert after.fixed_s[0] < before.fixed_s[0]  # nothing to reduce
+    for heads, cache in ((grouped, 2.0), (alike, 1.0)):  # its kernels know no 8-bit cache
+        before, after = (decode_work(A100, each, heads, cache=cache) for each in (merged, own))
+        assert after.cycles[0] == before.cycles[0]
+
+
+def test_tensor_cores_that_take_a_narrow_cache_are_faster_on_it_alone():
+    plain = prior_machine(H100).coefficients
+    fast = plain.with_values({"families.attention-decode.narrow_rate": 2.0})
+    heads = Heads(64.0, 32.0, 8.0, 256.0)
+    cycles = {cache: [float(decode_work(H100, each, heads, cache=cache).cycles[0])
+                      for each in (plain, fast)] for cache in (1.0, 2.0)}  # fmt: skip
+    assert cycles[1.0][1] < 0.75 * cycles[1.0][0]
+    assert cycles[2.0][1] == cycles[2.0][0]

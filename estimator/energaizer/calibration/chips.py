@@ -121,6 +121,7 @@ def start(gpu: Gpu, data: Path, streams: Coefficients) -> Coefficients:
     # One rate for all elements, between those of tensors in order and of others.
     rate = (streams.time.elements_per_cycle or 4.0) / streams.time.contiguous_issue**0.5
     found = found.with_values({"time.elements_per_cycle": rate})
+    found = found.with_values(plan.attention(gpu))
     if gpu.name.startswith("a100"):
         tree = {**found.model_dump(), "power": streams.power.model_dump()}
         known = streams.values()

@@ -8,10 +8,13 @@ import numpy.typing as npt
 
 from energaizer.calibration import baselines, chips, dataset, kernel_fit
 from energaizer.calibration.chips import Chip
-from energaizer.calibration.libraries import Libraries
+from energaizer.calibration.libraries import HeldOut, Libraries
 from energaizer.calibration.pages import table
 from energaizer.calibration.residuals import Errors, coverage, errors, spread
 from energaizer.coefficients import Coefficients
+
+_GOALS = {"time": 10.0, "power": 8.0, "energy": 13.0}
+_PERCENTS = np.arange(1, 100)
 
 
 def shapes(fitted: Sequence[Chip]) -> str:
@@ -74,6 +77,74 @@ def libraries() -> str:
         "rows of a library drawn. Power and energy: recorded, tiers A and A+. Goals: 10, 8 and 13 "
         "% in the median.\n\n" + table(head, rows)
     )
+
+
+def together(fitted: Sequence[Chip]) -> str:
+    """Return the section on all kernels whose power tells, whatever their kind.
+
+    Args:
+        fitted: GPUs of the kernel table; those without recorded power have no part in it.
+    """
+    told = [chip for chip in fitted if chip.power is not None]
+    known = {chip.table.gpu.name: Libraries.shipped(chip.table.gpu.name) for chip in told}
+    rows = []
+    for names in (*((name,) for name in known), tuple(known)):
+        parts = [known[name] for name in names]
+        chips_ = [chip for chip in told if chip.table.gpu.name in names]
+        where = names[0] if len(names) == 1 else "together"
+        for quantity, goal in _GOALS.items():
+            by_library = [
+                each for own in parts if own is not None
+                for each in own.together if each.quantity == quantity
+            ]  # fmt: skip
+            if by_library:
+                rows.append((where, quantity, "their library", *joined(by_library, goal)))
+            rows.append((where, quantity, "common, vLLM", *_common(chips_, quantity, goal)))
+    head = ("GPU", "quantity", "coefficients", "rows", "median", "goal", "", "mean", "p90")
+    return (
+        "### All rows of tiers A and A+\n\nOne median over all rows whose recorded power tells, "
+        "operations with a method: products, attention, quantisation. *Their library*: predicted "
+        "as `energaizer validate` does, by the fit of that framework's kernels; *common*: by the "
+        "coefficients of an estimate, vLLM kernels alone. The tables of kinds are the stricter "
+        "reading: a median over all rows is met while a kind misses.\n\n" + table(head, rows)
+    )
+
+
+def joined(parts: Sequence[HeldOut], goal: float) -> tuple[str, ...]:
+    """Return the cells of errors of several GPUs, from their percentiles."""
+    count = np.array([each.n for each in parts], dtype=np.float64)
+    grid = np.sort(np.concatenate([each.percentiles for each in parts]))
+    below = np.stack(
+        [np.interp(grid, each.percentiles, _PERCENTS, 0.0, 100.0) for each in parts], axis=1
+    )
+    share = below @ count / count.sum()
+    median, p90 = np.interp((50.0, 90.0), share, grid)
+    mean = float(np.average([each.mean for each in parts], weights=count))
+    if len(parts) == 1:
+        median, p90 = parts[0].median, parts[0].p90
+    return _judged(int(count.sum()), float(median), goal, mean, float(p90))
+
+
+def _common(fitted: Sequence[Chip], quantity: str, goal: float) -> tuple[str, ...]:
+    """Return the cells of the common coefficients, shapes left out."""
+    pairs = []
+    for chip in fitted:
+        own, seen = kernel_fit.scorable(chip.table), chip.held_out
+        seconds, watts = chip.table.column("latency_us")[own] * 1e-6, chip.table.column("power_w")
+        measured = {"time": seconds, "power": watts[own], "energy": watts[own] * seconds}
+        predicted = {
+            "time": seen.duration_s[own], "power": seen.recorded_w[own],
+            "energy": seen.recorded_w[own] * seen.duration_s[own],
+        }  # fmt: skip
+        pairs.append((predicted[quantity], measured[quantity]))
+    predicted_, measured_ = (np.concatenate(each) for each in zip(*pairs, strict=True))
+    found = errors(predicted_, measured_)
+    return _judged(found.n, found.median, goal, found.mean, found.p90)
+
+
+def _judged(n: int, median: float, goal: float, mean: float, p90: float) -> tuple[str, ...]:
+    verdict = "met" if median <= goal else "missed"
+    return str(n), f"{median:.1f}", f"{goal:g}", verdict, f"{mean:.1f}", f"{p90:.0f}"
 
 
 def _cells(found: Errors) -> tuple[str, ...]:

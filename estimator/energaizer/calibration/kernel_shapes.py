@@ -1,5 +1,6 @@
 """Rows of single kernels -> kernels: what each operation of a table runs at its sizes."""
 
+import math
 from typing import NamedTuple
 
 from energaizer import kernels
@@ -79,7 +80,7 @@ def attention_context(shape: Shape, dtype: str, kv_dtype: str) -> Kernel:
         pairs = shape.seq_q * min(shape.window, shape.seq_kv)
     else:
         pairs = kernels.causal_pairs(shape.seq_q, window)
-    return _prefill(shape, dtype, kv_dtype, pairs)
+    return kernels.in_pages(_prefill(shape, dtype, kv_dtype, pairs))
 
 
 def attention_encoder(shape: Shape, dtype: str, kv_dtype: str) -> Kernel:
@@ -88,9 +89,14 @@ def attention_encoder(shape: Shape, dtype: str, kv_dtype: str) -> Kernel:
 
 
 def attention_generation(shape: Shape, _: str, kv_dtype: str) -> Kernel:
-    """Return attention of one new token per sequence; queries stay in 16 bits."""
-    seen = min(shape.seq_kv, shape.window) if shape.window else shape.seq_kv
-    return kernels.attention_decode(_heads(shape), seen, 2.0, _cache_bytes(kv_dtype), "bf16")
+    """Return attention of one new token per sequence; queries stay in 16 bits.
+
+    Replays find a small cache in L2.
+    """
+    kernel = kernels.attention_decode(
+        _heads(shape), shape.seq_kv, 2.0, _cache_bytes(kv_dtype), "bf16", shape.window or math.inf
+    )
+    return kernel._replace(cacheable=1.0)
 
 
 def scale_search(shape: Shape, _: str, __: str) -> Kernel:
@@ -134,7 +140,7 @@ def _heads(shape: Shape) -> Heads:
 
 
 def _prefill(shape: Shape, dtype: str, kv_dtype: str, pairs: float) -> Kernel:
-    math = _format(dtype).math
-    size = _OPERAND_BYTES.get(math, math.bytes_per_element)
+    found = _format(dtype).math
+    size = _OPERAND_BYTES.get(found, found.bytes_per_element)
     cache = _cache_bytes(kv_dtype or dtype)
-    return kernels.attention_prefill(_heads(shape), shape.seq_q, pairs, size, cache, math.rate_key)
+    return kernels.attention_prefill(_heads(shape), shape.seq_q, pairs, size, cache, found.rate_key)

@@ -6,7 +6,7 @@ formats, and is predicted with these instead. They are fitted like all others: a
 and fixed costs with priors around the common values.
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from functools import lru_cache
 from importlib.resources import files
 from typing import Literal, Self
@@ -39,14 +39,17 @@ class Library(Record):
 class HeldOut(Record):
     """Errors of kernels whose shapes no fit saw, percent; bias is the median signed error."""
 
-    framework: str
-    op: str
+    framework: str = Field(description='"": all')
+    op: str = Field(description='"": all')
     quantity: Literal["time", "power", "energy"]
     n: int
     median: float
     mean: float
     p90: float
     bias: float
+    percentiles: tuple[float, ...] = Field(
+        default=(), description="absolute errors at 1 to 99 %, to join those of several GPUs"
+    )
 
 
 class Libraries(Record):
@@ -56,6 +59,9 @@ class Libraries(Record):
     gpu: str
     kernels: dict[str, Library] = Field(description="by key, as `keys` gives them")
     held_out: tuple[HeldOut, ...] = ()
+    together: tuple[HeldOut, ...] = Field(
+        default=(), description="of all rows whose power tells (tiers A and A+), drawn or not"
+    )
     fitted_on: FittedOn
     source: Source
 
@@ -77,7 +83,7 @@ class Libraries(Record):
 
     def find(self, row: "Row") -> str:
         """Return the key of a row's library, "" if its kernels are known to none."""
-        return next((key for key in keys(row) if key in self.kernels), "")
+        return narrowest(row, self.kernels)
 
 
 Row = tuple[str, str, str, str, float]
@@ -94,3 +100,8 @@ def keys(row: Row) -> Iterator[str]:
     if op in ATTENTION:
         yield f"{key} {head_dim:.0f}"
     yield key
+
+
+def narrowest(row: Row, known: Container[str]) -> str:
+    """Return the narrowest known key of a row's library, "" if none is known."""
+    return next((key for key in keys(row) if key in known), "")

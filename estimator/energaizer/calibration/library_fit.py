@@ -47,6 +47,7 @@ _FEWEST = 60
 _MOST = 400
 _MOST_POWERED = 120
 _TIERS = ("A", "A+")
+_QUANTITIES = ("time", "power", "energy")
 _ENERGY_STEPS = np.geomspace(0.3, 2.0, 9)
 _BUSY_STEPS = (0.25, 0.5, 1.0, 2.0)
 _ENERGY_SD = 0.5
@@ -129,11 +130,15 @@ def groups(frame: pd.DataFrame, gpu: Gpu, common: Coefficients) -> Iterator[tupl
 
 
 def _group(frame: pd.DataFrame, gpu: Gpu, common: Coefficients) -> Group | None:
-    frame = frame.sample(min(_MOST, len(frame)), random_state=1).reset_index(drop=True)
+    return _rows(frame.sample(min(_MOST, len(frame)), random_state=1), gpu, common, _FEWEST)
+
+
+def _rows(frame: pd.DataFrame, gpu: Gpu, common: Coefficients, fewest: int = 1) -> Group | None:
+    """Return rows that have a kernel; None: fewer of them than asked for."""
     built = [_kernel(row, gpu) for row in frame.to_dict("records")]
     kept = np.array([kernel is not None for kernel in built], dtype=np.bool_)
     kernels = [kernel for kernel in built if kernel is not None]
-    if len(kernels) < _FEWEST:
+    if len(kernels) < fewest:
         return None
     frame = frame[kept].reset_index(drop=True)
     runs = problem.runs(
@@ -251,14 +256,30 @@ class Seen:
     recorded_w: FloatArray
 
 
-def held_out(group: Group, common: Coefficients, start: FloatArray | None = None) -> Seen:
-    """Return predictions of each fifth of the shapes by a fit of the others."""
-    found = np.full((2, len(group.seconds)), np.nan)
+def without(
+    group: Group, common: Coefficients, start: FloatArray | None = None
+) -> tuple[Coefficients | None, ...]:
+    """Return the fits that leave out a fifth of the shapes each; None: too few rows are left."""
+    found: list[Coefficients | None] = []
     for index in range(single_kernels.FOLDS):
+        kept = group.fold != index
+        enough = np.count_nonzero(kept) >= _FEWEST // 2
+        found.append(fit_rows(group, common, kept, start).coefficients if enough else None)
+    return tuple(found)
+
+
+def held_out(group: Group, fits: Sequence[Coefficients | None]) -> Seen:
+    """Return predictions of each row by the fit that left its shape out.
+
+    Args:
+        group: Rows of one library: those that were fitted, or others.
+        fits: Of the library, as `without` returns them.
+    """
+    found = np.full((2, len(group.seconds)), np.nan)
+    for index, own in enumerate(fits):
         out = group.fold == index
-        if not out.any() or np.count_nonzero(~out) < _FEWEST // 2:
+        if own is None or not out.any():
             continue
-        own = fit_rows(group, common, ~out, start).coefficients
         seen = problem.predict(group.table.runs.select(out), own, kernel_fit.NO_HOST)
         floor_w, warm = floor(group.table.gpu, own), own.power.warm_share or 0.0
         part = group.share[out] + (1.0 - group.share[out]) * warm
@@ -286,8 +307,10 @@ def residual_rows(group: Group, seen: Seen) -> tuple[Residual, ...]:
     return tuple(found)
 
 
-def library(group: Group, common: Coefficients) -> tuple[Library, Seen]:
-    """Return a library as it ships, and predictions of its rows by fits that left them out."""
+def library(
+    group: Group, common: Coefficients
+) -> tuple[Library, Seen, tuple[Coefficients | None, ...]]:
+    """Return a library as it ships, predictions of its rows left out, and the fits behind them."""
     whole = fit_rows(group, common, np.ones(len(group.seconds), dtype=np.bool_))
     before = common.values()
     changed = {
@@ -295,39 +318,84 @@ def library(group: Group, common: Coefficients) -> tuple[Library, Seen]:
         for path, value in whole.coefficients.values().items()
         if before.get(path) != value
     }
-    seen = held_out(group, common, whole.theta)
+    fits = without(group, common, whole.theta)
+    seen = held_out(group, fits)
     rows = residual_rows(group, seen)
-    return Library(values=changed, residuals=rows, rows=len(group.seconds)), seen
+    return Library(values=changed, residuals=rows, rows=len(group.seconds)), seen, fits
 
 
-def errors_of(parts: Sequence[tuple[Group, Seen]]) -> tuple[HeldOut, ...]:
+Parts = Sequence[tuple[Group, Seen]]
+Pairs = Sequence[tuple[FloatArray, FloatArray]]
+
+
+def errors_of(parts: Parts) -> tuple[HeldOut, ...]:
     """Return the errors of left-out rows by framework and operation."""
     columns: dict[tuple[str, str, str], list[tuple[FloatArray, FloatArray]]] = {}
     for group, seen in parts:
         frame = group.table.frame
         where = (str(frame["framework"].iloc[0]), str(frame["op"].iloc[0]))
-        energy = group.watts * group.seconds
-        for quantity, pair in (
-            ("time", (seen.duration_s, group.seconds)), ("power", (seen.recorded_w, group.watts)),
-            ("energy", (seen.recorded_w * seen.duration_s, energy)),
-        ):  # fmt: skip
+        for quantity, pair in _pairs(group, seen).items():
             columns.setdefault((*where, quantity), []).append(pair)
+    found = [_errors(*where, pairs) for where, pairs in sorted(columns.items())]
+    return tuple(each for each in found if each is not None)
+
+
+def together(
+    frame: pd.DataFrame, gpu: Gpu, common: Coefficients,
+    fits: Mapping[str, Sequence[Coefficients | None]],
+) -> tuple[HeldOut, ...]:  # fmt: skip
+    """Return the errors of all left-out rows whose power tells, of every library at once.
+
+    Args:
+        frame: Rows of the board, those that no fit drew among them.
+        gpu: The board.
+        common: Its coefficients.
+        fits: By key of a library, as `without` returns them.
+    """
+    telling = frame[frame["power_tier"].isin(_TIERS)]
+    told = telling[["framework", "op", "dtype", "kv_dtype", "head_dim"]].itertuples(index=False)
+    key = np.array([libraries.narrowest(tuple(row), fits) for row in told], dtype=np.str_)
+    parts = [(_rows(telling[key == name], gpu, common), fits[name])
+             for name in dict.fromkeys(key) if name]  # fmt: skip
+    seen = [_pairs(rows, held_out(rows, own)) for rows, own in parts if rows is not None]
     found = []
-    for (framework, op, quantity), pairs in sorted(columns.items()):
-        predicted, measured = (np.concatenate(each) for each in zip(*pairs, strict=True))
-        known = np.isfinite(predicted) & np.isfinite(measured)
-        if not known.any():
-            continue
-        each = residuals.errors(predicted[known], measured[known])
-        numbers = {
-            name: round(float(getattr(each, name)), 1) for name in ("median", "mean", "p90", "bias")
-        }
-        found.append(
-            HeldOut.model_validate(
-                {"framework": framework, "op": op, "quantity": quantity, "n": each.n, **numbers}
-            )
-        )
+    for quantity in _QUANTITIES:
+        pairs = [each[quantity] for each in seen]
+        whole = _errors("", "", quantity, pairs)
+        if whole is not None:
+            spread = tuple(round(float(own), 1) for own in _percentiles(pairs))
+            found.append(whole.model_copy(update={"percentiles": spread}))
     return tuple(found)
+
+
+def _pairs(group: Group, seen: Seen) -> dict[str, tuple[FloatArray, FloatArray]]:
+    """Return predictions beside measurements by quantity, NaN where nothing tells."""
+    return {
+        "time": (seen.duration_s, group.seconds), "power": (seen.recorded_w, group.watts),
+        "energy": (seen.recorded_w * seen.duration_s, group.watts * group.seconds),
+    }  # fmt: skip
+
+
+def _percentiles(pairs: Pairs) -> FloatArray:
+    each = np.concatenate([residuals.absolute_errors(*pair) for pair in pairs])
+    found: FloatArray = np.nanpercentile(each, np.arange(1, 100))
+    return found
+
+
+def _errors(framework: str, op: str, quantity: str, pairs: Pairs) -> HeldOut | None:
+    if not pairs:
+        return None
+    predicted, measured = (np.concatenate(each) for each in zip(*pairs, strict=True))
+    known = np.isfinite(predicted) & np.isfinite(measured)
+    if not known.any():
+        return None
+    each = residuals.errors(predicted[known], measured[known])
+    numbers = {
+        name: round(float(getattr(each, name)), 1) for name in ("median", "mean", "p90", "bias")
+    }
+    return HeldOut.model_validate(
+        {"framework": framework, "op": op, "quantity": quantity, "n": each.n, **numbers}
+    )
 
 
 def fit_gpu(data: Path, chip: str, common: Coefficients, today: date) -> Libraries:
@@ -336,9 +404,10 @@ def fit_gpu(data: Path, chip: str, common: Coefficients, today: date) -> Librari
     frame = dataset.kernel_table(data, tuple(METHODS))
     frame = frame[frame["gpu"] == chip].reset_index(drop=True)
     known: dict[str, Library] = {}
+    fits: dict[str, tuple[Coefficients | None, ...]] = {}
     narrow = []
     for key, group in groups(frame, gpu, common):
-        known[key], seen = library(group, common)
+        known[key], seen, fits[key] = library(group, common)
         one_size = group.table.frame["head_dim"].nunique() == 1
         if one_size:  # a row counts once, by its narrowest library
             narrow.append((group, seen))
@@ -346,6 +415,7 @@ def fit_gpu(data: Path, chip: str, common: Coefficients, today: date) -> Librari
         gpu=gpu.name,
         kernels=known,
         held_out=errors_of(narrow),
+        together=together(frame, gpu, common, fits),
         fitted_on=FittedOn(
             dataset=f"{dataset.KERNELS} sha256:{dataset.digest(data / dataset.KERNELS)}",
             date=today.isoformat(), rows=len(frame), held_out=HOLD_OUT,

@@ -97,18 +97,38 @@ KERNEL_PRODUCTS = (
 )
 """Single products, replayed one by one."""
 KERNEL_PREFILL = (
-    Parameter("families.attention-prefill.compute_efficiency", 0.65, 0.3),
+    Parameter("families.attention-prefill.compute_efficiency", 0.8, 0.3),
+    Parameter("families.attention-prefill.paged_share", 1.0, 0.3),
+    Parameter("families.attention-prefill.memory_efficiency", 0.9, 0.3),
     Parameter("families.attention-prefill.fixed_s", 8.0e-6, 0.7),
     Parameter("families.attention-prefill.block_cycles", 3000.0, 0.7),
 )
 KERNEL_DECODE = (
     Parameter("families.attention-decode.memory_efficiency", 0.9, 0.2),
-    Parameter("families.attention-decode.compute_efficiency", 0.3, 0.5),
+    Parameter("families.attention-decode.compute_efficiency", 0.5, 0.5),
     Parameter("families.attention-decode.fixed_s", 8.0e-6, 0.7),
     Parameter("families.attention-decode.reduction_s", 3.0e-6, 0.7),
     Parameter("families.attention-decode.block_cycles", 3000.0, 0.7),
 )
 """Fused attention kernels."""
+
+
+def attention(gpu: Gpu) -> dict[str, float]:
+    """Return what is known of the attention kernels that run on a GPU, and never fitted.
+
+    Before Hopper that is FlashAttention-2: of a decode step it merges heads into rows of a tile,
+    and then splits keys, only where there are groups of heads and no window. Tensor cores of
+    Blackwell take an 8-bit cache at their 8-bit rate; before, its values are transposed first, and
+    a key costs what it does in 16 bits.
+    """
+    architecture = gpu.architecture.lower()
+    if architecture in {"ampere", "ada"}:
+        return {"families.attention-decode.whole_heads": 1.0}
+    if architecture == "blackwell":
+        names = ("attention-prefill", "attention-decode")
+        return {f"families.{name}.narrow_rate": 2.0 for name in names}
+    return {}
+
 
 POWER_SPREAD = {
     "power.flop_pj": 0.4,

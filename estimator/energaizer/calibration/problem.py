@@ -58,8 +58,21 @@ class Runs:
         return total.astype(np.float64)
 
     def select(self, chosen: npt.NDArray[np.bool_]) -> "Runs":
-        """Return only some of the runs."""
-        return replace(self, row=self.row[chosen], clock_hz=self.clock_hz[chosen])
+        """Return only some of the runs, and of the kernels those that they run."""
+        row = self.row[chosen]
+        used, place = np.unique(row, return_inverse=True)
+        if len(used) == len(self.calls):
+            return replace(self, row=row, clock_hz=self.clock_hz[chosen])
+        kept = np.isin(self.program, used)
+        return replace(
+            self,
+            found=demand.part(self.found, kept),
+            program=np.searchsorted(used, self.program[kept]),
+            counts=self.counts[kept],
+            calls=self.calls[used],
+            row=place.astype(np.intp),
+            clock_hz=self.clock_hz[chosen],
+        )
 
 
 def runs(

@@ -121,6 +121,7 @@ def markdown(data: Path, figures: Path | None = None) -> str:
     if figures is not None:
         parts.append(_figures(figures, named, inside, list(fitted.values())))
     parts.append(kernel_report.shapes(list(fitted.values())))
+    parts.append(kernel_report.together(list(fitted.values())))
     parts.append(misses.kernels(list(fitted.values())))
     parts.append(kernel_report.unseen(data, fitted, a100_fit.coefficients))
     parts.append(kernel_report.libraries())
@@ -333,31 +334,39 @@ _NOTES = """## How to read this
   those of Hopper: left out, power of dense models is met to 8.8 instead of 8.3, J/token to 9.1
   instead of 8.9. Libraries of the B200 follow the rule, too (products 9.5 and 10.0 by framework
   instead of 9.6 and 11.3).
-- **What attention misses**, by trial fits in sample on some 700 rows of an operation; none ships,
-  since all boards, and serving and diffusion on them, would move at once. Time of prompts (causal
-  and encoder) on H100 / H200 / L40S / B200, now 20.5 / 12.1 / 16.7 / 10.8 on those rows:
-  - the rule for the power limit cuts through the middle of these kernels, too, which reach .56 of
-    the peak with heads of 128 on Hopper. With all rows: 17.5 / 11.2 / 15.5 / 14.6;
+- **Attention by tiles.** Facts of its libraries, tried on a fifth of the shapes left out at a time;
+  median error of time on A100 / H100 / H200 / B200 / L40S, some eighty variants in all, no inner
+  loop. Prompts and encoders, before 9.1 / 18.9 / 11.3 / 11.2 / 16.1, now 7.0 / 12.2 / 7.7 / 7.5 /
+  12.0 (mean 24.2 / 29.8 / 20.2 / 29.6 / 24.9, now 12.6 / 16.3 / 11.0 / 17.1 / 21.8). Kept:
+  - all rows in the fit, where those above half of the peak were left to the power limit: on the
+    H200 a seventh of them meets it, and half of those between .3 and .5. Those are small heads;
   - exponentials add to products, they do not run beside them. At 4096 tokens and more a pair takes
     .146, .222, .393 cycles of an SM of the H200 with heads of 64, 128, 256: one sixteenth, and
-    products at .76 of the peak (A100: .63, L40S: .5). So, too: 19.0 / 10.9 / 15.5 / 11.6;
+    products at .76 of the peak;
   - heads of 72 and 80 take the same time on four boards, as of 96, and a window has two ragged
-    edges. So, too: 19.1 / 10.2 / 18.7 / 9.6; on the L40S encoders reach .64 of the peak and paged
-    prompts .5, and one efficiency serves both;
-  - with an own DRAM rate and half of the L2 traffic: 17.5 / 9.9 / 18.8 / 9.0. Where windows are
-    short H100 and L40S (vLLM .24) move keys and values three to four times, the write of the cache
-    among it, H200 and B200 (.22) once or less.
-- **Decode**: a cache that fits into the 96 MB of L2 of the L40S is read up to 3.5 times faster than
-  DRAM could, for replays find it there: with that 20.9 instead of 23.4 in sample, 14.0 instead of
-  12.8 on the A100. Caches in fp8 are bound by SMs on Hopper, 14, 24 and 88 cycles a key and head of
-  64, 128, 256 on both boards whatever queries share it; rows of a tile padded to 128 make 12.9 of
-  14.9 on H100, 22.8 of 20.2 on H200.
+    edges; queries of heads that share keys fill the rows of a tile; the longest block ends last;
+  - a DRAM rate of its own, a third of the peak: few bytes, of which short prompts wait for each;
+  - one efficiency more for keys in pages: .67 (L40S) and .73 (H100) of that of encoders with
+    vLLM .24, 1 with .22 (H200, B200);
+  - an 8-bit cache multiplies at its own rate on B200 (9.0 without), at that of 16 bits on Hopper.
+
+  Not kept: tiles of 64 rows for pages on boards of FlashAttention-2 with a fitted L2 rate (L40S
+  14.5), tiles of 64 keys, packing of heads only where they fit into one tile (H100 11.5 to 11.9,
+  mean better on B200), rows at the recorded limit left out (H200 8.0).
+- **Decode**, before 12.9 / 15.4 / 19.7 / 6.5 / 24.4, now 12.9 / 11.7 / 12.3 / 5.4 / 14.0. Kept:
+  FlashAttention-2 (A100, L40S) merges heads and splits keys only for groups of heads without a
+  window (L40S 15.3 with that alone: 131072 keys of four heads are four blocks, 2.4 ms); a small
+  cache is in the L2 of replays (L40S 14.5); a tile has 64 rows and 128 keys, its exponentials wait
+  for its products (H100 11.6; H200 11.3 by rows alone, mean 19.9, 12.3 by both, 18.0). Not kept:
+  rows of 128, an 8-bit rate on Hopper (H200 18). Left: heads of 512, which FlashAttention has no
+  kernel for (H200: seven times slower below 1024 keys), 8-bit caches with heads of 192 and 256 on
+  Hopper (30 to 44 % slower), windows of heads of 64 that slide (a third slower), small steps on
+  the L40S.
 - **Power of prompts** below the limit is recorded 10 % above the prediction at .3 ms and 20 % below
   at 100 ms. A warm share that follows the logarithm of time, shapes left out, makes 13.9 of 14.5
   (H200) and 12.7 of 14.2 (B200), decode on the B200 13.4 of 12.1: not kept.
 - **Misses** are printed like hits: fp8 products of H100 and L40S (block-scaled ones below 300 us,
-  others below 100 us are left out, for kernels around them bind them) and attention with an fp8
-  cache in prefill on B200 are far off; power of single kernels below the limit is little better
-  than a constant, and of block-scaled products on H200 far above what was read; decode attention
-  misses 10 % everywhere but on B200.
+  others below 100 us are left out, for kernels around them bind them) and attention with heads of
+  192 and an fp8 cache on B200 are far off; power of single kernels below the limit is little better
+  than a constant, and of block-scaled products on H200 far above what was read.
 """

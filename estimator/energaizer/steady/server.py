@@ -260,5 +260,9 @@ def _shared_context(program: Program, checked: int) -> Program:
     own = np.isin(rows[:, COLUMN["family"]], _PER_SEQUENCE)
     for name in ("read_bytes", "write_bytes", "onchip_bytes"):
         rows[own, COLUMN[name]] /= checked
+    # Rows that fill up a tile are there once, whatever the tokens.
+    padding = np.maximum(1.0, rows[own, COLUMN["padding"]] / checked)
+    rows[own, COLUMN["special"]] *= padding / rows[own, COLUMN["padding"]]
+    rows[own, COLUMN["padding"]] = padding
     sequences = program.sequences / checked
     return program._replace(rows=rows, sequences=sequences)
