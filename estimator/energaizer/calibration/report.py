@@ -336,10 +336,11 @@ _NOTES = """## How to read this
   instead of 9.6 and 11.3).
 - **Attention by tiles.** Facts of its libraries, tried on a fifth of the shapes left out at a time;
   median error of time on A100 / H100 / H200 / B200 / L40S, some eighty variants in all, no inner
-  loop. Prompts and encoders, before 9.1 / 18.9 / 11.3 / 11.2 / 16.1, now 7.0 / 12.2 / 7.7 / 7.5 /
-  12.0 (mean 24.2 / 29.8 / 20.2 / 29.6 / 24.9, now 12.6 / 16.3 / 11.0 / 17.1 / 21.8). Kept:
+  loop. Prompts and encoders, before 9.1 / 18.9 / 11.3 / 11.2 / 16.1, now 6.8 / 12.2 / 7.7 / 7.5 /
+  12.0 (mean 24.2 / 29.8 / 20.2 / 29.6 / 24.9, now 12.5 / 16.3 / 11.0 / 17.2 / 21.8). Kept:
   - all rows in the fit, where those above half of the peak were left to the power limit: on the
-    H200 a seventh of them meets it, and half of those between .3 and .5. Those are small heads;
+    H200 a seventh of them meets it, and half of those between .3 and .5, which is what heads of
+    64 reach;
   - exponentials add to products, they do not run beside them. At 4096 tokens and more a pair takes
     .146, .222, .393 cycles of an SM of the H200 with heads of 64, 128, 256: one sixteenth, and
     products at .76 of the peak;
@@ -348,12 +349,14 @@ _NOTES = """## How to read this
   - a DRAM rate of its own, a third of the peak: few bytes, of which short prompts wait for each;
   - one efficiency more for keys in pages: .67 (L40S) and .73 (H100) of that of encoders with
     vLLM .24, 1 with .22 (H200, B200);
-  - an 8-bit cache multiplies at its own rate on B200 (9.0 without), at that of 16 bits on Hopper.
+  - an 8-bit cache multiplies at its own rate on B200 (8.9 without), at that of 16 bits on Hopper.
 
   Not kept: tiles of 64 rows for pages on boards of FlashAttention-2 with a fitted L2 rate (L40S
   14.5), tiles of 64 keys, packing of heads only where they fit into one tile (H100 11.5 to 11.9,
   mean better on B200), rows at the recorded limit left out (H200 8.0).
-- **Decode**, before 12.9 / 15.4 / 19.7 / 6.5 / 24.4, now 12.9 / 11.7 / 12.3 / 5.4 / 14.0. Kept:
+  What is computed is drawn, too: with energy of what is asked for alone, power of the H200 was 7.5
+  instead of 6.9, and that of dense models in serving 10.2 instead of 8.1.
+- **Decode**, before 12.9 / 15.4 / 19.7 / 6.5 / 24.4, now 12.8 / 11.7 / 12.3 / 6.5 / 14.0. Kept:
   FlashAttention-2 (A100, L40S) merges heads and splits keys only for groups of heads without a
   window (L40S 15.3 with that alone: 131072 keys of four heads are four blocks, 2.4 ms); a small
   cache is in the L2 of replays (L40S 14.5); a tile has 64 rows and 128 keys, its exponentials wait

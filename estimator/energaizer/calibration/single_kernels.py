@@ -156,7 +156,7 @@ def near_limit(found: Table, share: float = 0.5) -> BoolArray:
     peaks = np.array([found.gpu.peak_flops.get(key, np.nan) for key in kernels.RATE])
     busy = flops / (found.column("latency_us") * 1e-6 * peaks[rate])
     # Of prompts on the H200 a seventh meets the limit above half of the peak, half of them below:
-    # a fast kernel of attention is one whose heads are large, not one that is hot.
+    # what a kernel of attention reaches is told by the size of its heads, not by its heat.
     # Narrow operands of the table are constants, which switch little, so that few products of
     # theirs meet the limit. Half of the peak is about what they reach: a rule on the measured rate
     # would cut through their middle and leave the slower half of equal kernels to the fit.
