@@ -164,8 +164,8 @@ def _transformer(
     stacks.embed(forward, model, shard, formats)
     spread = stacks.spread_of(split)._replace(packed=True)
     stacks.fused(forward, model, shard, formats, spread)
+    # Counted as in the pages of an engine: backward kernels reach about as much less than forward.
     stacks.fused_attention(attention, model, whole, formats)
-    attention = Listing({one._replace(paged=0.0): n for one, n in attention.counts.items()})
     stacks.finish(forward, model, shard, shard.tokens, formats, sampled=model.language_head)
     if ranks > 1.0:  # ranks share the pairs evenly and gather the others' keys and values
         attention = Listing({_part(one, ranks): n for one, n in attention.counts.items()})
