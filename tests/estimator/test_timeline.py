@@ -272,9 +272,9 @@ def test_flashattention_2_splits_keys_of_groups_without_a_window_only():
     merged = prior_machine(A100).coefficients
     own = merged.with_values({"families.attention-decode.whole_heads": 1.0})
     alike, grouped = Heads(1.0, 8.0, 8.0, 128.0), Heads(1.0, 32.0, 8.0, 128.0)
-    for heads, window, blocks in ((alike, math.inf, 8), (grouped, 4096.0, 32)):
+    for heads, window, many in ((alike, math.inf, 8), (grouped, 4096.0, 32)):
         before, after = (decode_work(A100, each, heads, window) for each in (merged, own))
-        assert after.blocks[0] == blocks < before.blocks[0]
+        assert after.blocks[0] == many < before.blocks[0]
         assert after.cycles[0] > before.cycles[0]
         assert after.fixed_s[0] < before.fixed_s[0]  # nothing to reduce
     for heads, cache in ((grouped, 2.0), (alike, 1.0)):  # its kernels know no 8-bit cache
