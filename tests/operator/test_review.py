@@ -113,27 +113,30 @@ def patch(document: dict[str, Any], *additions: tuple[tuple[str | int, ...], Any
     return json.loads(base64.b64decode(encoded["patch"])) if builder.operations else []
 
 
-def test_members_of_a_map_are_added_together_or_where_they_lack() -> None:
+def test_members_of_a_map_are_added_together() -> None:
     members = {"a/b": "1", "c": "2", "d": "3"}
-    whole = {"op": "add", "path": "/metadata/annotations", "value": members}
-    for metadata in ({}, {"annotations": None}):
-        builder = Patch({"metadata": metadata})
-        builder.put_all(("metadata", "annotations"), members)
-        assert builder.operations == [whole]
-    there = {"metadata": {"annotations": {"c": "2", "d": "0", "user": "x"}}}
-    before = json.dumps(there)
-    builder = Patch(there)
-    builder.put_all(("metadata", "annotations"), members)
-    builder.put(("metadata", "annotations", "d"), "3")
-    added = {one["path"].rpartition("/")[2]: one["value"] for one in builder.operations}
-    assert added == {"a~1b": "1", "d": "3"}
-    assert len(builder.operations) == len(added)
-    assert json.dumps(there) == before
+    path = ("metadata", "annotations")
+    for present in (None, {}, {"d": "0", "user": "x", "c": "2"}):
+        document = {"metadata": {"annotations": present}}
+        before = json.dumps(document)
+        builder = Patch(document)
+        builder.put_all(path, members)
+        whole = {**(present or {}), **members}
+        assert builder.operations == [
+            {"op": "add", "path": "/metadata/annotations", "value": whole}
+        ]
+        assert json.dumps(document) == before
+        builder.put((*path, "d"), "3")
+        builder.put_all(path, members)
+        assert len(builder.operations) == 1
+    for absent in ({}, {"metadata": None}):
+        builder = Patch(absent)
+        builder.put_all(path, members)
+        whole = {"annotations": members}
+        assert builder.operations == [{"op": "add", "path": "/metadata", "value": whole}]
     for wrong in ("text", [], 1):
         with pytest.raises(review.MalformedReviewError):
-            Patch({"metadata": {"annotations": wrong}}).put_all(
-                ("metadata", "annotations"), members
-            )
+            Patch({"metadata": {"annotations": wrong}}).put_all(path, members)
 
 
 def test_parents_are_made_once() -> None:

@@ -120,32 +120,24 @@ class Patch:
             self._add(node, path, value)
 
     def put_all(self, path: tuple[str, ...], members: Mapping[str, object]) -> None:
-        """Set members of the map at `path`; as one addition where there is no map yet.
+        """Set members of the map at `path`, as one addition of all that it then holds.
+
+        The API server reads and writes anew each map that a patch goes into, so that one addition
+        for each member takes it a fifth longer.
 
         Raises:
             MalformedReviewError: Something on the way, or there, is no map.
         """
-        if self._at(path) is None:
-            self.put(path, dict(members))
-            return
-        (first, value), *others = members.items()
-        self.put((*path, first), value)  # from here on the map is a copy of ours
-        node, place = self._at(path), pointer(path)
-        for key, value in others:
-            if node.get(key) != value:
-                node[key] = value
-                where = f"{place}{pointer((key,))}"
-                self.operations.append({"op": "add", "path": where, "value": value})
+        present: Any = self._document
+        for part in path:
+            present = {} if present is None else _member(present, part)
+        if not isinstance(present, dict | None):
+            raise MalformedReviewError(f"{path[-1]}: {type(present).__name__} in place of a map")
+        self.put(path, {**(present or {}), **members})
 
     def drop(self, path: tuple[str | int, ...]) -> None:
         """Remove the member at `path`, which is there."""
         self.operations.append({"op": "remove", "path": pointer(path)})
-
-    def _at(self, path: tuple[str, ...]) -> Any:
-        node: Any = self._document
-        for part in path:
-            node = None if node is None else _member(node, part)
-        return node
 
     def _add(self, node: Any, path: tuple[str | int, ...], value: object) -> None:
         if isinstance(node, list):
