@@ -99,17 +99,22 @@ def say(line: str) -> None:
     print(line, flush=True)  # noqa: T201
 
 
-def serve_bare(told: Connection, patch: str) -> None:
+def serve_bare(told: Connection, patches: tuple[str, str]) -> None:
     """Say yes to every review, with nothing between aiohttp and the answer."""
-    asyncio.run(_serve_bare(told, patch))
+    asyncio.run(_serve_bare(told, patches))
 
 
-async def _serve_bare(told: Connection, patch: str) -> None:
-    changing = {"patchType": "JSONPatch", "patch": base64.b64encode(patch.encode()).decode()}
+async def _serve_bare(told: Connection, patches: tuple[str, str]) -> None:
+    described, plain = (
+        {"patchType": "JSONPatch", "patch": base64.b64encode(patch.encode()).decode()}
+        for patch in patches
+    )
 
     async def admit(http: web.Request) -> web.Response:
         review = await http.json()
-        more = changing if http.path == "/patch" else {}
+        more: dict[str, str] = {}
+        if http.path == "/patch":
+            more = described if "annotations" in review["request"]["object"]["metadata"] else plain
         response = {"uid": review["request"]["uid"], "allowed": True, **more}
         return web.json_response(
             {**{k: review[k] for k in ("apiVersion", "kind")}, "response": response}
@@ -161,20 +166,22 @@ def configure_bare(cluster: Cluster, port: int, trusted: bytes) -> None:
             cluster.kubectl("apply", "-f", "-", input=json.dumps(body))
 
 
-def our_patch(cluster: Cluster) -> str:
-    """Return what ours adds to a pod, as a patch."""
+def our_patch(cluster: Cluster) -> tuple[str, str]:
+    """Return what ours adds to a pod with our inputs as annotations, and to one without any."""
     made = pod("first", 1000)
     text = json.dumps(made)
     answer = cluster.kubectl("create", "-n", "ours", "-f", "-", "-o", "json", input=text).stdout
     stored = json.loads(answer)
-    added = {
-        f"/metadata/annotations/{key.replace('/', '~1')}": value
-        for key, value in stored["metadata"]["annotations"].items()
-        if key not in INPUTS
-    }
-    added |= {"/metadata/labels": stored["metadata"]["labels"]}
-    added |= {"/spec/affinity": stored["spec"]["affinity"]}
-    return json.dumps([{"op": "add", "path": path, "value": it} for path, it in added.items()])
+    annotations = stored["metadata"]["annotations"]
+    added = {key: value for key, value in annotations.items() if key not in INPUTS}
+    rest = {"/metadata/labels": stored["metadata"]["labels"]}
+    rest |= {"/spec/affinity": stored["spec"]["affinity"]}
+
+    def patch(whole: dict[str, str]) -> str:
+        values = {"/metadata/annotations": whole, **rest}
+        return json.dumps([{"op": "add", "path": at, "value": it} for at, it in values.items()])
+
+    return patch(annotations), patch(added)
 
 
 def pod(name: str, tokens: int, owner: str = "") -> dict[str, Any]:
@@ -288,8 +295,8 @@ def main() -> int:
         for space in SPACES:  # nobody makes pods for these Jobs, or takes ours for superfluous
             body = job(JOB, managedBy="example.com/nobody", parallelism=4)
             cluster.kubectl("apply", "-n", space, "-f", "-", input=json.dumps(body))
-        patch = our_patch(cluster)
-        process = context.Process(target=serve_bare, args=(theirs, patch), daemon=True)
+        patches = our_patch(cluster)
+        process = context.Process(target=serve_bare, args=(theirs, patches), daemon=True)
         process.start()
         port, trusted = ours.recv()
         configure_bare(cluster, port, trusted)
