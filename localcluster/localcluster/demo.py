@@ -46,6 +46,7 @@ class Demo:
         self._name = name
         self._cluster: Cluster
         self._controller: OperatorProcess
+        self._webhook: OperatorProcess
         self._prometheus: PrometheusProcess
 
     def run(self) -> None:
@@ -73,7 +74,7 @@ class Demo:
         operator.install(self._cluster)
         rights = str(ROOT / "charts/kustomize/power")
         self._cluster.kubectl("apply", "--server-side", "-k", rights)
-        webhook = operator.start_webhook(
+        self._webhook = operator.start_webhook(
             self._cluster, leashed=False, drain_s=0.2, power_resource=True
         )
         self._prometheus = monitoring.start_prometheus(
@@ -82,6 +83,8 @@ class Demo:
         self._controller = operator.start_controller(
             self._cluster,
             leashed=False,
+            lease_duration_s=60,  # nobody else would lead, and a laptop may be busy
+            lease_renew_deadline_s=50,
             metrics_candidates=True,
             power_resource=True,
             feedback_prometheus_url=self._prometheus.url,
@@ -91,11 +94,11 @@ class Demo:
         self._prometheus.scrape(monitoring.EXPORTER, exporter.address)
         quotas = monitoring.start_state_metrics(self._cluster, leashed=False)
         self._prometheus.scrape(monitoring.STATE_METRICS, quotas.address)
-        webhook.wait_ready()
+        self._webhook.wait_ready()
         self._controller.wait_leading()
-        for process in (webhook, self._controller):
+        for process in (self._webhook, self._controller):
             self._say(f"{process.component} ready (process {process.child.pid}, {process.log})")
-        ours = (f"127.0.0.1:{one.metrics_port}" for one in (webhook, self._controller))
+        ours = (f"127.0.0.1:{one.metrics_port}" for one in (self._webhook, self._controller))
         self._prometheus.scrape("energaizer", *ours)
         self._wait("the profiles know their nodes", self._all_counted)
         self._shell("kubectl get gpuprofiles | awk 'NR == 1 || $4 > 0'")
@@ -337,6 +340,8 @@ class Demo:
     def _wait(self, what: str, look: Callable[[], Any]) -> Any:
         deadline = time.monotonic() + WAIT_S
         while not (found := look()):
+            self._webhook.check()
+            self._controller.check()
             if time.monotonic() > deadline:
                 self._fail(f"after {WAIT_S:.0f} s still not so: {what}")
             time.sleep(0.1)

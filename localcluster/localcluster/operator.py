@@ -45,15 +45,19 @@ class OperatorProcess:
         """Whether it has not ended."""
         return self.child.poll() is None
 
+    def check(self) -> None:
+        """Raise, with the end of its log, if it has ended."""
+        if not self.running:
+            raise LocalClusterError(
+                f"{self.component} ended with code {self.child.returncode}:\n{self.tail()}"
+            )
+
     def wait_ready(self, timeout_s: float = READY_TIMEOUT_S) -> None:
         """Return once it is ready; raise, with the end of its log, if it ends or is late."""
         deadline = time.monotonic() + timeout_s
         why = ""
         while time.monotonic() < deadline:
-            if not self.running:
-                raise LocalClusterError(
-                    f"{self.component} ended with code {self.child.returncode}:\n{self.tail()}"
-                )
+            self.check()
             status, why = self.get(self.probe_port, "/readyz")
             if status == 200:  # noqa: PLR2004 (HTTP)
                 return

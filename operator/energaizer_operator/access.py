@@ -95,5 +95,5 @@ def _present(kubeconfig: Path) -> str:
 def _unusable(where: object, why: str) -> ClusterError:
     return ClusterError(
         f"no cluster: cannot use {where}: {why}; "
-        "set ENERGAIZER_OPERATOR_KUBECONFIG or pass --kubeconfig"
+        "set ENERGAIZER_OPERATOR_KUBECONFIG, or pass --kubeconfig or --context"
     )
