@@ -112,7 +112,7 @@ def settle(loaded: Sequence[Loaded]) -> list[Settled]:
         here = steps[own]
         seconds[here], joules[here], clock[here] = (array[own] for array in held)
         upper[here], over[here] = upper_hz[own], lowest[own]
-        begins = upper[np.flatnonzero(np.diff(beside.of_step, prepend=-1))]
+        begins = upper[_firsts(beside.of_step)]
         kernel_s = timeline.durations(beside.timing.work, begins[beside.of_kernel])
     bound = beside.timing.host_s > found.gpu_s[-1]
     of_steps = seconds, joules, clock, clock < highest, over
@@ -267,13 +267,21 @@ def _between(exceeds: BoolArray, of_step: IntArray, places: IntArray) -> tuple[I
     """
     hot = np.flatnonzero(exceeds[-1])
     first, run = exceeds[:, hot].argmax(axis=0), of_step[hot]
-    starts = np.flatnonzero(np.diff(run, prepend=-1))
+    starts = _firsts(run)
     which = run[starts]
     lowest = places[which, np.maximum(np.minimum.reduceat(first, starts) - 1, 0)]
     last = places[which, np.maximum.reduceat(first, starts)]
     width = int((last - lowest).max()) + 1
     tried = np.maximum(last - width + 1, 0)[:, None] + np.arange(width)
     return which, np.minimum(tried, places[which, -1:])
+
+
+def _firsts(run: IntArray) -> IntArray:
+    """Return where each run begins among its steps."""
+    changed = np.empty(len(run), dtype=np.bool_)
+    changed[0] = True
+    np.not_equal(run[1:], run[:-1], out=changed[1:])
+    return np.flatnonzero(changed)
 
 
 def _held(

@@ -204,7 +204,7 @@ class Grids(NamedTuple):
 
     def points(self, board: npt.NDArray[np.intp]) -> Points:
         """Return the points of some of these boards, one for each step, shape (F, P)."""
-        clock, idle, scale, active, leakage, cold = np.moveaxis(self.table[:, board], -1, 0)
+        clock, idle, scale, active, leakage, cold = self.table[:, board].transpose(2, 0, 1)
         return Points(clock, idle, scale, active, leakage, cold, Heat(*self.heat[:, board]))
 
 
