@@ -287,9 +287,11 @@ def _load(paths: Iterable[str]) -> tuple["Contents", tuple["Item", ...]]:
     from energaizer_operator import contents, manifests, offline
 
     try:
-        found = [
-            m for path in paths for text, name in _read(path) for m in manifests.load(text, name)
-        ]
+        once: dict[Path, tuple[str, str]] = {}  # a folder may hold manifests and policies
+        for path in paths:
+            for text, name in _read(path):
+                once.setdefault(Path(name).resolve(), (text, name))
+        found = [one for text, name in once.values() for one in manifests.load(text, name)]
         known = contents.sort(found)
         return known, offline.items(known)
     except manifests.ManifestError as error:

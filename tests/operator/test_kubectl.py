@@ -278,6 +278,15 @@ def test_a_refusal_is_exit_code_four_and_names_a_way_out(write: Write) -> None:
 
 
 @pytest.mark.usefixtures("steady")
+def test_a_file_among_manifests_and_policies_counts_once(write: Write, tmp_path: Path) -> None:
+    both = write(job(), aiworkload(**COMPLETE, workloadRef=REFERENCE), rule(action="Warn"))
+    done = run("review", "-f", both, "--policies", str(tmp_path), "--gpu", "l4", "-o", "json")
+    assert done.exit_code == 0, done.output
+    assert len(json.loads(done.stdout)) == len(
+        json.loads(run("review", "-f", both, "--gpu", "l4", "-o", "json").stdout)
+    )
+
+
 def test_what_is_let_in_is_exit_code_zero(write: Write) -> None:
     warn = rule(action="Warn", limits={"maxEnergyJoules": 10})
     done = run("review", "-f", write(job(), warn), "--gpu", "h100")
