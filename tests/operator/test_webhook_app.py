@@ -1,8 +1,10 @@
 import asyncio
+import gc
 import io
 import json
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
@@ -10,7 +12,7 @@ import aiohttp
 import pytest
 
 from energaizer_operator import certificates
-from energaizer_operator.webhook import review
+from energaizer_operator.webhook import process, review
 from energaizer_operator.webhook.app import Route, Server
 
 NAMES = ("localhost",)
@@ -136,3 +138,20 @@ async def test_draining_asks_callers_to_leave(served: tuple[Server, int, bytes])
         assert (await post(client, port, ask_body()))[2] is None
         server.drain()
         assert (await post(client, port, ask_body()))[2] == "close"
+
+
+@pytest.mark.parametrize(("ago_s", "collected"), [(60.0, True), (0.0, False)])
+async def test_garbage_is_collected_while_nobody_asks(
+    monkeypatch: pytest.MonkeyPatch, ago_s: float, collected: bool
+) -> None:
+    rounds: list[bool] = []
+    monkeypatch.setattr(gc, "collect", lambda: rounds.append(gc.isenabled()))
+    monkeypatch.setattr(process, "TIDY_EVERY_S", -1.0)
+    monkeypatch.setattr(process, "IDLE_S", 0.0)
+    tidy = asyncio.create_task(process.tidy_up(lambda: time.monotonic() - ago_s))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    tidy.cancel()
+    await asyncio.gather(tidy, return_exceptions=True)
+    assert set(rounds) == ({False} if collected else set())
+    assert gc.isenabled()
