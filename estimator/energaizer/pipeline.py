@@ -6,32 +6,26 @@ Descriptions are checked where they are made; from here on there are only arrays
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from energaizer import (
     __version__,
-    catalog,
-    fleet,
     job,
-    lowering,
-    machine,
     memory,
     place,
-    power,
-    simulation,
+    running,
     uncertainty,
 )
 from energaizer.coefficients import Coefficients
-from energaizer.errors import EnergaizerError, InputError
+from energaizer.errors import InputError
 from energaizer.families import Network
-from energaizer.fleet import Run
 from energaizer.gpu import Gpu
-from energaizer.host import Host, with_kernels
+from energaizer.host import Host
 from energaizer.job import Total
-from energaizer.kernels import FloatArray, Program
+from energaizer.kernels import FloatArray
 from energaizer.machine import Machine
 from energaizer.power import COMPONENTS
 from energaizer.result import (
@@ -41,91 +35,30 @@ from energaizer.result import (
     Provenance,
     Quantity,
 )
-from energaizer.simulation import Loaded
+from energaizer.running import NO_ANSWER, Placed, Ran, Setting, attempt, host_name, setting_of
 from energaizer.workload import Workload
 
 if TYPE_CHECKING:  # loaded by `place` for more than one board
     from energaizer.node import Node
 
-P = ParamSpec("P")
-T = TypeVar("T")
-NO_ANSWER = (EnergaizerError, ArithmeticError, ValueError)
-"""What says that an estimate does not exist; of pydantic's errors too, which are ValueErrors."""
+__all__ = [
+    "NO_ANSWER",
+    "Judge",
+    "Setting",
+    "attempt",
+    "brief",
+    "briefs",
+    "estimate",
+    "host_name",
+    "judges",
+    "setting_of",
+    "upper_bound",
+]
 _DURATION, _POWER, _ENERGY = range(3)
 _ROUNDING = 1e-9
 _WEAK = frozenset({Provenance.SPECIFICATION, Provenance.EXTRAPOLATED, Provenance.BOUND})
 _LEAST = 1e-300  # no weight at all, to divide by
 _MINOR = 0.01  # parts below this share of energy do not weaken a provenance
-
-
-class Setting(NamedTuple):
-    """What the board is set to: the clock that is asked for and the limit that is enforced."""
-
-    clock_hz: float
-    limit_w: float
-    notes: tuple[str, ...]
-
-
-class _Placed(NamedTuple):
-    """A job before it runs: on what, its batches, and what a reader must know.
-
-    `runs` are programs beside their host, each with how often it runs.
-    """
-
-    board: Machine
-    setting: Setting
-    where: place.Place
-    runs: list[tuple[Run, float]]
-    notes: list[str]
-
-    @property
-    def unset(self) -> bool:
-        """Return whether nobody set the clock or the limit."""
-        gpu, setting = self.board.gpu, self.setting
-        return setting.clock_hz == gpu.max_clock_hz and setting.limit_w == gpu.power_limit_w
-
-
-class _Ran(NamedTuple):
-    """A job as it ran: on what, the sums of its phases, and what a reader must know.
-
-    `times` is how often its batches ran, `step_s` what they take once without pauses.
-    """
-
-    board: Machine
-    setting: Setting
-    where: place.Place
-    program: Program
-    totals: list[Total]
-    notes: list[str]
-    times: float
-    step_s: float
-
-
-def setting_of(workload: Workload, gpu: Gpu) -> Setting:
-    """Return clock and limit that a workload asks for, checked against the board.
-
-    Raises:
-        InputError: The board cannot be set to that clock or limit.
-    """
-    notes = []
-    clock, limit = workload.clock_hz, workload.power_cap_w
-    if clock is None:
-        clock = gpu.max_clock_hz
-        notes.append(f"no clock given: boost, {clock / 1e6:.0f} MHz unless the limit lowers it")
-    elif not gpu.min_clock_hz <= clock <= gpu.max_clock_hz:
-        raise InputError(
-            f"{gpu.name} runs at {gpu.min_clock_hz / 1e6:.0f} to {gpu.max_clock_hz / 1e6:.0f} MHz, "
-            f"not at {clock / 1e6:g} MHz; choose a clock in between"
-        )
-    if limit is None:
-        limit = gpu.power_limit_w
-    elif not (gpu.min_power_limit_w or 0.0) <= limit <= gpu.power_limit_w:
-        least = "up" if gpu.min_power_limit_w is None else f"{gpu.min_power_limit_w:g}"
-        raise InputError(
-            f"{gpu.name} accepts limits of {least} to {gpu.power_limit_w:g} W, "
-            f"not {limit:g}; choose one in between"
-        )
-    return Setting(clock, limit, tuple(notes))
 
 
 def estimate(
@@ -150,7 +83,7 @@ def estimate(
         DoesNotFitError: It needs more memory than the GPUs have.
         NoEstimateError: There is no method for it; the message says what is missing.
     """
-    ran = _ran(workload, _placed(workload, gpu, coefficients, host, node), {})
+    ran = running.ran(workload, running.placed(workload, gpu, coefficients, host, node), {})
     answer = _result(workload, ran)
     if workload.training is not None:
         did = job.figures(workload, workload.training, gpu, ran.program, (ran.step_s, ran.times))
@@ -176,11 +109,11 @@ def briefs(asked: Sequence[tuple[Workload, Gpu, Coefficients | None]]) -> list[B
     Args:
         asked: Workloads, boards, and what was fitted about these; None: the catalogue's.
     """
-    placed = [attempt(_placed, *one) for one in asked]
-    found = attempt(_together, [one for one in placed if isinstance(one, _Placed)])
+    placed = [attempt(running.placed, *one) for one in asked]
+    found = attempt(running.together, [one for one in placed if isinstance(one, Placed)])
     known = {} if isinstance(found, Exception) else found  # each by itself says what is wrong
     ran = [
-        attempt(_ran, workload, one, known) if isinstance(one, _Placed) else one
+        attempt(running.ran, workload, one, known) if isinstance(one, Placed) else one
         for (workload, _, _), one in zip(asked, placed, strict=True)
     ]
     judged = iter(
@@ -188,91 +121,14 @@ def briefs(asked: Sequence[tuple[Workload, Gpu, Coefficients | None]]) -> list[B
             [
                 (workload, one)
                 for (workload, _, _), one in zip(asked, ran, strict=True)
-                if isinstance(one, _Ran)
+                if isinstance(one, Ran)
             ]
         )
     )
     return [
-        attempt(_brief, workload, one, next(judged)) if isinstance(one, _Ran) else one
+        attempt(_brief, workload, one, next(judged)) if isinstance(one, Ran) else one
         for (workload, _, _), one in zip(asked, ran, strict=True)
     ]
-
-
-def attempt(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | Exception:
-    """Return what a function returns, or the error by which it says that there is no estimate."""
-    try:
-        return function(*args, **kwargs)
-    except NO_ANSWER as error:
-        return error
-
-
-def _placed(
-    workload: Workload, gpu: Gpu, coefficients: Coefficients | None,
-    host: Host | None = None, node: "Node | None" = None,
-) -> _Placed:  # fmt: skip
-    """Return a job before it runs; arguments and errors as of `estimate`."""
-    beside = host or catalog.host(host_name(workload))
-    board = machine.of(gpu, with_kernels(beside, gpu, coefficients or catalog.coefficients(gpu)))
-    setting = setting_of(workload, gpu)
-    memory.check(workload, gpu)
-    where = place.of(workload, board, node)
-    notes, runs = [*setting.notes, *where.notes], []
-    for batch, times in job.batches(workload):
-        part = workload if batch == workload.batch else workload.model_copy(update={"batch": batch})
-        program = lowering.lower(part)
-        runs.append((Run(program, board, beside, where.fabric), times))
-        notes.extend(note for note in program.notes if note not in notes)
-    return _Placed(board, setting, where, runs, notes)
-
-
-def _together(placed: Sequence[_Placed]) -> dict[Loaded, dict[str, job.Sums]]:
-    """Return what the phases of batches add up to, where nobody set the board: of all at once."""
-    first: dict[Program, int] = {}
-    runs = sorted(
-        (run for one in placed if one.unset for run, _ in one.runs),
-        key=lambda run: first.setdefault(run.program, len(first)),
-    )
-    fleet.load(runs)
-    every = (simulation.load.known(*run) for run in runs)
-    # what was swept already settles by that
-    loaded = [one for one in every if one and simulation.every_clock.known(one) is None]
-    if not loaded:
-        return {}
-    settled = fleet.settle(loaded)
-    return dict(zip(loaded, job.sums_together(loaded, settled), strict=True))
-
-
-def _ran(
-    workload: Workload, placed: _Placed, known: Mapping[Loaded, dict[str, job.Sums]]
-) -> _Ran:  # fmt: skip
-    """Return a job as it ran.
-
-    Args:
-        workload: What is run.
-        placed: On what.
-        known: Sums of runs on boards that nobody set, where they were found already.
-    """
-    board, setting, where, runs, notes = placed
-    totals: dict[str, Total] = {}
-    for run, times in runs:
-        loaded = simulation.load(*run)
-        phases = known.get(loaded) if placed.unset else None
-        if phases is None:
-            settled = simulation.settle(loaded, setting.clock_hz, setting.limit_w)
-            phases = job.sums(loaded, settled)
-        job.add(totals, phases, times)
-    step_s = sum(total.duration_s for total in totals.values())
-    for name, held in job.pauses(workload, where.nodes).items():
-        watts = float(power.idle_power(board, np.array([setting.clock_hz]))[0])
-        job.pause(totals, name, held, watts, setting.clock_hz)
-    times = job.fill_duration(totals, workload, board, setting.clock_hz)
-    each = list(totals.values())
-    return _Ran(board, setting, where, runs[-1][0].program, each, notes, times, step_s)
-
-
-def host_name(workload: Workload) -> str:
-    """Return the host profile of a workload: the one named, else that of its kind."""
-    return workload.host_profile
 
 
 def _provenance(board: Machine, coverage: float, *, outside: bool) -> tuple[Provenance, float]:
@@ -338,7 +194,7 @@ class Judge:
         return Quantity(value, value / factor, high, unit, self.provenance, self.coverage)
 
 
-def _judged(workload: Workload, ran: _Ran, shares: FloatArray) -> tuple[list[Judge], list[str]]:
+def _judged(workload: Workload, ran: Ran, shares: FloatArray) -> tuple[list[Judge], list[str]]:
     """Return who judges some sums of a job (`judges`), and which inputs no fit has seen."""
     hull_notes = uncertainty.outside_hull(ran.board, _inputs(workload, ran.setting))
     every = judges(ran.board, shares, [bool(hull_notes)] * len(shares))
@@ -347,7 +203,7 @@ def _judged(workload: Workload, ran: _Ran, shares: FloatArray) -> tuple[list[Jud
     return every, list(hull_notes)
 
 
-def _judged_together(jobs: Sequence[tuple[Workload, _Ran]]) -> list[Judge]:
+def _judged_together(jobs: Sequence[tuple[Workload, Ran]]) -> list[Judge]:
     """Return who judges the whole of each job; those on one kind of board are judged at once."""
     by_board: dict[Machine, list[int]] = {}
     for index, (_, ran) in enumerate(jobs):
@@ -371,7 +227,7 @@ def _unmodelled(workload: Workload) -> float:
     return workload.model.unmodelled if isinstance(workload.model, Network) else 0.0
 
 
-def _brief(workload: Workload, ran: _Ran, judge: Judge) -> Brief:
+def _brief(workload: Workload, ran: Ran, judge: Judge) -> Brief:
     """Return what a job comes to."""
     totals, times, boards = ran.totals, ran.times, workload.parallelism.gpus
     duration = sum(total.duration_s for total in totals)
@@ -405,7 +261,7 @@ def _joules(total: Total, boards: int) -> list[float]:
     return [value * boards for value in total.energy_j.tolist()]
 
 
-def _result(workload: Workload, ran: _Ran) -> Estimate:
+def _result(workload: Workload, ran: Ran) -> Estimate:
     board, setting, totals, notes = ran.board, ran.setting, ran.totals, ran.notes
     boards = workload.parallelism.gpus
     shares = [total.shares for total in totals]
