@@ -8,8 +8,9 @@ that a tracer does not list (method, section 3: implicit kernels).
 
 from typing import NamedTuple
 
-from energaizer import kernels
-from energaizer.kernels import Heads, Kernel
+from energaizer import attention, kernels
+from energaizer.attention import Heads
+from energaizer.kernels import Kernel
 
 _GELU_KERNELS = 8  # gelu_new written out: 4 scalings, a power, an add, a tanh, a product
 ZEROS_TOGGLE = 0.62  # zeros draw .6 of random operands, and 95 % are zero
@@ -180,17 +181,17 @@ def fused_attention(
     heads = Heads(shard.sequences, shard.heads, shard.kv_heads, shard.head_size)
     for window, layers in windows:
         if shard.queries == 1 and causal:
-            kernel = kernels.attention_decode(
+            kernel = attention.decode(
                 heads, shard.context, formats.activation, formats.cache, formats.attention_rate,
                 window,
             )  # fmt: skip
         else:
-            pairs = kernels.causal_pairs(shard.queries, window)
-            kernel = kernels.attention_prefill(
+            pairs = attention.causal_pairs(shard.queries, window)
+            kernel = attention.prefill(
                 heads, shard.queries, pairs if causal else shard.queries**2,
                 formats.activation, formats.cache, formats.attention_rate,
             )  # fmt: skip
-            kernel = kernels.in_pages(kernel) if causal else kernel
+            kernel = attention.in_pages(kernel) if causal else kernel
         to.add(kernel, layers)
 
 

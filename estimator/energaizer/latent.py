@@ -5,6 +5,7 @@ latent space instead, where all heads share one cached vector (method, section 3
 """
 
 from energaizer import blocks, kernels
+from energaizer.attention import Heads, causal_pairs, decode, in_pages, prefill
 from energaizer.blocks import Formats, Listing, Shard
 from energaizer.kernels import Kernel
 from energaizer.layers import Latent
@@ -56,23 +57,21 @@ def attention(to: Listing, latent: Latent, shard: Shard, layers: float, formats:
     if shard.queries == 1:
         to.add(absorbed(latent, shard, seen, formats), layers)
         return
-    heads = kernels.Heads(
+    heads = Heads(
         shard.sequences, shard.heads, shard.heads,
         (latent.plain_size + latent.rotary_size + latent.value_size) / 2.0,
     )  # fmt: skip
-    kernel = kernels.attention_prefill(
-        heads, shard.queries, kernels.causal_pairs(shard.queries, seen),
+    kernel = prefill(
+        heads, shard.queries, causal_pairs(shard.queries, seen),
         formats.activation, formats.activation, formats.attention_rate,
     )  # fmt: skip
-    to.add(kernels.in_pages(kernel), layers)
+    to.add(in_pages(kernel), layers)
 
 
 def absorbed(latent: Latent, shard: Shard, seen: float, formats: Formats) -> Kernel:
     """Return absorbed decode attention: 2 H s (2 d_c + d_r) FLOP, one vector a cached token."""
-    heads = kernels.Heads(shard.sequences, shard.heads, 1.0, float(latent.cache_rank))
-    kernel = kernels.attention_decode(
-        heads, seen, formats.activation, formats.cache, formats.attention_rate
-    )
+    heads = Heads(shard.sequences, shard.heads, 1.0, float(latent.cache_rank))
+    kernel = decode(heads, seen, formats.activation, formats.cache, formats.attention_rate)
     flops = 2.0 * shard.sequences * shard.heads * seen
     flops *= 2.0 * latent.cache_rank + latent.rotary_size
     stored = shard.sequences * seen * (latent.cache_rank + latent.rotary_size) * formats.cache
@@ -84,9 +83,7 @@ def absorbed(latent: Latent, shard: Shard, seen: float, formats: Formats) -> Ker
 
 def _search(latent: Latent, shard: Shard, formats: Formats) -> Kernel:
     """Return the scores of all keys against the index queries, and the choice of the highest."""
-    pairs = shard.sequences * (
-        shard.context if shard.queries == 1 else kernels.causal_pairs(shard.queries)
-    )
+    pairs = shard.sequences * (shard.context if shard.queries == 1 else causal_pairs(shard.queries))
     flops = 2.0 * latent.index_heads * latent.index_size * pairs
     keys = shard.sequences * shard.context * latent.index_size * _INDEX_BYTES
     scores = pairs * formats.activation

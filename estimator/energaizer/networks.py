@@ -8,7 +8,8 @@ form.
 
 from functools import singledispatch
 
-from energaizer import blocks, kernels
+from energaizer import attention, blocks, kernels
+from energaizer.attention import Heads
 from energaizer.blocks import EagerStyle, Formats, Listing, Shard
 from energaizer.errors import NoEstimateError
 from energaizer.families.operators import (
@@ -25,7 +26,6 @@ from energaizer.families.operators import (
     Tape,
     Zeros,
 )
-from energaizer.kernels import Heads
 from energaizer.precision import Precision
 
 _HELPER_LAUNCH = 0.15  # what a helper kernel inside one library call costs the host, in launches
@@ -207,17 +207,15 @@ def _fused_attention(
     act, cache, rate = formats.activation, formats.cache, formats.attention_rate
     queries, keys = operator.queries, operator.keys
     if queries == 1 and operator.cached:
-        to.add(kernels.attention_decode(heads, keys, act, cache, rate), count)
+        to.add(attention.decode(heads, keys, act, cache, rate), count)
         return
     if operator.causal:
-        pairs = kernels.causal_pairs(queries)
-        to.add(kernels.attention_prefill(heads, queries, pairs, act, cache, rate), count)
+        pairs = attention.causal_pairs(queries)
+        to.add(attention.prefill(heads, queries, pairs, act, cache, rate), count)
         return
     # Every query sees every key: a square of the larger side, cut to what there is.
     share = queries * keys / max(queries, keys) ** 2
-    whole = kernels.attention_prefill(
-        heads, max(queries, keys), max(queries, keys) ** 2, act, cache, rate
-    )
+    whole = attention.prefill(heads, max(queries, keys), max(queries, keys) ** 2, act, cache, rate)
     moved = batch * operator.groups * operator.heads * operator.size
     to.add(
         whole._replace(

@@ -1,6 +1,6 @@
 """The vision tower of a language model: a bidirectional encoder over the patches of images."""
 
-from energaizer import blocks, kernels
+from energaizer import attention, blocks, kernels
 from energaizer.blocks import Formats, Listing, Shard
 from energaizer.layers import Tower
 
@@ -49,10 +49,10 @@ def _attention(
     to: Listing, tower: Tower, groups: tuple[float, float], layers: float, formats: Formats
 ) -> None:
     tiles, patches = groups
-    heads = kernels.Heads(
+    heads = attention.Heads(
         tiles, float(tower.heads), float(tower.heads), tower.hidden_size / tower.heads
     )
-    kernel = kernels.attention_prefill(
+    kernel = attention.prefill(
         heads, patches, patches * patches, formats.activation, formats.activation,
         formats.attention_rate,
     )  # fmt: skip

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from energaizer import catalog, experts, kernels, latent, memory, pipeline
+from energaizer import attention, catalog, experts, latent, memory, pipeline
 from energaizer.batch import Batch
 from energaizer.blocks import Formats, Listing, Shard
 from energaizer.errors import InputError, NoEstimateError
@@ -128,7 +128,7 @@ def test_latent_attention_counts():
     prompt, listing = shard._replace(queries=4096.0), Listing()
     latent.attention(listing, model.latent, prompt, 1.0, BF16)
     (kernel,) = listing.counts
-    done = 2.0 * 128 * (128 + 64 + 128) * (kernels.causal_pairs(4096) + 4096 * 128 / 2)
+    done = 2.0 * 128 * (128 + 64 + 128) * (attention.causal_pairs(4096) + 4096 * 128 / 2)
     assert kernel.flops == pytest.approx(done)
     assert model.key_value_bytes_per_token() == 70_272
     assert memory.cache_bytes(model, 100, Precision.BF16, tensor=8) == 7_027_200

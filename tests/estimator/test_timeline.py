@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from energaizer import blocks, demand, kernels, machine, tiling, timeline, waves
-from energaizer.kernels import Heads
+from energaizer import attention, blocks, demand, kernels, machine, tiling, timeline, waves
+from energaizer.attention import Heads
 from energaizer.precision import Precision
 from reference_boards import A10, A100, H100, prior_machine
 
@@ -106,26 +106,26 @@ def test_long_rows_are_read_twice():
 
 
 def test_attention_counts():
-    assert kernels.causal_pairs(4096) == 8_390_656
-    assert 4 * 32 * 128 * kernels.causal_pairs(4096) == 137_472_507_904
-    assert kernels.causal_pairs(8192, 1024) == 7_864_832
-    assert kernels.chunk_pairs(6144, 2048) == 14_681_088
+    assert attention.causal_pairs(4096) == 8_390_656
+    assert 4 * 32 * 128 * attention.causal_pairs(4096) == 137_472_507_904
+    assert attention.causal_pairs(8192, 1024) == 7_864_832
+    assert attention.chunk_pairs(6144, 2048) == 14_681_088
 
 
 @pytest.mark.parametrize(
     ("batch", "context", "splits"), [(1, 8192, 17), (16, 8192, 2), (4, 1024, 4), (1, 512, 2)]
 )
 def test_decode_splits(batch, context, splits):
-    assert kernels.decode_splits(context, batch, 8, 132) == splits
+    assert attention.decode_splits(context, batch, 8, 132) == splits
     work, _, _ = evaluate(
-        H100, kernels.attention_decode(Heads(batch, 32, 8, 128), context, 2.0, 2.0, "bf16")
+        H100, attention.decode(Heads(batch, 32, 8, 128), context, 2.0, 2.0, "bf16")
     )
     assert work.blocks[0] >= batch * 8
     assert work.blocks[0] <= batch * 8 * splits + 1e-9
 
 
 def test_decode_attention_amounts():
-    kernel = kernels.attention_decode(Heads(32, 32, 8, 128), 2048, 2.0, 2.0, "bf16")
+    kernel = attention.decode(Heads(32, 32, 8, 128), 2048, 2.0, 2.0, "bf16")
     queries = 32 * 32 * 128 * 2
     assert kernel.read_bytes - queries == 268_435_456
     assert kernel.flops == 1_073_741_824
@@ -133,7 +133,7 @@ def test_decode_attention_amounts():
 
 
 def test_causal_tiles_compute_half_the_diagonal():
-    kernel = kernels.attention_prefill(Heads(1, 1, 1, 128), 4096, 8_390_656, 2.0, 2.0, "bf16")
+    kernel = attention.prefill(Heads(1, 1, 1, 128), 4096, 8_390_656, 2.0, 2.0, "bf16")
     tiles = 32
     exact = 4 * 128 * 4096**2
     assert kernel.flops / exact == pytest.approx((tiles + 1) / (2 * tiles), rel=1e-3)
@@ -219,7 +219,7 @@ def test_heads_between_compiled_sizes_are_filled_up():
     took = []
     for size in (72.0, 80.0, 96.0):
         heads = Heads(8.0, 16.0, 16.0, size)
-        kernel = kernels.attention_prefill(heads, 4096.0, 4096.0**2, 2.0, 2.0, "bf16")
+        kernel = attention.prefill(heads, 4096.0, 4096.0**2, 2.0, 2.0, "bf16")
         assert kernel.flops == 4.0 * 8 * 16 * size * 4096**2
         work, _, _ = evaluate(H100, kernel)
         assert work.flops.sum() == pytest.approx(4.0 * 8 * 16 * 96 * 4096**2)  # what is done
@@ -232,15 +232,13 @@ def test_heads_between_compiled_sizes_are_filled_up():
     ("pairs", "group", "mean", "longest"),
     [
         (4096.0**2, 1.0, 4096.0, 4096.0),
-        (kernels.causal_pairs(4096), 1.0, 4097 / 2 + 64 + 64, 4096.0),
-        (kernels.causal_pairs(4096), 8.0, 4097 / 2 + 8 + 64, 4096.0),
-        (kernels.causal_pairs(4096, 128), 1.0, 126.015625 + 128 + 128, 384.0),
+        (attention.causal_pairs(4096), 1.0, 4097 / 2 + 64 + 64, 4096.0),
+        (attention.causal_pairs(4096), 8.0, 4097 / 2 + 8 + 64, 4096.0),
+        (attention.causal_pairs(4096, 128), 1.0, 126.015625 + 128 + 128, 384.0),
     ],
 )
 def test_keys_that_blocks_of_a_prompt_compute(pairs, group, mean, longest):
-    kernel = kernels.attention_prefill(
-        Heads(1.0, group, 1.0, 128.0), 4096.0, pairs, 2.0, 2.0, "bf16"
-    )
+    kernel = attention.prefill(Heads(1.0, group, 1.0, 128.0), 4096.0, pairs, 2.0, 2.0, "bf16")
     assert kernel.blocks == 32 * group
     assert kernel.special / (kernel.blocks * 128) == pytest.approx(mean)
     assert kernel.longest == pytest.approx(longest / mean)
@@ -249,21 +247,21 @@ def test_keys_that_blocks_of_a_prompt_compute(pairs, group, mean, longest):
 def test_a_prompt_takes_as_long_as_its_longest_block():
     """Few heads leave SMs idle: the last tile of a causal prompt walks over all of its keys."""
     causal, whole = (
-        kernels.attention_prefill(Heads(1.0, 1.0, 1.0, 128.0), 8192.0, pairs, 2.0, 2.0, "bf16")
-        for pairs in (kernels.causal_pairs(8192), 8192.0**2)
+        attention.prefill(Heads(1.0, 1.0, 1.0, 128.0), 8192.0, pairs, 2.0, 2.0, "bf16")
+        for pairs in (attention.causal_pairs(8192), 8192.0**2)
     )
     cycles = [float(evaluate(H100, each)[0].cycles[0]) for each in (causal, whole)]
     assert cycles[0] == pytest.approx(cycles[1], rel=0.02)
     many = [
-        float(evaluate(H100, kernels.attention_prefill(
+        float(evaluate(H100, attention.prefill(
             Heads(64.0, 8.0, 8.0, 128.0), 8192.0, pairs, 2.0, 2.0, "bf16"))[0].cycles[0])
-        for pairs in (kernels.causal_pairs(8192), 8192.0**2)
+        for pairs in (attention.causal_pairs(8192), 8192.0**2)
     ]  # fmt: skip
     assert many[0] < 0.6 * many[1]
 
 
 def decode_work(gpu, coefficients, heads, window=math.inf, cache=2.0):
-    kernel = kernels.attention_decode(heads, 32768.0, 2.0, cache, "bf16", window)
+    kernel = attention.decode(heads, 32768.0, 2.0, cache, "bf16", window)
     built = machine.build(gpu, coefficients)
     return demand.compile_work(demand.alternatives(kernels.table([kernel]), built), built)
 

@@ -3,9 +3,10 @@
 import math
 from typing import NamedTuple
 
-from energaizer import kernels
+from energaizer import attention, kernels
+from energaizer.attention import Heads
 from energaizer.errors import NoEstimateError
-from energaizer.kernels import Heads, Kernel
+from energaizer.kernels import Kernel
 from energaizer.precision import Precision
 
 SIZES = (
@@ -75,12 +76,12 @@ def attention_context(shape: Shape, dtype: str, kv_dtype: str) -> Kernel:
     prefix = max(0.0, shape.seq_kv - shape.seq_q)
     window = shape.window or None
     if prefix and window is None:
-        pairs = kernels.chunk_pairs(prefix, shape.seq_q)
+        pairs = attention.chunk_pairs(prefix, shape.seq_q)
     elif prefix:
         pairs = shape.seq_q * min(shape.window, shape.seq_kv)
     else:
-        pairs = kernels.causal_pairs(shape.seq_q, window)
-    return kernels.in_pages(_prefill(shape, dtype, kv_dtype, pairs))
+        pairs = attention.causal_pairs(shape.seq_q, window)
+    return attention.in_pages(_prefill(shape, dtype, kv_dtype, pairs))
 
 
 def attention_encoder(shape: Shape, dtype: str, kv_dtype: str) -> Kernel:
@@ -93,7 +94,7 @@ def attention_generation(shape: Shape, _: str, kv_dtype: str) -> Kernel:
 
     Replays find a small cache in L2.
     """
-    kernel = kernels.attention_decode(
+    kernel = attention.decode(
         _heads(shape), shape.seq_kv, 2.0, _cache_bytes(kv_dtype), "bf16", shape.window or math.inf
     )
     return kernel._replace(cacheable=1.0)
@@ -143,4 +144,4 @@ def _prefill(shape: Shape, dtype: str, kv_dtype: str, pairs: float) -> Kernel:
     found = _format(dtype).math
     size = _OPERAND_BYTES.get(found, found.bytes_per_element)
     cache = _cache_bytes(kv_dtype or dtype)
-    return kernels.attention_prefill(_heads(shape), shape.seq_q, pairs, size, cache, found.rate_key)
+    return attention.prefill(_heads(shape), shape.seq_q, pairs, size, cache, found.rate_key)

@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from energaizer import kernels
+from energaizer import attention, kernels
+from energaizer.attention import Heads
 from energaizer.calibration import dataset, problem
 from energaizer.coefficients import Coefficients
 from energaizer.gpu import Gpu
-from energaizer.kernels import Heads, Kernel
+from energaizer.kernels import Kernel
 from energaizer.precision import Precision
 
 FloatArray = npt.NDArray[np.float64]
@@ -68,15 +69,15 @@ def kernel_of(row: Mapping[Hashable, Any]) -> Kernel:
     act, cache = _WIDTH[str(row["dtype"])], _WIDTH[str(row["kv_dtype"])]
     if row["op"] == "attn_gen":
         window = float(row["window"]) or np.inf
-        kernel = kernels.attention_decode(heads, float(row["seq_kv"]), 2.0, cache, "bf16", window)
+        kernel = attention.decode(heads, float(row["seq_kv"]), 2.0, cache, "bf16", window)
         return kernel._replace(cacheable=1.0)  # replayed: a small cache is found in L2
     tokens = float(row["seq_q"])
     if row["op"] == "attn_enc":
         pairs = tokens * tokens
     else:
-        pairs = kernels.causal_pairs(tokens, float(row["window"]) or None)
-    kernel = kernels.attention_prefill(heads, tokens, pairs, act, cache, rate)
-    return kernels.in_pages(kernel) if row["op"] == "attn_ctx" else kernel
+        pairs = attention.causal_pairs(tokens, float(row["window"]) or None)
+    kernel = attention.prefill(heads, tokens, pairs, act, cache, rate)
+    return attention.in_pages(kernel) if row["op"] == "attn_ctx" else kernel
 
 
 def shape_of(frame: pd.DataFrame) -> FloatArray:
