@@ -6,16 +6,13 @@ beside the calls that do it, and a cluster has many kinds of GPU.
 """
 
 import itertools
-import math
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from energaizer import links, tiling, traffic, waves
-from energaizer.caches import remembered
+from energaizer import boards, links, tiling, traffic, waves
 from energaizer.errors import NoEstimateError
 from energaizer.kernels import BLOCK_ELEMENTS, COLUMN, FAMILY, RATE, FloatArray
 from energaizer.machine import Machine
@@ -120,108 +117,6 @@ def part(found: Alternatives, kept: npt.NDArray[np.bool_]) -> Alternatives:
     )
 
 
-class _Numbers(NamedTuple):
-    """What the forms read of a GPU: floats, or shape (K,) for kernels of several GPUs."""
-
-    units: float | FloatArray
-    core_rate: float | FloatArray  # MAC per cycle and SM on CUDA cores
-    l2_bytes: float | FloatArray  # usable
-    bandwidth: float | FloatArray
-    communicating: float | FloatArray  # share of SMs that a collective keeps busy
-    stream_bytes_per_cycle: float | FloatArray
-    elements_per_cycle: float | FloatArray
-    contiguous_issue: float | FloatArray
-    special_per_cycle: float | FloatArray
-    row_bytes: float | FloatArray
-    block_bytes_in_flight: float | FloatArray
-    memory_latency_s: float | FloatArray
-    kernel_cycles: float | FloatArray
-    kernel_s: float | FloatArray
-    tail_share: float | FloatArray
-
-
-class _Read(NamedTuple):
-    """What is read of a GPU, or of several, for K kernels.
-
-    Attributes:
-        numbers: Of each kernel.
-        of_products: The same of the products alone.
-        tiles: Coefficients of the choice of tiles.
-        rates: MAC per cycle and SM, shape (K,).
-        families: Efficiency of compute and of DRAM, extra seconds per launch, those of a launch
-            that splits its keys, extra cycles of an SM per block, energy by the values of operands,
-            share of compute on pages, rate of an 8-bit cache, whole heads: shape (9, K).
-        fabrics: Which of the kernels run on boards that the same joins, and what.
-    """
-
-    numbers: _Numbers
-    of_products: _Numbers
-    tiles: tiling.Form
-    rates: FloatArray
-    families: FloatArray
-    fabrics: Sequence[tuple[slice, links.Fabric]]
-
-
-class _Board(NamedTuple):
-    """What is read of one GPU, whatever the kernels; `families` has shape (9, families)."""
-
-    numbers: _Numbers
-    tiles: tiling.Form
-    families: FloatArray
-
-
-@remembered(256)
-def _board(machine: Machine) -> _Board:
-    time, units = machine.coefficients.time, machine.units
-    # Loads of narrow elements are issued, not streamed: a limit by count, not by bytes.
-    issued = time.elements_per_cycle
-    numbers = _Numbers(
-        units=units,
-        core_rate=float(machine.rates[_FP32]),
-        l2_bytes=time.usable_l2_fraction * machine.gpu.l2_bytes,
-        bandwidth=machine.gpu.memory_bandwidth,
-        communicating=min(1.0, machine.coefficients.link.channels / units),
-        stream_bytes_per_cycle=time.stream_bytes_per_cycle,
-        elements_per_cycle=math.inf if issued is None else issued,
-        contiguous_issue=time.contiguous_issue,
-        special_per_cycle=time.special_per_cycle,
-        row_bytes=time.row_bytes,
-        block_bytes_in_flight=time.block_bytes_in_flight,
-        memory_latency_s=time.memory_latency_s,
-        kernel_cycles=time.kernel_cycles,
-        kernel_s=time.kernel_s,
-        tail_share=machine.coefficients.power.tail_share,
-    )
-    families = np.stack(
-        (machine.compute, machine.memory, machine.fixed_s, machine.reduction_s,
-         machine.block_cycles, machine.toggle, machine.paged_share, machine.narrow_rate,
-         machine.whole_heads)
-    )  # fmt: skip
-    return _Board(numbers, tiling.form_of(time, units), families)
-
-
-class _Boards(NamedTuple):
-    """What is read of B GPUs, whatever the kernels, GPUs in front; `numbers` has them behind."""
-
-    numbers: FloatArray
-    tiles: tiling.Form
-    families: FloatArray
-    rates: FloatArray
-    links: tuple[links.Fabric, ...]
-
-
-@lru_cache(maxsize=64)
-def _boards(machines: tuple[Machine, ...]) -> _Boards:
-    boards = [_board(machine) for machine in machines]
-    return _Boards(
-        np.array([board.numbers for board in boards]).T,
-        tiling.stacked([board.tiles for board in boards]),
-        np.stack([board.families for board in boards]),
-        np.stack([machine.rates for machine in machines]),
-        tuple((machine.link,) for machine in machines),
-    )
-
-
 _MATH, _CORE = range(2)  # rows of products among the clocked limits
 
 
@@ -241,7 +136,7 @@ class _Limits(NamedTuple):
     alone: npt.NDArray[np.bool_]
 
 
-def _streams(found: Alternatives, read: _Read) -> _Limits:
+def _streams(found: Alternatives, read: boards.Read) -> _Limits:
     """Return the limits of streaming kernels and attention; products are overwritten later.
 
     Each clocked limit is cycles, so that all can be added before the clock is known.
@@ -320,7 +215,7 @@ def _even(
     return np.where(longest > 0, 1.0 / fourth_norm(late, block), busy)
 
 
-def _pace(found: Alternatives, read: _Read) -> float | FloatArray:
+def _pace(found: Alternatives, read: boards.Read) -> float | FloatArray:
     """Return the rate of attention on pages, and on a cache of 8 bits, against that on others."""
     pace: float | FloatArray = 1.0
     narrow, paged = read.families[7], found.rows[:, COLUMN["paged"]]
@@ -333,7 +228,7 @@ def _pace(found: Alternatives, read: _Read) -> float | FloatArray:
     return pace
 
 
-def _products(limits: _Limits, found: Alternatives, read: _Read) -> None:
+def _products(limits: _Limits, found: Alternatives, read: boards.Read) -> None:
     """Overwrite the limits of matrix products with those of their fastest plan (2.4)."""
     at, one = found.products, read.of_products
 
@@ -369,10 +264,10 @@ def compile_work(
         machine: The GPU with its coefficients.
         fabric: What joins the boards; None: the GPU's own link joins any number.
     """
-    board = _board(machine)
+    board = boards.of(machine)
     numbers, fabrics = board.numbers, ((slice(None), fabric or (machine.link,)),)
     families = board.families[:, found.family]
-    read = _Read(numbers, numbers, board.tiles, machine.rates[found.rate], families, fabrics)
+    read = boards.Read(numbers, numbers, board.tiles, machine.rates[found.rate], families, fabrics)
     return _compile(found, read)
 
 
@@ -390,7 +285,7 @@ def compile_together(
         board: Which of them each program runs on, length N.
         fabrics: What joins the boards of each, as `compile_work` takes it, length N.
     """
-    read, sizes = _boards(machines), [len(own) for own in rows]
+    read, sizes = boards.together(machines), [len(own) for own in rows]
     every, of = np.concatenate(rows), np.array(board).repeat(sizes)
     products = np.flatnonzero(every[:, COLUMN["m"]] > 0)
     at = of[products]
@@ -398,9 +293,9 @@ def compile_together(
     joined = [own or read.links[index] for own, index in zip(fabrics, board, strict=True)]
     return _compile(
         found,
-        _Read(
-            _Numbers(*read.numbers[:, of]),
-            _Numbers(*read.numbers[:, at]),
+        boards.Read(
+            boards.Numbers(*read.numbers[:, of]),
+            boards.Numbers(*read.numbers[:, at]),
             tiling.rows_of(read.tiles, at),
             read.rates[of, found.rate],
             read.families[of, :, found.family].T,
@@ -415,7 +310,7 @@ def stretches(sizes: Sequence[int]) -> list[slice]:
     return [slice(first, last) for first, last in itertools.pairwise(ends)]
 
 
-def _compile(found: Alternatives, read: _Read) -> Work:
+def _compile(found: Alternatives, read: boards.Read) -> Work:
     rows, family, one = found.rows, found.family, read.numbers
 
     def column(name: str) -> FloatArray:
