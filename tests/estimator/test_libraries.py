@@ -16,7 +16,9 @@ from energaizer.calibration import (
     dataset,
     kernel_fit,
     kernel_report,
+    library_errors,
     library_fit,
+    library_rows,
     problem,
     residuals,
     single_kernels,
@@ -80,13 +82,13 @@ def test_rows_of_a_library_are_predicted_with_it(tmp_path, monkeypatch):
 
 def test_a_fit_finds_what_sets_a_library_apart():
     frame = shapes()
-    ((key, group),) = library_fit.groups(frame, GPU, COMMON)
+    ((key, group),) = library_rows.groups(frame, GPU, COMMON)
     assert key == "mine gemm bfloat16"
     truth = COMMON.with_values(
         {"families.gemm.fixed_s": 2e-5, "families.gemm.memory_efficiency": 0.6}
     )
     seconds = problem.predict(group.table.runs, truth, kernel_fit.NO_HOST).duration_s
-    group = library_fit.Group(
+    group = library_rows.Group(
         group.family, group.table, seconds, group.watts, group.share, group.fold
     )
     group.table.frame["latency_us"] = 1e6 * seconds
@@ -102,21 +104,22 @@ def test_a_fit_finds_what_sets_a_library_apart():
 def test_rows_that_no_fit_drew_are_scored_by_the_fits_that_left_their_shape_out(monkeypatch):
     frame = shapes().assign(power_tier="A", power_w=350.0, latency_us=100.0)
     frame.loc[:9, "power_tier"] = "C"  # tells nothing
-    monkeypatch.setattr(library_fit, "_MOST", 60)
-    ((key, group),) = library_fit.groups(frame, GPU, COMMON)
+    monkeypatch.setattr(library_rows, "_MOST", 60)
+    ((key, group),) = library_rows.groups(frame, GPU, COMMON)
     assert len(group.seconds) == 60
     slow = SLOW.of(COMMON)
     fits = tuple(slow if index % 2 else COMMON for index in range(single_kernels.FOLDS))
-    found = {each.quantity: each for each in library_fit.together(frame, GPU, COMMON, {key: fits})}
+    every_row = library_errors.together(frame, GPU, COMMON, {key: fits})
+    found = {each.quantity: each for each in every_row}
     assert {each.n for each in found.values()} == {70}
-    monkeypatch.setattr(library_fit, "_MOST", 80)
-    ((_, whole),) = library_fit.groups(frame[10:], GPU, COMMON)
+    monkeypatch.setattr(library_rows, "_MOST", 80)
+    ((_, whole),) = library_rows.groups(frame[10:], GPU, COMMON)
     every = [problem.predict(whole.table.runs, own, kernel_fit.NO_HOST).duration_s
              for own in (COMMON, slow)]  # fmt: skip
     errors = 100.0 * np.abs(np.where(whole.fold % 2, every[1], every[0]) / 1e-4 - 1.0)
     assert found["time"].median == pytest.approx(np.median(errors), abs=0.06)
     assert found["time"].percentiles[89] == pytest.approx(np.percentile(errors, 90), abs=0.06)
-    assert not library_fit.together(frame, GPU, COMMON, {})  # kernels of no library
+    assert not library_errors.together(frame, GPU, COMMON, {})  # kernels of no library
 
 
 def test_errors_of_two_gpus_join_by_their_percentiles():
@@ -137,7 +140,7 @@ def test_errors_of_two_gpus_join_by_their_percentiles():
 
 
 def test_a_selection_of_runs_keeps_the_kernels_that_they_run():
-    ((_, group),) = library_fit.groups(shapes(), GPU, COMMON)
+    ((_, group),) = library_rows.groups(shapes(), GPU, COMMON)
     chosen = np.arange(len(group.seconds)) % 3 == 0
     whole = problem.evaluate(group.table.runs, COMMON, kernel_fit.NO_HOST).duration_s
     some = group.table.runs.select(chosen)
@@ -148,7 +151,7 @@ def test_a_selection_of_runs_keeps_the_kernels_that_they_run():
 
 def test_the_power_limit_has_no_say_in_products_of_narrow_formats():
     frame = pd.concat([shapes(), shapes().assign(dtype="fp8")])
-    found = {key: group.table for key, group in library_fit.groups(frame, GPU, COMMON)}
+    found = {key: group.table for key, group in library_rows.groups(frame, GPU, COMMON)}
     wide, narrow = found["mine gemm bfloat16"], found["mine gemm fp8"]
     for table in (wide, narrow):  # all at .6 of the peak of their format
         flops = 2.0 * table.frame[["m", "n", "k"]].prod(axis=1)

@@ -4,15 +4,13 @@ Shapes are left out a fifth at a time for the residuals, as in the fit of a whol
 """
 
 import itertools
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from energaizer import catalog
 from energaizer.calibration import (
@@ -20,34 +18,23 @@ from energaizer.calibration import (
     fit,
     kernel_fit,
     libraries,
+    library_errors,
     problem,
-    residuals,
     single_kernels,
 )
 from energaizer.calibration.chips import HOLD_OUT
 from energaizer.calibration.fit import Parameter, Sample
-from energaizer.calibration.kernel_shapes import METHODS, SIZES, Shape
-from energaizer.calibration.libraries import HeldOut, Libraries, Library
-from energaizer.coefficients import Coefficients, FamilyCoefficients, FittedOn, Residual
-from energaizer.errors import EnergaizerError
-from energaizer.gpu import Gpu, Source
-from energaizer.kernels import Kernel
-from energaizer.precision import RATE_KEYS
+from energaizer.calibration.kernel_shapes import METHODS
+from energaizer.calibration.libraries import Libraries, Library
+from energaizer.calibration.library_errors import Seen
+from energaizer.calibration.library_rows import FEWEST, Group, floor, groups
+from energaizer.coefficients import Coefficients, FamilyCoefficients, FittedOn
+from energaizer.gpu import Source
 from energaizer.result import Provenance
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
-FAMILY = {
-    "gemm": "gemm", "attn_ctx": "attention-prefill", "attn_enc": "attention-prefill",
-    "attn_gen": "attention-decode", "quant_computescale": "elementwise",
-    "quant_scalematrix": "elementwise",
-}  # fmt: skip
-"""Kernel family of each operation that has a method."""
-_FEWEST = 60
-_MOST = 400
 _MOST_POWERED = 120
-_TIERS = ("A", "A+")
-_QUANTITIES = ("time", "power", "energy")
 _ENERGY_STEPS = np.geomspace(0.3, 2.0, 9)
 _BUSY_STEPS = (0.25, 0.5, 1.0, 2.0)
 _ENERGY_SD = 0.5
@@ -58,27 +45,6 @@ _CITATION = (
     "fit of single kernels, library by library: tables of ai-dynamo/aiconfigurator (Apache-2.0, "
     "(c) 2025-2026 NVIDIA CORPORATION & AFFILIATES); effective numbers, not properties of silicon"
 )
-
-
-@dataclass(frozen=True)
-class Group:
-    """Measured kernels of one library; arrays of shape (n,), NaN where a power tells nothing.
-
-    Attributes:
-        family: Their kernel family.
-        table: Rows and runs.
-        seconds: Measured latency.
-        watts: Recorded power of rows whose sensor saw enough of the kernel.
-        share: Share of a recorded power that is the kernel's own.
-        fold: Which fifth leaves each row out.
-    """
-
-    family: str
-    table: single_kernels.Table
-    seconds: FloatArray
-    watts: FloatArray
-    share: FloatArray
-    fold: npt.NDArray[np.int_]
 
 
 def parameters(family: str, common: Coefficients) -> tuple[Parameter, ...]:
@@ -115,66 +81,6 @@ def parameters(family: str, common: Coefficients) -> tuple[Parameter, ...]:
     return tuple(found)
 
 
-def groups(frame: pd.DataFrame, gpu: Gpu, common: Coefficients) -> Iterator[tuple[str, Group]]:
-    """Yield the libraries of a GPU by key: each format, and of attention each head size too."""
-    names = ["framework", "op", "dtype", "kv_dtype", "head_dim"]
-    told = [tuple(row) for row in frame[names].itertuples(index=False)]
-    known: dict[str, list[int]] = {}
-    for place, row in enumerate(told):
-        for key in libraries.keys(row):
-            known.setdefault(key, []).append(place)
-    for key, places in known.items():
-        found = _group(frame.iloc[places].reset_index(drop=True), gpu, common)
-        if found is not None:
-            yield key, found
-
-
-def _group(frame: pd.DataFrame, gpu: Gpu, common: Coefficients) -> Group | None:
-    return _rows(frame.sample(min(_MOST, len(frame)), random_state=1), gpu, common, _FEWEST)
-
-
-def _rows(frame: pd.DataFrame, gpu: Gpu, common: Coefficients, fewest: int = 1) -> Group | None:
-    """Return rows that have a kernel; None: fewer of them than asked for."""
-    built = [_kernel(row, gpu) for row in frame.to_dict("records")]
-    kept = np.array([kernel is not None for kernel in built], dtype=np.bool_)
-    kernels = [kernel for kernel in built if kernel is not None]
-    if len(kernels) < fewest:
-        return None
-    frame = frame[kept].reset_index(drop=True)
-    runs = problem.runs(
-        gpu, common, [([(kernel, 1.0)], 0.0) for kernel in kernels], np.arange(len(kernels)),
-        np.full(len(kernels), gpu.max_clock_hz),
-    )  # fmt: skip
-    family = FAMILY[str(frame["op"].iloc[0])]
-    table = single_kernels.Table(gpu, frame, runs)
-    seen = frame["power_tier"].isin(_TIERS).to_numpy()
-    return Group(
-        family=family,
-        table=table,
-        seconds=table.column("latency_us") * 1e-6,
-        watts=np.where(seen, table.column("power_w"), np.nan),
-        share=table.column("obs_weight_g"),
-        fold=_folds(frame, family),
-    )
-
-
-def _kernel(row: Mapping[Hashable, Any], gpu: Gpu) -> Kernel | None:
-    sizes = Shape(*(float(row[name]) for name in SIZES))
-    try:
-        found = METHODS[str(row["op"])][0](sizes, str(row["dtype"]), str(row["kv_dtype"]))
-    except EnergaizerError:
-        return None
-    key = RATE_KEYS[int(found.rate)]
-    return found if not found.flops or key in gpu.peak_flops else None
-
-
-def _folds(frame: pd.DataFrame, family: str) -> npt.NDArray[np.int_]:
-    if family != "elementwise":
-        return single_kernels.fold_of(frame)
-    hashed = np.floor((frame["k"].to_numpy(np.float64) * 0.6180339887) % 1.0 * single_kernels.FOLDS)
-    return hashed.astype(np.int_)
-
-
 @dataclass(frozen=True)
 class Fitted:
     """Coefficients of a library, and the log parameters from which a like fit may start."""
@@ -189,7 +95,7 @@ def fit_rows(
     """Return the fit of a library to the rows kept: time, then energy and warm share."""
     hot = single_kernels.near_limit(group.table)
     cool = kept & ~hot
-    used = cool if np.count_nonzero(cool) >= _FEWEST // 2 else kept
+    used = cool if np.count_nonzero(cool) >= FEWEST // 2 else kept
     sample = Sample(group.table.runs, group.seconds, group.seconds, used.astype(np.float64))
     chosen = parameters(group.family, common)
     timed = fit.fit_time([sample], common, kernel_fit.NO_HOST, chosen, start)
@@ -235,25 +141,9 @@ def _powered(group: Group, timed: Coefficients, kept: BoolArray) -> Coefficients
     return best
 
 
-def floor(gpu: Gpu, found: Coefficients) -> float:
-    """Return power with a live context at the boost clock, W."""
-    from energaizer import machine, power  # noqa: PLC0415
-
-    board = machine.build(gpu, found)
-    return float(power.idle_power(board, np.array([gpu.max_clock_hz]))[0])
-
-
 def _soft(log_error: FloatArray) -> FloatArray:
     found: FloatArray = np.sqrt(1.0 + (log_error / _NOISE) ** 2) - 1.0
     return found
-
-
-@dataclass(frozen=True)
-class Seen:
-    """Predictions of rows by fits that did not see their shapes; arrays of shape (n,)."""
-
-    duration_s: FloatArray
-    recorded_w: FloatArray
 
 
 def without(
@@ -263,47 +153,8 @@ def without(
     found: list[Coefficients | None] = []
     for index in range(single_kernels.FOLDS):
         kept = group.fold != index
-        enough = np.count_nonzero(kept) >= _FEWEST // 2
+        enough = np.count_nonzero(kept) >= FEWEST // 2
         found.append(fit_rows(group, common, kept, start).coefficients if enough else None)
-    return tuple(found)
-
-
-def held_out(group: Group, fits: Sequence[Coefficients | None]) -> Seen:
-    """Return predictions of each row by the fit that left its shape out.
-
-    Args:
-        group: Rows of one library: those that were fitted, or others.
-        fits: Of the library, as `without` returns them.
-    """
-    found = np.full((2, len(group.seconds)), np.nan)
-    for index, own in enumerate(fits):
-        out = group.fold == index
-        if own is None or not out.any():
-            continue
-        seen = problem.predict(group.table.runs.select(out), own, kernel_fit.NO_HOST)
-        floor_w, warm = floor(group.table.gpu, own), own.power.warm_share or 0.0
-        part = group.share[out] + (1.0 - group.share[out]) * warm
-        found[:, out] = seen.duration_s, floor_w + (seen.power_w - floor_w) * part
-    return Seen(found[0], found[1])
-
-
-def residual_rows(group: Group, seen: Seen) -> tuple[Residual, ...]:
-    """Return the spreads of time, power and energy of shapes left out."""
-    duration = np.log(group.seconds / seen.duration_s)
-    power = np.log(group.watts / seen.recorded_w)
-    found = []
-    for quantity, logs in (("duration", duration), ("power", power), ("energy", duration + power)):
-        known = logs[np.isfinite(logs)]
-        if len(known) >= _FEWEST // 2:
-            spread = residuals.spread(known)
-            found.append(
-                Residual.model_validate(
-                    {
-                        "quantity": quantity, "family": "any", "log_sd": round(spread.log_sd, 4),
-                        "bias": round(spread.bias, 4), "n": spread.n,
-                    }
-                )
-            )  # fmt: skip
     return tuple(found)
 
 
@@ -319,83 +170,9 @@ def library(
         if before.get(path) != value
     }
     fits = without(group, common, whole.theta)
-    seen = held_out(group, fits)
-    rows = residual_rows(group, seen)
+    seen = library_errors.held_out(group, fits)
+    rows = library_errors.residual_rows(group, seen)
     return Library(values=changed, residuals=rows, rows=len(group.seconds)), seen, fits
-
-
-Parts = Sequence[tuple[Group, Seen]]
-Pairs = Sequence[tuple[FloatArray, FloatArray]]
-
-
-def errors_of(parts: Parts) -> tuple[HeldOut, ...]:
-    """Return the errors of left-out rows by framework and operation."""
-    columns: dict[tuple[str, str, str], list[tuple[FloatArray, FloatArray]]] = {}
-    for group, seen in parts:
-        frame = group.table.frame
-        where = (str(frame["framework"].iloc[0]), str(frame["op"].iloc[0]))
-        for quantity, pair in _pairs(group, seen).items():
-            columns.setdefault((*where, quantity), []).append(pair)
-    found = [_errors(*where, pairs) for where, pairs in sorted(columns.items())]
-    return tuple(each for each in found if each is not None)
-
-
-def together(
-    frame: pd.DataFrame, gpu: Gpu, common: Coefficients,
-    fits: Mapping[str, Sequence[Coefficients | None]],
-) -> tuple[HeldOut, ...]:  # fmt: skip
-    """Return the errors of all left-out rows whose power tells, of every library at once.
-
-    Args:
-        frame: Rows of the board, those that no fit drew among them.
-        gpu: The board.
-        common: Its coefficients.
-        fits: By key of a library, as `without` returns them.
-    """
-    telling = frame[frame["power_tier"].isin(_TIERS)]
-    told = telling[["framework", "op", "dtype", "kv_dtype", "head_dim"]].itertuples(index=False)
-    key = np.array([libraries.narrowest(tuple(row), fits) for row in told], dtype=np.str_)
-    parts = [(_rows(telling[key == name], gpu, common), fits[name])
-             for name in dict.fromkeys(key) if name]  # fmt: skip
-    seen = [_pairs(rows, held_out(rows, own)) for rows, own in parts if rows is not None]
-    found = []
-    for quantity in _QUANTITIES:
-        pairs = [each[quantity] for each in seen]
-        whole = _errors("", "", quantity, pairs)
-        if whole is not None:
-            spread = tuple(round(float(own), 1) for own in _percentiles(pairs))
-            found.append(whole.model_copy(update={"percentiles": spread}))
-    return tuple(found)
-
-
-def _pairs(group: Group, seen: Seen) -> dict[str, tuple[FloatArray, FloatArray]]:
-    """Return predictions beside measurements by quantity, NaN where nothing tells."""
-    return {
-        "time": (seen.duration_s, group.seconds), "power": (seen.recorded_w, group.watts),
-        "energy": (seen.recorded_w * seen.duration_s, group.watts * group.seconds),
-    }  # fmt: skip
-
-
-def _percentiles(pairs: Pairs) -> FloatArray:
-    each = np.concatenate([residuals.absolute_errors(*pair) for pair in pairs])
-    found: FloatArray = np.nanpercentile(each, np.arange(1, 100))
-    return found
-
-
-def _errors(framework: str, op: str, quantity: str, pairs: Pairs) -> HeldOut | None:
-    if not pairs:
-        return None
-    predicted, measured = (np.concatenate(each) for each in zip(*pairs, strict=True))
-    known = np.isfinite(predicted) & np.isfinite(measured)
-    if not known.any():
-        return None
-    each = residuals.errors(predicted[known], measured[known])
-    numbers = {
-        name: round(float(getattr(each, name)), 1) for name in ("median", "mean", "p90", "bias")
-    }
-    return HeldOut.model_validate(
-        {"framework": framework, "op": op, "quantity": quantity, "n": each.n, **numbers}
-    )
 
 
 def fit_gpu(data: Path, chip: str, common: Coefficients, today: date) -> Libraries:
@@ -414,8 +191,8 @@ def fit_gpu(data: Path, chip: str, common: Coefficients, today: date) -> Librari
     return Libraries(
         gpu=gpu.name,
         kernels=known,
-        held_out=errors_of(narrow),
-        together=together(frame, gpu, common, fits),
+        held_out=library_errors.errors_of(narrow),
+        together=library_errors.together(frame, gpu, common, fits),
         fitted_on=FittedOn(
             dataset=f"{dataset.KERNELS} sha256:{dataset.digest(data / dataset.KERNELS)}",
             date=today.isoformat(), rows=len(frame), held_out=HOLD_OUT,
