@@ -325,6 +325,10 @@ _NOTES = """## How to read this
   met better, to 24 instead of 31; with half of it like the kernel medians were 21. With what the
   kernel would draw without a limit in its place rows at the limit gain and those below lose more
   (39 on the H200 unseen): not kept.
+  Attention by tiles (below) moved these shares: with an operation left out 14.7 (H200) and 23.5
+  (B200) where it was 11.5 and 14.1. Without products the rows of the H200 tell a share of .51,
+  those of the B200 .70. The board's own other rows (21.0, 19.2) or those of both (18.0, 21.8) in
+  their place help one board each: not kept.
 - **Products of narrow formats.** Rows at more than half of the peak are left to the power limit,
   but those of narrow formats are all in: their operands are constants and draw little, so that the
   rule does not tell the limit from a fast kernel and would keep the slow ones. Unseen shapes gain:
