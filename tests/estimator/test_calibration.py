@@ -135,7 +135,7 @@ def a100():
 def test_a_fit_recovers_what_made_its_data(a100):
     gpu, begin = a100
     truth = begin.with_values(
-        {"time.memory_efficiency": 0.69, "time.tile_prologue": 320.0, "power.flop_pj.bf16": 1.6}
+        {"time.memory_efficiency": 0.69, "time.tile_prologue": 320.0, "power.flop_pj.bf16": 1.25}
     )
     host = LaunchCost(launch_s=1.2e-5, call_s=1.1e-5, step_s=2e-4)
     sample = synthetic(truth, host, gpu)
