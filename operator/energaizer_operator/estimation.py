@@ -9,6 +9,7 @@ is an exception or a silent zero: a missing estimate is a TDP bound that says wh
 import asyncio
 import contextlib
 import hashlib
+import logging
 import threading
 import time
 from collections import OrderedDict, deque
@@ -54,6 +55,7 @@ FIRST_PACE_S, WEIGHT = 0.002, 0.1  # of the running mean of how long an estimate
 TOGETHER = 8  # reviews whose estimates are made at once, if so many wait
 Measurement = translate.calibrations.Measurement
 Recalibration = translate.calibrations.Recalibration
+log = logging.getLogger(__name__)
 catalogue = translate.catalogue
 canonical = translate.canonical
 report = translate.report
@@ -277,10 +279,9 @@ class Estimator:
         for task, error in tasks:
             for key in task.wanted:
                 self._pending.pop(key, None)
-            if error is None:
-                task.done.set_result(None)
-            else:
-                task.done.set_exception(error)
+            if error is not None:  # who waits is given a bound, so that nobody else would tell
+                log.error("an estimate failed: nobody foresaw why", exc_info=error)
+            task.done.set_result(None)
 
     def _compute(self, wanted: Mapping[_Key, Question]) -> dict[str, dict[Setting, Answer]]:
         """Return the answers to what is missing of some questions, and remember them."""

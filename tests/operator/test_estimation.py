@@ -194,7 +194,7 @@ def timeless(answers: tuple[Answer, ...]) -> list[Answer]:
 
 
 async def test_what_nobody_foresaw_stays_with_the_review_that_caused_it(
-    estimator: Estimator, monkeypatch: pytest.MonkeyPatch
+    estimator: Estimator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     real, begun, opened = translate.answers, threading.Event(), threading.Event()
     batches: list[int] = []
@@ -223,6 +223,9 @@ async def test_what_nobody_foresaw_stays_with_the_review_that_caused_it(
     assert broken.reason is Reason.ESTIMATOR_TIMEOUT
     assert sound.reason is Reason.ESTIMATED
     assert not estimator._pending
+    (told,) = caplog.records
+    assert told.exc_info is not None
+    assert isinstance(told.exc_info[1], KeyError)
 
 
 async def test_nobody_waits_for_the_sweeps_of_others(
