@@ -247,18 +247,14 @@ class Estimator:
                     break
         if not tasks:
             return
-        errors = self._do(tasks)
+        self._do(tasks)
         for loop in {task.loop for task in tasks}:
-            own = [
-                (task, error)
-                for task, error in zip(tasks, errors, strict=True)
-                if task.loop is loop
-            ]
+            own = [task for task in tasks if task.loop is loop]
             with contextlib.suppress(RuntimeError):  # it has ended, and nobody waits
                 loop.call_soon_threadsafe(self._ended, own)
 
-    def _do(self, tasks: Sequence[_Task]) -> list[Exception | None]:
-        """Compute what some tasks want, and return what went wrong with each.
+    def _do(self, tasks: Sequence[_Task]) -> None:
+        """Compute what some tasks want.
 
         What goes wrong with all at once is tried again one by one, so that it stays with its own.
         """
@@ -266,21 +262,21 @@ class Estimator:
         wanted = {key: question for task in tasks for key, question in task.wanted.items()}
         try:
             self._compute(wanted)
-        except Exception as error:  # noqa: BLE001
-            if len(tasks) == 1:
-                return [error]
-            return [self._do([task])[0] for task in tasks]
+        except Exception:
+            if len(tasks) == 1:  # who waits is given a bound, so that nobody else would tell
+                log.exception("an estimate failed: nobody foresaw why")
+            else:
+                for task in tasks:
+                    self._do([task])
+            return
         each = (time.perf_counter() - started) / len(wanted)
         self._pace_s += WEIGHT * (each - self._pace_s)
-        return [None] * len(tasks)
 
-    def _ended(self, tasks: Sequence[tuple[_Task, Exception | None]]) -> None:
+    def _ended(self, tasks: Sequence[_Task]) -> None:
         """Tell who waits, in their loop."""
-        for task, error in tasks:
+        for task in tasks:
             for key in task.wanted:
                 self._pending.pop(key, None)
-            if error is not None:  # who waits is given a bound, so that nobody else would tell
-                log.error("an estimate failed: nobody foresaw why", exc_info=error)
             task.done.set_result(None)
 
     def _compute(self, wanted: Mapping[_Key, Question]) -> dict[str, dict[Setting, Answer]]:

@@ -1,7 +1,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -99,6 +99,33 @@ async def test_questions_together_are_answered_in_order(estimator: Estimator) ->
     assert estimator.answer(QUESTION) == big
 
 
+@dataclass
+class Held:
+    """Estimates that wait until they are let go; one of a model named `broken` then fails."""
+
+    begun: threading.Event = field(default_factory=threading.Event)
+    opened: threading.Event = field(default_factory=threading.Event)
+    batches: list[int] = field(default_factory=list)
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
+    """Hold every batch of estimates until it is opened, and record how many questions it has."""
+    made, real = Held(), translate.answers
+
+    def answers(asked: Sequence[Question], now: datetime) -> list[tuple[Answer, ...]]:
+        made.batches.append(len(asked))
+        made.begun.set()
+        made.opened.wait(60)
+        if any(one.inputs.model_name == "broken" for one in asked):
+            raise KeyError("broken")
+        return real(asked, now)
+
+    monkeypatch.setattr(translate, "answers", answers)
+    yield made
+    made.opened.set()
+
+
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[threading.Event, list[int]]]:
     """Hold every estimate until the event is set; the list counts those begun."""
@@ -194,32 +221,20 @@ def timeless(answers: tuple[Answer, ...]) -> list[Answer]:
 
 
 async def test_what_nobody_foresaw_stays_with_the_review_that_caused_it(
-    estimator: Estimator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    estimator: Estimator, held: Held, caplog: pytest.LogCaptureFixture
 ) -> None:
-    real, begun, opened = translate.answers, threading.Event(), threading.Event()
-    batches: list[int] = []
-
-    def answers(asked: Sequence[Question], now: datetime) -> list[tuple[Answer, ...]]:
-        batches.append(len(asked))
-        begun.set()
-        opened.wait(60)
-        if any(one.inputs.model_name == "broken" for one in asked):
-            raise KeyError("broken")
-        return real(asked, now)
-
-    monkeypatch.setattr(translate, "answers", answers)
     estimator.deadline_s = 60.0
     first = asyncio.create_task(estimator.answers([QUESTION]))
-    await asyncio.to_thread(begun.wait)
+    await asyncio.to_thread(held.begun.wait)
     wanted = [replace(LLAMA, model_name="broken"), replace(LLAMA, requests=2)]
     waiting = [
         asyncio.create_task(estimator.answers([replace(QUESTION, inputs=one)])) for one in wanted
     ]
     await asyncio.sleep(0)
-    opened.set()
+    held.opened.set()
     ((broken,),), ((sound,),) = await asyncio.gather(*waiting)
     await first
-    assert batches == [1, 2, 1, 1]
+    assert held.batches == [1, 2, 1, 1]
     assert broken.reason is Reason.ESTIMATOR_TIMEOUT
     assert sound.reason is Reason.ESTIMATED
     assert not estimator._pending
@@ -228,29 +243,17 @@ async def test_what_nobody_foresaw_stays_with_the_review_that_caused_it(
     assert isinstance(told.exc_info[1], KeyError)
 
 
-async def test_nobody_waits_for_the_sweeps_of_others(
-    estimator: Estimator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real, begun, opened = translate.answers, threading.Event(), threading.Event()
-    batches: list[int] = []
-
-    def answers(asked: Sequence[Question], now: datetime) -> list[tuple[Answer, ...]]:
-        batches.append(len(asked))
-        begun.set()
-        opened.wait(60)
-        return real(asked, now)
-
-    monkeypatch.setattr(translate, "answers", answers)
+async def test_nobody_waits_for_the_sweeps_of_others(estimator: Estimator, held: Held) -> None:
     estimator.deadline_s = 60.0
     questions = [replace(QUESTION, inputs=replace(LLAMA, requests=n)) for n in range(1, 13)]
     questions[3] = replace(questions[3], settings=(Setting(), Setting(1200), Setting(1410)))
     waiting = [asyncio.create_task(estimator.answers([questions[0]]))]
-    await asyncio.to_thread(begun.wait)
+    await asyncio.to_thread(held.begun.wait)
     waiting += [asyncio.create_task(estimator.answers([one])) for one in questions[1:]]
     await asyncio.sleep(0)
-    opened.set()
+    held.opened.set()
     await asyncio.gather(*waiting)
-    assert batches == [1, 2, 1, 8]
+    assert held.batches == [1, 2, 1, 8]
 
 
 async def test_a_thread_that_is_far_behind_gets_no_more_work(

@@ -98,6 +98,11 @@ class Question:
     calibration: str | None = None
     """Coefficients of the GPU, where the cluster holds its own."""
 
+    @property
+    def swept(self) -> bool:
+        """Return whether its settings are so many that a sweep answers them."""
+        return len(self.settings) > FEW
+
     @cached_property
     def digest(self) -> str:
         """Return `sha256:<hex>` of everything that the answer depends on but the settings."""
@@ -134,17 +139,16 @@ def answers(asked: Sequence[Question], now: datetime) -> list[tuple[Answer, ...]
         asked: Workloads on kinds of GPU; coefficients were checked (`calibrations.check`).
         now: Time of the estimates.
     """
-    swept = [question for question in asked if len(question.settings) > FEW]
-    _sweep_together(swept)
+    _sweep_together([question for question in asked if question.swept])
     wanted = [
         (question, setting)
         for question in asked
-        for setting in (PLAIN if len(question.settings) > FEW else question.settings)
+        for setting in (PLAIN if question.swept else question.settings)
     ]
     found = iter(_answers(wanted, now))
     return [
         _of_sweep(question, next(found), now)
-        if len(question.settings) > FEW
+        if question.swept
         else tuple(itertools.islice(found, len(question.settings)))
         for question in asked
     ]
