@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 import energaizer_operator
+from energaizer_operator.cluster import Cluster
 from energaizer_operator.controller.loop import Context
 from energaizer_operator.events import Events
 from energaizer_operator.identity import Catalogue, identities
@@ -18,6 +19,7 @@ from energaizer_operator.options import Option
 from energaizer_operator.resources.energypolicy import EnergyPolicy
 from energaizer_operator.resources.gpuprofile import GPUProfile
 from energaizer_operator.schema import EstimateSummary
+from energaizer_operator.settings import Settings
 from fake_cluster import FakeCluster
 
 MakeOption = Callable[..., Option]
@@ -32,6 +34,18 @@ async def context(cluster: FakeCluster) -> AsyncIterator[Context]:
     events = Events(cluster, component="c", instance="i", interval_s=60)  # type: ignore[arg-type]
     yield Context.of(cluster, informer, events, Metrics("1"))  # type: ignore[arg-type]
     task.cancel()
+
+
+@pytest.fixture
+def reached(monkeypatch: pytest.MonkeyPatch) -> FakeCluster:
+    """The cluster that whoever connects to one finds."""
+    made = FakeCluster()
+
+    async def connect(_: Settings) -> FakeCluster:
+        return made
+
+    monkeypatch.setattr(Cluster, "connect", connect)
+    return made
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from click.testing import CliRunner
 from energaizer import catalog, machine, power
 from energaizer_operator import accuracy, estimation, kubectl
 from energaizer_operator.accuracy import Compared, History
-from energaizer_operator.cluster import Cluster
 from energaizer_operator.kinds import AIWORKLOADS, GPUPROFILES
 from fake_cluster import FakeCluster
 
@@ -54,19 +53,9 @@ def true_error(watts: int, factor: float) -> int:
 
 
 @pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> FakeCluster:
-    made = FakeCluster()
-
-    async def connect(_: Any) -> FakeCluster:
-        return made
-
-    async def close() -> None:
-        pass
-
-    monkeypatch.setattr(Cluster, "connect", connect)
-    monkeypatch.setattr(made, "close", close, raising=False)
-    made.put(GPUPROFILES, PROFILE.to_dict())
-    return made
+def fake(reached: FakeCluster) -> FakeCluster:
+    reached.put(GPUPROFILES, PROFILE.to_dict())
+    return reached
 
 
 def run(*arguments: str) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -32,19 +31,9 @@ ASKING = {
 
 
 @pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> FakeCluster:
-    made = FakeCluster()
-    made.namespace = "team-a"
-
-    async def connect(_: Any) -> FakeCluster:
-        return made
-
-    async def close() -> None:
-        pass
-
-    monkeypatch.setattr(Cluster, "connect", connect)
-    monkeypatch.setattr(made, "close", close, raising=False)
-    return made
+def fake(reached: FakeCluster) -> FakeCluster:
+    reached.namespace = "team-a"
+    return reached
 
 
 def run(*arguments: str) -> Result:

@@ -3,7 +3,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 
@@ -126,36 +125,19 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
     made.opened.set()
 
 
-@pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[threading.Event, list[int]]]:
-    """Hold every estimate until the event is set; the list counts those begun."""
-    opened, begun = threading.Event(), [0]
-    real = translate.answers
-
-    def answers(*arguments: Any) -> Any:
-        begun[0] += 1
-        opened.wait(60)
-        return real(*arguments)
-
-    monkeypatch.setattr(translate, "answers", answers)
-    yield opened, begun
-    opened.set()
-
-
 async def test_a_late_estimate_is_bounded_now_and_there_the_next_time(
-    estimator: Estimator, gate: tuple[threading.Event, list[int]]
+    estimator: Estimator, held: Held
 ) -> None:
-    opened, begun = gate
     late = (await estimator.answers([QUESTION]))[0][0]
-    assert not opened.is_set(), "it did not wait for the estimate"
+    assert not held.opened.is_set(), "it did not wait for the estimate"
     assert late.reason is Reason.ESTIMATOR_TIMEOUT
     assert late.summary.method == "TDPBound"
     assert late.summary.energy_joules == 700 * 3600
-    opened.set()
+    held.opened.set()
     estimator.deadline_s = 60.0
     honest = (await estimator.answers([QUESTION]))[0][0]
     assert honest.reason is Reason.ESTIMATED
-    assert begun == [1]
+    assert held.batches == [1]
 
 
 async def test_what_ends_between_two_looks_is_not_begun_again(
@@ -175,22 +157,20 @@ async def test_what_ends_between_two_looks_is_not_begun_again(
 
 
 async def test_many_who_ask_the_same_wait_for_one_estimate(
-    estimator: Estimator, gate: tuple[threading.Event, list[int]]
+    estimator: Estimator, held: Held
 ) -> None:
-    opened, begun = gate
     estimator.deadline_s = 60.0
     waiting = [asyncio.create_task(estimator.answers([QUESTION])) for _ in range(50)]
     await asyncio.sleep(0.02)
-    opened.set()
+    held.opened.set()
     found = await asyncio.gather(*waiting)
-    assert begun == [1]
+    assert held.batches == [1]
     assert {answers[0][0].reason for answers in found} == {Reason.ESTIMATED}
 
 
 async def test_what_waits_is_estimated_at_once_and_as_each_alone(
-    estimator: Estimator, gate: tuple[threading.Event, list[int]]
+    estimator: Estimator, held: Held
 ) -> None:
-    opened, begun = gate
     estimator.deadline_s = 60.0
     names = ("meta-llama/Llama-3.1-8B", "nobody", "Qwen/Qwen3-30B-A3B", "resnet50")
     questions = [
@@ -199,14 +179,13 @@ async def test_what_waits_is_estimated_at_once_and_as_each_alone(
         for name in names
     ]
     first = asyncio.create_task(estimator.answers([QUESTION]))
-    while not begun[0]:
-        await asyncio.sleep(0)
+    await asyncio.to_thread(held.begun.wait)
     waiting = [asyncio.create_task(estimator.answers([question])) for question in questions]
     await asyncio.sleep(0)
-    opened.set()
+    held.opened.set()
     found = [answers[0] for answers in await asyncio.gather(*waiting)]
     await first
-    assert begun == [2]
+    assert len(held.batches) == 2
     apart = Estimator(now=lambda: found[0][0].summary.estimate_time or estimation.now_utc())
     assert [timeless(one) for one in found] == [timeless(apart.answer(q)) for q in questions]
     apart.close()
@@ -257,14 +236,14 @@ async def test_nobody_waits_for_the_sweeps_of_others(estimator: Estimator, held:
 
 
 async def test_a_thread_that_is_far_behind_gets_no_more_work(
-    estimator: Estimator, gate: tuple[threading.Event, list[int]]
+    estimator: Estimator, held: Held
 ) -> None:
     estimator._pace_s = estimator.deadline_s / 2.5
     questions = [replace(QUESTION, inputs=replace(LLAMA, batch_size=n)) for n in range(1, 10)]
     answers = await estimator.answers(questions)
     assert {found[0].reason for found in answers} == {Reason.ESTIMATOR_TIMEOUT}
     assert len(estimator._pending) <= 3
-    gate[0].set()
+    held.opened.set()
 
 
 def test_what_is_computed_is_observed(estimator: Estimator) -> None:

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 from energaizer_operator import installation, kinds
-from energaizer_operator.cluster import Cluster
 from energaizer_operator.settings import Settings
 from fake_cluster import FakeCluster
 
@@ -20,27 +19,17 @@ def reservation(namespace: str, name: str, joules: int, **status: Any) -> dict[s
 
 
 async def test_who_retires_frees_every_reservation_and_tells_what_is_not_settled(
-    monkeypatch: pytest.MonkeyPatch,
+    reached: FakeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cluster = FakeCluster()
     for made in (
         reservation("team-a", "runs", 10**6),
         reservation("team-a", "waits", 2 * 10**6),
         reservation("team-b", "ended", 10**6, settledTime="2026-11-24T12:00:00Z"),
     ):
-        cluster.put(kinds.ENERGYRESERVATIONS, made)
-
-    async def connect(_: Settings) -> FakeCluster:
-        return cluster
-
-    async def close() -> None:
-        """Keep what there is."""
-
-    monkeypatch.setattr(cluster, "close", close, raising=False)
-    monkeypatch.setattr(Cluster, "connect", connect)
+        reached.put(kinds.ENERGYRESERVATIONS, made)
     monkeypatch.setenv("ENERGAIZER_OPERATOR_KUBECONFIG", "nowhere")
     said = await installation.retire(Settings.from_environment(), "energaizer-controller")
-    left = [body["metadata"]["finalizers"] for body in cluster.objects.values()]
+    left = [body["metadata"]["finalizers"] for body in reached.objects.values()]
     assert left == [["example.com/other"]] * 3
     assert len(said) == 1
     assert said[0].startswith(

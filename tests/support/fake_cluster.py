@@ -35,6 +35,9 @@ class FakeCluster:
         self._changes: list[tuple[int, str, Body]] = []
         self._changed = asyncio.Event()
 
+    async def close(self) -> None:
+        """End nothing."""
+
     def put(self, resource: ApiResource, body: Body) -> Body:
         """Write an object as anybody might, and tell the watches."""
         self.version += 1
