@@ -38,6 +38,32 @@ class Numbers(NamedTuple):
     tail_share: float | FloatArray
 
 
+class Families(NamedTuple):
+    """What the forms read of the family of each of K kernels; arrays of shape (K,).
+
+    Attributes:
+        compute: Efficiency of compute.
+        memory: Efficiency of DRAM.
+        fixed_s: Extra seconds per launch.
+        reduction_s: Those of a launch that splits its keys.
+        block_cycles: Extra cycles of an SM per block.
+        toggle: Energy by the values of operands.
+        paged_share: Share of compute where keys lie in pages.
+        narrow_rate: Rate of an 8-bit cache against 16 bits.
+        whole_heads: 1 where decode may give each query head a block.
+    """
+
+    compute: FloatArray
+    memory: FloatArray
+    fixed_s: FloatArray
+    reduction_s: FloatArray
+    block_cycles: FloatArray
+    toggle: FloatArray
+    paged_share: FloatArray
+    narrow_rate: FloatArray
+    whole_heads: FloatArray
+
+
 class Read(NamedTuple):
     """What is read of a GPU, or of several, for K kernels.
 
@@ -46,9 +72,7 @@ class Read(NamedTuple):
         of_products: The same of the products alone.
         tiles: Coefficients of the choice of tiles.
         rates: MAC per cycle and SM, shape (K,).
-        families: Efficiency of compute and of DRAM, extra seconds per launch, those of a launch
-            that splits its keys, extra cycles of an SM per block, energy by the values of operands,
-            share of compute on pages, rate of an 8-bit cache, whole heads: shape (9, K).
+        families: Of the family of each kernel.
         fabrics: Which of the kernels run on boards that the same joins, and what.
     """
 
@@ -56,12 +80,12 @@ class Read(NamedTuple):
     of_products: Numbers
     tiles: tiling.Form
     rates: FloatArray
-    families: FloatArray
+    families: Families
     fabrics: Sequence[tuple[slice, links.Fabric]]
 
 
 class Board(NamedTuple):
-    """What is read of one GPU, whatever the kernels; `families` has shape (9, families)."""
+    """What is read of one GPU, whatever the kernels; `families` is that of all, (9, families)."""
 
     numbers: Numbers
     tiles: tiling.Form
@@ -91,11 +115,7 @@ def of(machine: Machine) -> Board:
         kernel_s=time.kernel_s,
         tail_share=machine.coefficients.power.tail_share,
     )
-    families = np.stack(
-        (machine.compute, machine.memory, machine.fixed_s, machine.reduction_s,
-         machine.block_cycles, machine.toggle, machine.paged_share, machine.narrow_rate,
-         machine.whole_heads)
-    )  # fmt: skip
+    families = np.stack([getattr(machine, name) for name in Families._fields])
     return Board(numbers, tiling.form_of(time, units), families)
 
 

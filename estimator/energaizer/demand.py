@@ -141,7 +141,7 @@ def _streams(found: Alternatives, read: boards.Read) -> _Limits:
 
     Each clocked limit is cycles, so that all can be added before the clock is known.
     """
-    rows, one, compute = found.rows, read.numbers, read.families[0]
+    rows, one, compute = found.rows, read.numbers, read.families.compute
 
     def column(name: str) -> FloatArray:
         return rows[:, COLUMN[name]]
@@ -153,7 +153,7 @@ def _streams(found: Alternatives, read: boards.Read) -> _Limits:
         base = np.maximum(column("batch"), 1.0)
         filled = np.maximum(base, np.minimum(blocks, base * np.ceil(one.units / base)))
         blocks = np.where(split, filled, blocks)
-        whole, each = read.families[8], column("alone")
+        whole, each = read.families.whole_heads, column("alone")
         if np.count_nonzero(whole):
             alone = (each > 0) & (whole > 0) & (column("b_bytes") >= _WIDE_BYTES)
         if np.count_nonzero(alone):
@@ -218,9 +218,9 @@ def _even(
 def _pace(found: Alternatives, read: boards.Read) -> float | FloatArray:
     """Return the rate of attention on pages, and on a cache of 8 bits, against that on others."""
     pace: float | FloatArray = 1.0
-    narrow, paged = read.families[7], found.rows[:, COLUMN["paged"]]
+    narrow, paged = read.families.narrow_rate, found.rows[:, COLUMN["paged"]]
     if np.count_nonzero(paged):
-        pace = np.where(paged > 0, read.families[6], 1.0)
+        pace = np.where(paged > 0, read.families.paged_share, 1.0)
     if np.count_nonzero(narrow != 1.0):
         cache = found.rows[:, COLUMN["b_bytes"]]
         eight = (cache > 0) & (cache < _WIDE_BYTES) & _WIDE[found.rate]
@@ -235,7 +235,7 @@ def _products(limits: _Limits, found: Alternatives, read: boards.Read) -> None:
     def column(name: str) -> FloatArray:
         return found.chosen[:, COLUMN[name]]
 
-    choice = tiling.choose(found.plans, read.rates[at] * read.families[0, at], read.tiles)
+    choice = tiling.choose(found.plans, read.rates[at] * read.families.compute[at], read.tiles)
     limits.cycles[:, at] = 0.0
     limits.cycles[_MATH, at] = choice.cycles
     limits.cycles[_CORE, at] = column("core_flops") / (2.0 * one.core_rate * one.units)
@@ -266,7 +266,7 @@ def compile_work(
     """
     board = boards.of(machine)
     numbers, fabrics = board.numbers, ((slice(None), fabric or (machine.link,)),)
-    families = board.families[:, found.family]
+    families = boards.Families(*board.families[:, found.family])
     read = boards.Read(numbers, numbers, board.tiles, machine.rates[found.rate], families, fabrics)
     return _compile(found, read)
 
@@ -298,7 +298,7 @@ def compile_together(
             boards.Numbers(*read.numbers[:, at]),
             tiling.rows_of(read.tiles, at),
             read.rates[of, found.rate],
-            read.families[of, :, found.family].T,
+            boards.Families(*read.families[of, :, found.family].T),
             list(zip(stretches(sizes), joined, strict=True)),
         ),
     )
@@ -316,14 +316,14 @@ def _compile(found: Alternatives, read: boards.Read) -> Work:
     def column(name: str) -> FloatArray:
         return rows[:, COLUMN[name]]
 
-    _, memory, fixed_s, reduction_s, block_cycles, toggle = read.families[:6]
+    of_family = read.families
     limits = _streams(found, read)
     if len(found.products):
         _products(limits, found, read)
     in_flight = traffic.in_flight_fraction(
         limits.blocks, one.block_bytes_in_flight, one.bandwidth, one.memory_latency_s
     )
-    reached = memory * np.where(limits.latency_bound, in_flight, 1.0)
+    reached = of_family.memory * np.where(limits.latency_bound, in_flight, 1.0)
     active = waves.active_fraction(limits.blocks, one.units, one.tail_share)
     unclocked_s, sent = limits.dram_bytes / (one.bandwidth * reached), np.zeros(len(rows))
     meets = column("link_ranks") > 1.0
@@ -340,12 +340,12 @@ def _compile(found: Alternatives, read: boards.Read) -> Work:
     started = np.maximum(column("launches"), 1.0)  # a helper is cheap for the host alone
     # A decode kernel whose keys are not split has nothing to reduce afterwards.
     whole = (family == _DECODE) & ((limits.blocks <= column("batch")) | limits.alone)
-    reduction_s = np.where(whole, 0.0, reduction_s)
+    reduction_s = np.where(whole, 0.0, of_family.reduction_s)
     return Work(
-        cycles=fourth_norm_of(limits.cycles) + block_cycles * limits.blocks / limits.busy,
+        cycles=fourth_norm_of(limits.cycles) + of_family.block_cycles * limits.blocks / limits.busy,
         unclocked_s=unclocked_s,
         fixed_cycles=started * one.kernel_cycles,
-        fixed_s=started * (one.kernel_s + fixed_s + reduction_s),
+        fixed_s=started * (one.kernel_s + of_family.fixed_s + reduction_s),
         active=active,
         flops=share[:, None] * flops,
         dram_bytes=share * limits.dram_bytes,
@@ -353,7 +353,7 @@ def _compile(found: Alternatives, read: boards.Read) -> Work:
         special=column("special"),
         link_bytes=sent,
         blocks=limits.blocks,
-        toggle=column("toggle") * toggle,
+        toggle=column("toggle") * of_family.toggle,
         family=family,
     )
 

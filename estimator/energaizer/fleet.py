@@ -137,6 +137,12 @@ def _places(loaded: Sequence[Loaded]) -> tuple[list[slice], list[slice]]:
     return kernels, steps
 
 
+def _owners(sizes: Sequence[tuple[int, ...]]) -> tuple[IntArray, IntArray]:
+    """Return the run of each step and of each kernel; `sizes` says how many of both a run has."""
+    steps, kernels = (np.arange(len(sizes)).repeat(each) for each in zip(*sizes, strict=True))
+    return steps, kernels
+
+
 class _Beside(NamedTuple):
     """Steps of N runs beside each other, as `simulation.Steps` wants them.
 
@@ -168,9 +174,7 @@ class _Beside(NamedTuple):
             (program.counts, len(list(same))) for program, same in itertools.groupby(programs)
         ]
         sizes = [program.counts.shape for program in programs]
-        of_step, of_kernel = (
-            np.arange(len(sizes)).repeat(each) for each in zip(*sizes, strict=True)
-        )
+        of_step, of_kernel = _owners(sizes)
         kernels = [[getattr(one.work, name) for name in _TIMED] for one in loaded]
         *timed, active = map(np.concatenate, zip(*kernels, strict=True))
         own = [one.machine.coefficients for one in loaded]
@@ -224,9 +228,7 @@ class _Beside(NamedTuple):
                 sizes += [(len(some), len(launched))] * len(which)
             kernel, step = kernel + runs * counts.shape[1], step + runs * len(counts)
         at, of = np.concatenate(kernels), np.concatenate(steps)
-        of_step, of_kernel = (
-            np.arange(len(sizes)).repeat(each) for each in zip(*sizes, strict=True)
-        )
+        of_step, of_kernel = _owners(sizes)
         timing = self.timing
         *timed, active, stalled = (
             np.asarray(array)[at]

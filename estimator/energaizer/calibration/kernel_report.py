@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from energaizer.calibration import baselines, chips, dataset, kernel_fit
+from energaizer.calibration import baselines, chips, dataset, kernel_fit, library_errors
 from energaizer.calibration.chips import Chip
 from energaizer.calibration.libraries import HeldOut, Libraries
 from energaizer.calibration.pages import table
@@ -14,7 +14,6 @@ from energaizer.calibration.residuals import Errors, coverage, errors, spread
 from energaizer.coefficients import Coefficients
 
 _GOALS = {"time": 10.0, "power": 8.0, "energy": 13.0}
-_PERCENTS = np.arange(1, 100)
 
 
 def shapes(fitted: Sequence[Chip]) -> str:
@@ -115,7 +114,8 @@ def joined(parts: Sequence[HeldOut], goal: float) -> tuple[str, ...]:
     count = np.array([each.n for each in parts], dtype=np.float64)
     grid = np.sort(np.concatenate([each.percentiles for each in parts]))
     below = np.stack(
-        [np.interp(grid, each.percentiles, _PERCENTS, 0.0, 100.0) for each in parts], axis=1
+        [np.interp(grid, each.percentiles, library_errors.PERCENTS, 0.0, 100.0) for each in parts],
+        axis=1,
     )
     share = below @ count / count.sum()
     median, p90 = np.interp((50.0, 90.0), share, grid)
@@ -127,18 +127,15 @@ def joined(parts: Sequence[HeldOut], goal: float) -> tuple[str, ...]:
 
 def _common(fitted: Sequence[Chip], quantity: str, goal: float) -> tuple[str, ...]:
     """Return the cells of the common coefficients, shapes left out."""
-    pairs = []
+    every = []
     for chip in fitted:
-        own, seen = kernel_fit.scorable(chip.table), chip.held_out
-        seconds, watts = chip.table.column("latency_us")[own] * 1e-6, chip.table.column("power_w")
-        measured = {"time": seconds, "power": watts[own], "energy": watts[own] * seconds}
-        predicted = {
-            "time": seen.duration_s[own], "power": seen.recorded_w[own],
-            "energy": seen.recorded_w[own] * seen.duration_s[own],
-        }  # fmt: skip
-        pairs.append((predicted[quantity], measured[quantity]))
-    predicted_, measured_ = (np.concatenate(each) for each in zip(*pairs, strict=True))
-    found = errors(predicted_, measured_)
+        own, out = kernel_fit.scorable(chip.table), chip.held_out
+        seen = library_errors.Seen(out.duration_s[own], out.recorded_w[own])
+        seconds = chip.table.column("latency_us")[own] * 1e-6
+        watts = chip.table.column("power_w")[own]
+        every.append(library_errors.pairs(seen, seconds, watts)[quantity])
+    predicted, measured = (np.concatenate(each) for each in zip(*every, strict=True))
+    found = errors(predicted, measured)
     return _judged(found.n, found.median, goal, found.mean, found.p90)
 
 

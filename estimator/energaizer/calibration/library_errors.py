@@ -19,6 +19,8 @@ from energaizer.gpu import Gpu
 
 FloatArray = npt.NDArray[np.float64]
 Pairs = Sequence[tuple[FloatArray, FloatArray]]
+PERCENTS = np.arange(1, 100)
+"""Of the percentiles of `HeldOut`."""
 _QUANTITIES = ("time", "power", "energy")
 
 
@@ -75,7 +77,7 @@ def errors_of(parts: Sequence[tuple[Group, Seen]]) -> tuple[HeldOut, ...]:
     for group, seen in parts:
         frame = group.table.frame
         where = (str(frame["framework"].iloc[0]), str(frame["op"].iloc[0]))
-        for quantity, pair in _pairs(group, seen).items():
+        for quantity, pair in pairs(seen, group.seconds, group.watts).items():
             columns.setdefault((*where, quantity), []).append(pair)
     found = [_errors(*where, pairs) for where, pairs in sorted(columns.items())]
     return tuple(each for each in found if each is not None)
@@ -98,28 +100,31 @@ def together(
     key = np.array([libraries.narrowest(tuple(row), fits) for row in told], dtype=np.str_)
     parts = [(rows_of(telling[key == name], gpu, common), fits[name])
              for name in dict.fromkeys(key) if name]  # fmt: skip
-    seen = [_pairs(rows, held_out(rows, own)) for rows, own in parts if rows is not None]
+    seen = [pairs(held_out(rows, own), rows.seconds, rows.watts)
+            for rows, own in parts if rows is not None]  # fmt: skip
     found = []
     for quantity in _QUANTITIES:
-        pairs = [each[quantity] for each in seen]
-        whole = _errors("", "", quantity, pairs)
+        every = [each[quantity] for each in seen]
+        whole = _errors("", "", quantity, every)
         if whole is not None:
-            spread = tuple(round(float(own), 1) for own in _percentiles(pairs))
+            spread = tuple(round(float(own), 1) for own in _percentiles(every))
             found.append(whole.model_copy(update={"percentiles": spread}))
     return tuple(found)
 
 
-def _pairs(group: Group, seen: Seen) -> dict[str, tuple[FloatArray, FloatArray]]:
+def pairs(
+    seen: Seen, seconds: FloatArray, watts: FloatArray
+) -> dict[str, tuple[FloatArray, FloatArray]]:  # fmt: skip
     """Return predictions beside measurements by quantity, NaN where nothing tells."""
     return {
-        "time": (seen.duration_s, group.seconds), "power": (seen.recorded_w, group.watts),
-        "energy": (seen.recorded_w * seen.duration_s, group.watts * group.seconds),
+        "time": (seen.duration_s, seconds), "power": (seen.recorded_w, watts),
+        "energy": (seen.recorded_w * seen.duration_s, watts * seconds),
     }  # fmt: skip
 
 
 def _percentiles(pairs: Pairs) -> FloatArray:
     each = np.concatenate([residuals.absolute_errors(*pair) for pair in pairs])
-    found: FloatArray = np.nanpercentile(each, np.arange(1, 100))
+    found: FloatArray = np.nanpercentile(each, PERCENTS)
     return found
 
 
