@@ -18,9 +18,11 @@ from typing import Any
 
 import aiohttp
 import numpy as np
+import uvloop
 
 import reviewing
 from energaizer_operator import certificates, kinds
+from energaizer_operator.estimation.process import EstimatorProcess
 from energaizer_operator.names import Reason
 from energaizer_operator.webhook import mutate, review, validate
 from energaizer_operator.webhook.app import Route, Server
@@ -34,14 +36,18 @@ NEW_EACH = 5
 
 def serve(told: Connection) -> None:
     """Serve until the process is ended."""
-    asyncio.run(_serve(told))
+    uvloop.run(_serve(told))
 
 
 async def _serve(told: Connection) -> None:
     material = certificates.make(("localhost",), datetime.now(UTC))
-    async with reviewing.judging((kinds.JOBS, reviewing.job())) as (judge, _):
+    elsewhere = EstimatorProcess("text", "info")
+    keeping = asyncio.create_task(elsewhere.run())
+    held = reviewing.judging((kinds.JOBS, reviewing.job()), elsewhere=elsewhere)
+    async with held as (judge, _):
         judge.estimator.deadline_s = 0.25
         judge.estimator.warm()
+        await elsewhere.ready()
         keep_what_is_loaded()
 
         bounded, last_review = 0, 0.0
@@ -77,7 +83,7 @@ async def _serve(told: Connection) -> None:
         server = Server(routes, material.leaf)
         port = await server.start("127.0.0.1", 0)
         told.send((port, material.trusted))
-        await tidy
+        await asyncio.wait([tidy, keeping], return_when=asyncio.FIRST_COMPLETED)
 
 
 def pods(number: int, *, fresh: bool) -> bytes:

@@ -137,7 +137,6 @@ def review(
         complain("note: the files hold no EnergyPolicy or EnergyBudget; add one by --policy FILE")
     estimator = Estimator()
     verdicts = list(reviewing.review(items, contents, world, estimator, datetime.now(UTC)))
-    estimator.close()
     if output == "json":
         write(json.dumps([verdict.document() for verdict in verdicts], indent=2), out)
     else:

@@ -39,7 +39,6 @@ def claim(item: Item, known: World) -> tuple[dict[str, Any] | None, str]:
     """
     estimator = estimation.Estimator()
     decided = decide(item.subject, known, estimator)
-    estimator.close()
     subject = item.subject
     described, workload = subject.description, subject.workload
     if workload is not None:

@@ -1,6 +1,5 @@
 """Looks at the budgets of a namespace, one after the other, with an API server in memory."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -29,10 +28,8 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> FakeCluster:
 
 
 @pytest.fixture
-def estimator() -> Iterator[Estimator]:
-    made = Estimator(16)
-    yield made
-    made.close()
+def estimator() -> Estimator:
+    return Estimator(16)
 
 
 def looking(context: Context, estimator: Estimator, *gpus: str) -> EnergyBudgets:

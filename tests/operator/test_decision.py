@@ -1,5 +1,4 @@
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -8,9 +7,11 @@ import pytest
 
 import steady_physics
 from annotated import BATCH
+from elsewhere import in_thread
 from energaizer_operator import estimation, owners, status
 from energaizer_operator.decision import Decision, Subject, World, decide, decide_soon, prepare
 from energaizer_operator.estimation import Estimator, Setting
+from energaizer_operator.estimation.timely import TimelyEstimator
 from energaizer_operator.names import LABEL_NAMESPACE_NAME, Reason
 from energaizer_operator.policy import Action
 from energaizer_operator.resources.aiworkload import AIWorkload
@@ -30,10 +31,8 @@ def physics(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def estimator() -> Iterator[Estimator]:
-    made = Estimator(deadline_s=5.0)
-    yield made
-    made.close()
+def estimator() -> Estimator:
+    return Estimator()
 
 
 def job(resource: str = "nvidia.com/gpu", gpus: int = 1, **pod: Any) -> dict[str, Any]:
@@ -266,7 +265,8 @@ async def test_the_quick_way_and_the_thorough_way_agree(estimator: Estimator) ->
     limits = {"action": "Deny", "limits": {"maxEnergyJoules": 400_000}}
     for of_policies in ((), (limits,)):
         seen = world(*of_policies)
-        soon = await decide_soon(subject(), seen, estimator)
+        async with in_thread() as line:
+            soon = await decide_soon(subject(), seen, TimelyEstimator(line, deadline_s=5.0))
         thorough = decide(subject(), seen, estimator)
         assert soon.verdict == thorough.verdict
         assert soon.plan == thorough.plan
@@ -338,6 +338,7 @@ async def test_what_was_written_of_other_inputs_is_not_used(estimator: Estimator
     assert other.description is not None
     annotations = {**other.description.annotations, "energaizer.io/requests": "7"}
     changed = replace(other, description=replace(other.description, annotations=annotations))
-    decided = await decide_soon(changed, world(), estimator)
+    async with in_thread() as line:
+        decided = await decide_soon(changed, world(), TimelyEstimator(line, deadline_s=5.0))
     assert decided.reason is Reason.TDP_BOUND_USED
     assert "ConfigMap c" in decided.message

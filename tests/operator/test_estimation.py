@@ -1,13 +1,15 @@
 import asyncio
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import pytest
 
+from elsewhere import in_thread
 from energaizer_operator import estimation, translate
 from energaizer_operator.estimation import Answer, Estimator, Question, Setting
+from energaizer_operator.estimation.timely import TimelyEstimator
 from energaizer_operator.inputs import ResolvedInputs
 from energaizer_operator.names import Reason
 
@@ -26,10 +28,14 @@ QUESTION = Question(LLAMA, H100, estimation.digest_of(H100))
 
 
 @pytest.fixture
-def estimator() -> Iterator[Estimator]:
-    made = Estimator(capacity=8, deadline_s=0.05)
-    yield made
-    made.close()
+def estimator() -> Estimator:
+    return Estimator(capacity=8)
+
+
+@pytest.fixture
+async def timely() -> AsyncIterator[TimelyEstimator]:
+    async with in_thread() as line:
+        yield TimelyEstimator(line, capacity=8, deadline_s=0.05)
 
 
 @pytest.fixture
@@ -89,13 +95,13 @@ def test_the_oldest_is_forgotten(estimator: Estimator, asked: list[tuple[Setting
     assert len(asked) == 10
 
 
-async def test_questions_together_are_answered_in_order(estimator: Estimator) -> None:
-    estimator.deadline_s = 60.0
+async def test_questions_together_are_answered_in_order(timely: TimelyEstimator) -> None:
+    timely.deadline_s = 60.0
     small = replace(QUESTION, inputs=replace(LLAMA, requests=1))
-    big, little = await estimator.answers([QUESTION, small])
+    big, little = await timely.answers([QUESTION, small])
     assert big[0].summary.energy_joules > little[0].summary.energy_joules
     assert big[0].reason is Reason.ESTIMATED
-    assert estimator.answer(QUESTION) == big
+    assert timely.answer(QUESTION) == big
 
 
 @dataclass
@@ -126,41 +132,25 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
 
 
 async def test_a_late_estimate_is_bounded_now_and_there_the_next_time(
-    estimator: Estimator, held: Held
+    timely: TimelyEstimator, held: Held
 ) -> None:
-    late = (await estimator.answers([QUESTION]))[0][0]
+    late = (await timely.answers([QUESTION]))[0][0]
     assert not held.opened.is_set(), "it did not wait for the estimate"
     assert late.reason is Reason.ESTIMATOR_TIMEOUT
     assert late.summary.method == "TDPBound"
     assert late.summary.energy_joules == 700 * 3600
     held.opened.set()
-    estimator.deadline_s = 60.0
-    honest = (await estimator.answers([QUESTION]))[0][0]
+    timely.deadline_s = 60.0
+    honest = (await timely.answers([QUESTION]))[0][0]
     assert honest.reason is Reason.ESTIMATED
     assert held.batches == [1]
 
 
-async def test_what_ends_between_two_looks_is_not_begun_again(
-    estimator: Estimator, asked: list[tuple[Setting, ...]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    look = estimator._missing
-
-    def look_and_let_it_end(question: Question) -> tuple[Setting, ...]:
-        missing = look(question)
-        estimator.answer(question)
-        return missing
-
-    monkeypatch.setattr(estimator, "_missing", look_and_let_it_end)
-    ((found,),) = await estimator.answers([QUESTION])
-    assert found.reason is Reason.ESTIMATED
-    assert len(asked) == 1
-
-
 async def test_many_who_ask_the_same_wait_for_one_estimate(
-    estimator: Estimator, held: Held
+    timely: TimelyEstimator, held: Held
 ) -> None:
-    estimator.deadline_s = 60.0
-    waiting = [asyncio.create_task(estimator.answers([QUESTION])) for _ in range(50)]
+    timely.deadline_s = 60.0
+    waiting = [asyncio.create_task(timely.answers([QUESTION])) for _ in range(50)]
     await asyncio.sleep(0.02)
     held.opened.set()
     found = await asyncio.gather(*waiting)
@@ -169,18 +159,18 @@ async def test_many_who_ask_the_same_wait_for_one_estimate(
 
 
 async def test_what_waits_is_estimated_at_once_and_as_each_alone(
-    estimator: Estimator, held: Held
+    timely: TimelyEstimator, held: Held
 ) -> None:
-    estimator.deadline_s = 60.0
+    timely.deadline_s = 60.0
     names = ("meta-llama/Llama-3.1-8B", "nobody", "Qwen/Qwen3-30B-A3B", "resnet50")
     questions = [
         replace(QUESTION, inputs=replace(LLAMA, model_name=name, input_tokens=tokens))
         for tokens in (1, 300)
         for name in names
     ]
-    first = asyncio.create_task(estimator.answers([QUESTION]))
+    first = asyncio.create_task(timely.answers([QUESTION]))
     await asyncio.to_thread(held.begun.wait)
-    waiting = [asyncio.create_task(estimator.answers([question])) for question in questions]
+    waiting = [asyncio.create_task(timely.answers([question])) for question in questions]
     await asyncio.sleep(0)
     held.opened.set()
     found = [answers[0] for answers in await asyncio.gather(*waiting)]
@@ -188,7 +178,6 @@ async def test_what_waits_is_estimated_at_once_and_as_each_alone(
     assert len(held.batches) == 2
     apart = Estimator(now=lambda: found[0][0].summary.estimate_time or estimation.now_utc())
     assert [timeless(one) for one in found] == [timeless(apart.answer(q)) for q in questions]
-    apart.close()
 
 
 def timeless(answers: tuple[Answer, ...]) -> list[Answer]:
@@ -200,14 +189,14 @@ def timeless(answers: tuple[Answer, ...]) -> list[Answer]:
 
 
 async def test_what_nobody_foresaw_stays_with_the_review_that_caused_it(
-    estimator: Estimator, held: Held, caplog: pytest.LogCaptureFixture
+    timely: TimelyEstimator, held: Held, caplog: pytest.LogCaptureFixture
 ) -> None:
-    estimator.deadline_s = 60.0
-    first = asyncio.create_task(estimator.answers([QUESTION]))
+    timely.deadline_s = 60.0
+    first = asyncio.create_task(timely.answers([QUESTION]))
     await asyncio.to_thread(held.begun.wait)
     wanted = [replace(LLAMA, model_name="broken"), replace(LLAMA, requests=2)]
     waiting = [
-        asyncio.create_task(estimator.answers([replace(QUESTION, inputs=one)])) for one in wanted
+        asyncio.create_task(timely.answers([replace(QUESTION, inputs=one)])) for one in wanted
     ]
     await asyncio.sleep(0)
     held.opened.set()
@@ -216,33 +205,33 @@ async def test_what_nobody_foresaw_stays_with_the_review_that_caused_it(
     assert held.batches == [1, 2, 1, 1]
     assert broken.reason is Reason.ESTIMATOR_TIMEOUT
     assert sound.reason is Reason.ESTIMATED
-    assert not estimator._pending
+    assert not timely._pending
     (told,) = caplog.records
     assert told.exc_info is not None
     assert isinstance(told.exc_info[1], KeyError)
 
 
-async def test_nobody_waits_for_the_sweeps_of_others(estimator: Estimator, held: Held) -> None:
-    estimator.deadline_s = 60.0
+async def test_nobody_waits_for_the_sweeps_of_others(timely: TimelyEstimator, held: Held) -> None:
+    timely.deadline_s = 60.0
     questions = [replace(QUESTION, inputs=replace(LLAMA, requests=n)) for n in range(1, 13)]
     questions[3] = replace(questions[3], settings=(Setting(), Setting(1200), Setting(1410)))
-    waiting = [asyncio.create_task(estimator.answers([questions[0]]))]
+    waiting = [asyncio.create_task(timely.answers([questions[0]]))]
     await asyncio.to_thread(held.begun.wait)
-    waiting += [asyncio.create_task(estimator.answers([one])) for one in questions[1:]]
+    waiting += [asyncio.create_task(timely.answers([one])) for one in questions[1:]]
     await asyncio.sleep(0)
     held.opened.set()
     await asyncio.gather(*waiting)
     assert held.batches == [1, 2, 1, 8]
 
 
-async def test_a_thread_that_is_far_behind_gets_no_more_work(
-    estimator: Estimator, held: Held
+async def test_an_estimator_that_is_far_behind_gets_no_more_work(
+    timely: TimelyEstimator, held: Held
 ) -> None:
-    estimator._pace_s = estimator.deadline_s / 2.5
+    timely._pace_s = timely.deadline_s / 2.5
     questions = [replace(QUESTION, inputs=replace(LLAMA, batch_size=n)) for n in range(1, 10)]
-    answers = await estimator.answers(questions)
+    answers = await timely.answers(questions)
     assert {found[0].reason for found in answers} == {Reason.ESTIMATOR_TIMEOUT}
-    assert len(estimator._pending) <= 3
+    assert len(timely._pending) <= 3
     held.opened.set()
 
 
@@ -277,8 +266,4 @@ def test_all_kinds_of_gpu_together_are_answered_as_each_alone() -> None:
         return datetime(2026, 11, 28, tzinfo=UTC)
 
     together, apart = Estimator(now=now), Estimator(now=now)
-    try:
-        assert together.answer_all(wanted) == [apart.answer(question) for question in wanted]
-    finally:
-        together.close()
-        apart.close()
+    assert together.answer_all(wanted) == [apart.answer(question) for question in wanted]

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import steady_physics
-from energaizer_operator import certificates, kinds
+from energaizer_operator import certificates, kinds, translate
 from energaizer_operator.webhook import mutate, validate
 from energaizer_operator.webhook.app import Route, Server
 from energaizer_operator.webhook.judge import Judge
@@ -259,7 +259,8 @@ async def test_every_review_gets_an_honest_answer(
     objects = (kinds.JOBS, job()), (kinds.DEPLOYMENTS, deployment(2)), rules
     async with judging(*objects, budget("firm", "Deny"), budget("later", "Hold")) as (judge, api):
         server = Server([], certificates.make(("localhost",), datetime.now(UTC)).leaf)
-        judge.estimator.warm()  # as a replica does before it is ready
+        judge.estimator.warm()  # as a replica does before it is ready, and its estimator's process
+        translate.warm()
         keep_what_is_loaded()
         served = routes(judge)
         for number in range(count):

@@ -41,9 +41,7 @@ def described(annotations: dict[str, str], without: str = "", gpus: int = 1) -> 
 
 def decided(obj: Object, *policies: EnergyPolicy, balances: tuple[Balance, ...] = ()) -> Decision:
     estimator = Estimator()
-    found = decision.decide(Subject(describe(obj)), world(*policies), estimator, balances)
-    estimator.close()
-    return found
+    return decision.decide(Subject(describe(obj)), world(*policies), estimator, balances)
 
 
 def energy(obj: Object) -> int:

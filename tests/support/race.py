@@ -219,4 +219,3 @@ async def racing(cluster: Cluster) -> AsyncIterator[Race]:
         await asyncio.gather(*watches, return_exceptions=True)
         for connection in (*connections, leading):
             await connection.close()
-        estimator.close()

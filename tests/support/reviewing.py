@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from annotated import BATCH
+from elsewhere import in_thread
 from energaizer_operator import estimation, kinds
-from energaizer_operator.estimation import Estimator
+from energaizer_operator.estimation.timely import Elsewhere, TimelyEstimator
 from energaizer_operator.informer import Informer
 from energaizer_operator.settings import Settings
 from energaizer_operator.webhook.accounts import Accounts
@@ -125,9 +126,19 @@ def body(document: Object) -> bytes:
 
 @asynccontextmanager
 async def judging(
-    *objects: tuple[kinds.ApiResource, Object], admission: str = "enabled", **settings: Any
+    *objects: tuple[kinds.ApiResource, Object],
+    admission: str = "enabled",
+    elsewhere: Elsewhere | None = None,
+    **settings: Any,
 ) -> AsyncIterator[tuple[Judge, FakeCluster]]:
-    """Run a judge over an API server that holds some objects and the nodes of `NODES`."""
+    """Run a judge over an API server that holds some objects and the nodes of `NODES`.
+
+    Args:
+        objects: What the API server holds beside nodes and profiles.
+        admission: Mode of the namespace.
+        elsewhere: Makes the estimates; a thread of this process where None.
+        settings: Of the webhook, where they differ from the usual ones.
+    """
     cluster = FakeCluster()
     labels = {"energaizer.io/admission": admission, "kubernetes.io/metadata.name": NAMESPACE}
     cluster.put(kinds.NAMESPACES, {"metadata": {"name": NAMESPACE, "labels": labels}})
@@ -142,15 +153,18 @@ async def judging(
         cluster.put(resource, obj)
     informer = Informer.for_webhook()
     view = View(informer)
-    estimator = Estimator(deadline_s=5.0, now=lambda: NOW)
     watching = asyncio.create_task(informer.run(cluster))  # type: ignore[arg-type]
     await informer.wait()
-    try:
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(_ended, watching)
+        there = elsewhere or await stack.enter_async_context(in_thread())
+        estimator = TimelyEstimator(there, deadline_s=5.0, now=lambda: NOW)
         chosen = Settings(kubeconfig=Path("nowhere"), **settings)
         accounts = Accounts(cluster, informer)  # type: ignore[arg-type]
         lineage = Lineage(cluster, deadline_s=5.0)  # type: ignore[arg-type]
         yield Judge(view, lineage, estimator, chosen, accounts), cluster
-    finally:
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
-        estimator.close()
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

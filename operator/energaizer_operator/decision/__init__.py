@@ -23,6 +23,7 @@ from energaizer_operator.decision.budgeting import (
 )
 from energaizer_operator.decision.case import Case, Subject, World, prepare, widen
 from energaizer_operator.estimation import Answer, Estimator, Question
+from energaizer_operator.estimation.timely import TimelyEstimator
 from energaizer_operator.names import Reason
 from energaizer_operator.options import Option
 from energaizer_operator.policy import Action, Balance, Verdict
@@ -174,7 +175,7 @@ def decide(
 
 
 async def decide_soon(
-    subject: Subject, world: World, estimator: Estimator, balances: Sequence[Balance] = ()
+    subject: Subject, world: World, estimator: TimelyEstimator, balances: Sequence[Balance] = ()
 ) -> Decision:
     """Return the decision on a subject within the estimator's deadline, by bounds if need be."""
     steps = _deciding(subject, world, balances)
@@ -224,7 +225,7 @@ def _answers(estimator: Estimator, case: Case) -> _Answers:
     return _filled(known, estimator.answer_all(asked))
 
 
-async def _answers_soon(estimator: Estimator, case: Case) -> _Answers:
+async def _answers_soon(estimator: TimelyEstimator, case: Case) -> _Answers:
     known, asked = _at_hand(estimator, case)
     return _filled(known, await estimator.answers(asked))
 

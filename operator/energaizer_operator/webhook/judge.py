@@ -11,7 +11,7 @@ from typing import Any
 
 from energaizer_operator import decision, owners, queueing
 from energaizer_operator.decision import Decision, Purse, Subject
-from energaizer_operator.estimation import Estimator
+from energaizer_operator.estimation.timely import TimelyEstimator
 from energaizer_operator.kinds import RESOURCE_CLAIMS
 from energaizer_operator.names import LABEL_WORKLOAD
 from energaizer_operator.owners import Description
@@ -59,7 +59,7 @@ class Judge:
 
     view: View
     lineage: Lineage
-    estimator: Estimator
+    estimator: TimelyEstimator
     settings: Settings
     accounts: Accounts
     repeats: Repeats = field(default_factory=Repeats)

@@ -12,7 +12,9 @@ from typing import Any
 from energaizer_operator import certificates
 from energaizer_operator.certificates import Material
 from energaizer_operator.cluster import Cluster, ClusterError
-from energaizer_operator.estimation import VERSION, Estimator
+from energaizer_operator.estimation import VERSION
+from energaizer_operator.estimation.process import EstimatorProcess
+from energaizer_operator.estimation.timely import TimelyEstimator
 from energaizer_operator.informer import Informer, Store
 from energaizer_operator.metrics import Metrics, WatchState
 from energaizer_operator.names import GROUP, Webhook
@@ -94,8 +96,9 @@ class Process:
         self._informer = Informer.for_webhook()
         self._metrics = Metrics(VERSION)
         self._heart, self._probes = Heart(), Probes(self._metrics)
-        self._estimator = Estimator(
-            settings.estimate_cache_size, settings.estimate_deadline_s, threads=1
+        self._elsewhere = EstimatorProcess(settings.log_format, settings.log_level)
+        self._estimator = TimelyEstimator(
+            self._elsewhere, settings.estimate_cache_size, settings.estimate_deadline_s
         )
         self._estimator.observe = self._metrics.estimate
         self._estimator.look = lambda hit: self._metrics.estimate_cache(hit=hit)
@@ -125,6 +128,7 @@ class Process:
             asyncio.create_task(work, name=name)
             for name, work in (
                 ("heart", self._heart.run()),
+                ("estimator", self._elsewhere.run()),
                 ("informer", self._informer.run(self._cluster)),
                 ("admission", self._admit()),
                 ("tidy", tidy_up(lambda: self._last_review)),
@@ -146,7 +150,6 @@ class Process:
         """Let go of everything."""
         if self._server is not None:
             await self._server.stop()
-        self._estimator.close()
         await self._probes.close()
         await self._cluster.close()
 
@@ -154,6 +157,7 @@ class Process:
         """Get ready, then serve reviews and keep the certificate fresh for ever."""
         await self._informer.wait()
         await asyncio.to_thread(self._estimator.warm)
+        await self._elsewhere.ready()
         keep_what_is_loaded()
         self._warm = True
         while self._material is None:
