@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -76,6 +80,12 @@ def replica_set(name: str) -> Object:
     }
 
 
+def estimators(webhook: OperatorProcess) -> list[int]:
+    """Return the process that estimates for a replica, if one runs."""
+    tasks = Path(f"/proc/{webhook.child.pid}/task").glob("*/children")
+    return [int(child) for task in tasks for child in task.read_text().split()]
+
+
 def unbudgeted(leader: OperatorProcess, namespace: str) -> float:
     return leader.series(PODS).get(f'namespace="{namespace}"', 0.0)
 
@@ -147,3 +157,29 @@ def told(namespace: Namespace) -> set[str]:
         for one in events
         if one["reason"] == names.EventReason.UNBUDGETED_POD
     }
+
+
+def test_an_estimator_that_dies_takes_no_review_along(
+    webhook_process: OperatorProcess, places: dict[str, Namespace]
+) -> None:
+    strict = places["strict"]
+
+    def created(number: int) -> str:
+        """Create a pod that asks for estimates that nobody asked for; return how it was judged."""
+        body = pod(f"p-{number}")
+        body["metadata"]["annotations"][names.ANNOTATION_INPUT_TOKENS] = str(3000 + number)
+        strict.apply(body)
+        annotations = strict.get("pod", f"p-{number}")["metadata"]["annotations"]
+        return str(annotations[names.ANNOTATION_METHOD])
+
+    restarts = "energaizer_estimator_restarts_total"
+    ends = webhook_process.series(restarts)[""]
+    assert created(0) != "TDPBound"
+    for number in range(1, 4):
+        (estimator,) = until(lambda: estimators(webhook_process), "an estimator runs")
+        os.kill(estimator, signal.SIGKILL)
+        created(number)
+    webhook_process.check()
+    numbers = itertools.count(4)
+    until(lambda: created(next(numbers)) != "TDPBound", "a new one estimates")
+    assert webhook_process.series(restarts)[""] >= ends + 3

@@ -10,7 +10,7 @@ import logging
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import cast
 
@@ -104,6 +104,8 @@ class EstimatorProcess:
             log_format: `text` or `json`, for its own lines.
             log_level: From which it writes them.
         """
+        self.ended: Callable[[], None] | None = None
+        """Called at each end."""
         self._form = (log_format, log_level)
         self._line = Line()
         self._ready = asyncio.Event()
@@ -127,6 +129,8 @@ class EstimatorProcess:
                 why = await self._live()
             except OSError as error:
                 why = f"cannot start: {error}"
+            if self.ended is not None:
+                self.ended()
             if time.monotonic() - began > WELL_S:
                 pause_s = FIRST_PAUSE_S
             log.error("the estimator's process %s; a new one starts in %.1f s", why, pause_s)

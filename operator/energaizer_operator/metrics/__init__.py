@@ -99,6 +99,9 @@ class Metrics:
             _ESTIMATE_BUCKETS,
         )
         self._cache = self._counter("estimate_cache_requests", "Look-ups.", ("result",))
+        self._estimator_ends = self._counter(
+            "estimator_restarts", "Ends of a webhook's estimator; a new one follows.", ()
+        )
         self._reconciles = self._counter(
             "reconcile", "Objects looked at.", ("controller", "result")
         )
@@ -181,6 +184,10 @@ class Metrics:
         """Count one estimate that was computed."""
         self._estimates.labels(method, result).inc()
         self._estimate_time.labels(method, task).observe(seconds)
+
+    def estimator_ended(self) -> None:
+        """Count an end of the process that estimates."""
+        self._estimator_ends.inc()
 
     def estimate_cache(self, *, hit: bool) -> None:
         """Count one look-up of the cache."""

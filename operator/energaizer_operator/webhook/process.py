@@ -97,6 +97,7 @@ class Process:
         self._metrics = Metrics(VERSION)
         self._heart, self._probes = Heart(), Probes(self._metrics)
         self._elsewhere = EstimatorProcess(settings.log_format, settings.log_level)
+        self._elsewhere.ended = self._metrics.estimator_ended
         self._estimator = TimelyEstimator(
             self._elsewhere, settings.estimate_cache_size, settings.estimate_deadline_s
         )
