@@ -5,7 +5,6 @@ zero: a missing estimate is a TDP bound that says why.
 """
 
 import hashlib
-import logging
 import threading
 import time
 from collections import OrderedDict
@@ -48,7 +47,6 @@ __all__ = [
 PLAIN = translate.PLAIN
 Measurement = translate.calibrations.Measurement
 Recalibration = translate.calibrations.Recalibration
-log = logging.getLogger(__name__)
 catalogue = translate.catalogue
 canonical = translate.canonical
 report = translate.report
