@@ -70,6 +70,11 @@ class Field:
             model = _model_of(model.model_fields[part].annotation) or model
         return ".".join(parts)
 
+    @cached_property
+    def ways(self) -> frozenset[str]:
+        """Return by what texts beside the spec may state it: its annotations, and its name."""
+        return frozenset((*self.keys, self.name))
+
     @property
     def check(self) -> Check:
         """Return the check that the schema makes of this field."""

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from energaizer_operator.names import Reason
 from energaizer_operator.resources.aiworkload import AIWorkload
@@ -90,10 +90,9 @@ class ResolvedInputs:
     def canonical(self) -> str:
         """Return what can change an estimate as text; the rest is allowed profiles, revision."""
         values = {
-            entry.name: value.to_dict() if isinstance(value, Architecture) else value
-            for entry in fields(self)
-            if entry.name not in ("allowed_profiles", "model_revision")
-            and (value := getattr(self, entry.name)) is not None
+            name: value.to_dict() if isinstance(value, Architecture) else value
+            for name in _CANONICAL
+            if (value := getattr(self, name)) is not None
         }
         return json.dumps(values, sort_keys=True)
 
@@ -111,6 +110,13 @@ class ResolvedInputs:
     def bound_seconds(self) -> int:
         """Return the duration of the TDP bound: declared, else deadline, else the policies'."""
         return self.expected_seconds or self.deadline_seconds or self.fallback_seconds
+
+
+_CANONICAL = tuple(
+    entry.name
+    for entry in fields(ResolvedInputs)
+    if entry.name not in ("allowed_profiles", "model_revision")
+)
 
 
 @dataclass(frozen=True)
@@ -141,5 +147,10 @@ class Resolution:
 
 def inputs_digest(inputs: ResolvedInputs, profile_digest: str, estimator_version: str) -> str:
     """Return `sha256:<hex>` of canonical inputs, profile and estimator version: the cache key."""
-    text = f"[{inputs.canonical}, {json.dumps([profile_digest, estimator_version])[1:]}"
+    text = f"[{inputs.canonical}, {_tail(profile_digest, estimator_version)}"
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+@lru_cache(maxsize=256)  # of each kind of GPU
+def _tail(profile_digest: str, estimator_version: str) -> str:
+    return json.dumps([profile_digest, estimator_version])[1:]

@@ -1,9 +1,11 @@
 """Takes each input from the strongest source that states it, and says what is wrong."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, get_args
 
 from energaizer_operator.inputs.fields import (
+    ANNOTATIONS,
     CHECKS,
     COMMON,
     INFERENCE,
@@ -30,6 +32,7 @@ _INLINE_SHAPES = (
 )
 _MAX_VALUE = 253
 _SILENT = AIWorkloadSpec()
+_PRECISION = next(one for one in MODEL if one.attribute == "precision")
 
 
 def resolve(origins: Origins) -> Resolution:
@@ -47,18 +50,20 @@ class _Resolver:
         self.sources: list[ResolvedInput] = []
         self.problems: list[Problem] = []
         workload = origins.workload
-        self.places: tuple[tuple[InputsSource, Mapping[str, str]], ...] = (
+        places: tuple[tuple[InputsSource, Mapping[str, str]], ...] = (
             ("WorkloadAnnotations", workload.metadata.annotations if workload else {}),
             ("PodAnnotations", origins.pod_annotations),
             *(("OwnerAnnotations", texts) for texts in origins.owner_annotations),
         )
+        # Few of them state any input, and each would be asked about every input.
+        self.places = [one for one in places if not ANNOTATIONS.isdisjoint(one[1])]
 
     def resolve(self) -> Resolution:
         self.take(TASK)
         self.deduce_task()
         task = self.values.get("task")
         load = () if task is None else TRAINING if task in _TRAINING_TASKS else INFERENCE
-        for entry in (*MODEL, *load, *COMMON):
+        for entry in self.possible((*MODEL, *load, *COMMON)):
             self.take(entry)
         self.take_published(task)
         self.lower()
@@ -75,6 +80,15 @@ class _Resolver:
             problems=tuple(self.problems),
         )
 
+    def possible(self, entries: Sequence[Field]) -> Sequence[Field]:
+        """Return those of some inputs that anybody may state: mostly a few of many."""
+        if self.spec is not _SILENT:
+            return entries
+        origins = self.origins
+        said = {*origins.runtime, *origins.hidden}.union(*(texts for _, texts in self.places))
+        usual = bool(origins.defaults)
+        return [one for one in entries if (usual and one.default) or one.ways & said]
+
     def take(self, entry: Field) -> None:
         """Take one input from the strongest source that states it."""
         stated = _get(self.spec, entry.path)
@@ -83,7 +97,9 @@ class _Resolver:
             return
         if entry.rival and _get(self.spec, entry.rival) is not None:
             return
-        for source, key, text in self.texts(entry):
+        written = self.written(entry)
+        if written is not None:
+            source, key, text = written
             value = CHECKS[entry.path].parse(text)
             if value is None:
                 self.problem_of_text(entry, source, key, text)
@@ -101,21 +117,21 @@ class _Resolver:
                 self.note(entry, value, "PolicyDefaults")
                 return
 
-    def texts(self, entry: Field) -> Iterator[tuple[InputsSource, str, str]]:
-        """Yield source, key and text wherever the input is stated as text, strongest first."""
+    def written(self, entry: Field) -> tuple[InputsSource, str, str] | None:
+        """Return source, key and text of the strongest place that states the input as text."""
         for source, texts in self.places:
-            key = next((key for key in entry.keys if key in texts), None)
-            if key is not None:
-                yield source, key, texts[key]
-        if entry.name in self.origins.runtime:
-            yield "RuntimeArguments", entry.name, self.origins.runtime[entry.name]
+            for key in entry.keys:
+                if key in texts:
+                    return source, key, texts[key]
+        text = self.origins.runtime.get(entry.name)
+        return None if text is None else ("RuntimeArguments", entry.name, text)
 
     def note(self, entry: Field, value: Any, source: InputsSource) -> None:
         self.values[entry.attribute] = value
         text = ",".join(value) if isinstance(value, tuple) else str(value)
         if len(text) > _MAX_VALUE:
             text = text[: _MAX_VALUE - 1] + "…"
-        self.sources.append(ResolvedInput(name=entry.name, value=text, source=source))
+        self.sources.append(_resolved(entry.name, text, source))
 
     def problem_of_text(self, entry: Field, source: InputsSource, key: str, text: str) -> None:
         wanted = CHECKS[entry.path].wanted()
@@ -143,13 +159,12 @@ class _Resolver:
 
         What trains computes in the format of its trainer, whatever the checkpoint's.
         """
-        entry = next(one for one in MODEL if one.attribute == "precision")
-        doubted = any(problem.name == entry.name for problem in self.problems)
+        doubted = any(problem.name == _PRECISION.name for problem in self.problems)
         serves = task is not None and task not in _TRAINING_TASKS
         if serves and not doubted and self.values.get("precision") is None:
             published = self.origins.published(self.values.get("model_name"))
             if published is not None:
-                self.note(entry, published, "Checkpoint")
+                self.note(_PRECISION, published, "Checkpoint")
 
     def lower(self) -> None:
         """Lower the policies' usual load to what the arguments of the server allow."""
@@ -202,9 +217,7 @@ class _Resolver:
         lengths = ("expected_seconds", "deadline_seconds", "steps", "tokens", "requests")
         if all(self.values.get(name) is None for name in lengths):
             name = "duration.expectedSeconds"
-            self.sources.append(
-                ResolvedInput(name=name, value=str(seconds), source="PolicyDefaults")
-            )
+            self.sources.append(_resolved(name, str(seconds), "PolicyDefaults"))
 
     def spread(self) -> None:
         """Hold the degrees of parallelism against the GPUs: each GPU has a part in the work.
@@ -259,6 +272,11 @@ class _Resolver:
         remedy = " or ".join([*ways, f"AIWorkload spec.{name}"])
         message = f"{name} is missing; state it by {remedy}"
         self.problems.append(Problem(Reason.MISSING_INPUTS, name, message))
+
+
+@lru_cache(maxsize=1024)  # workloads state few values, and the same again and again
+def _resolved(name: str, value: str, source: InputsSource) -> ResolvedInput:
+    return ResolvedInput(name=name, value=value, source=source)
 
 
 def _remedy(entry: Field) -> str:
