@@ -11,12 +11,14 @@ _MAPS, _LISTS = (dict, Mapping), (list, Sequence)  # what JSON has first: an abs
 
 def mapping(value: object) -> Json:
     """Return a map, or an empty one."""
+    if value is None:  # most are absent, which an abstract class takes long to tell
+        return {}
     return value if isinstance(value, _MAPS) else {}
 
 
 def items(value: object) -> list[Json]:
     """Return the maps of a list."""
-    if not isinstance(value, _LISTS) or isinstance(value, str | bytes):
+    if value is None or not isinstance(value, _LISTS) or isinstance(value, str | bytes):
         return []
     return [entry for entry in value if isinstance(entry, _MAPS)]
 

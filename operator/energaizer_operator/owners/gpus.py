@@ -17,6 +17,7 @@ from energaizer_operator.names import (
 )
 from energaizer_operator.shapes import Json, count, items, mapping, text
 
+_GPUS = frozenset({RESOURCE_NVIDIA, RESOURCE_NVIDIA_SHARED, RESOURCE_AMD})
 _INTEL_MONITORING = "_monitoring"  # gpu.intel.com/i915_monitoring: a sensor, not a GPU
 _CLASSES = {
     "gpu.nvidia.com": RESOURCE_NVIDIA,
@@ -44,11 +45,7 @@ def is_gpu_resource(name: str) -> bool:
     """Return whether an extended resource is a GPU, or a part of one."""
     if name.startswith(RESOURCE_INTEL_PREFIX):
         return not name.endswith(_INTEL_MONITORING)
-    return name in (
-        RESOURCE_NVIDIA,
-        RESOURCE_NVIDIA_SHARED,
-        RESOURCE_AMD,
-    ) or name.startswith(RESOURCE_NVIDIA_MIG_PREFIX)
+    return name in _GPUS or name.startswith(RESOURCE_NVIDIA_MIG_PREFIX)
 
 
 def gpu_requests(pod_spec: Json) -> dict[str, int]:
@@ -88,8 +85,7 @@ def gpus_of(container: Json) -> dict[str, int]:
     found: dict[str, int] = {}
     for section in ("requests", "limits"):
         for name, quantity in mapping(resources.get(section)).items():
-            number = _quantity(quantity)
-            if is_gpu_resource(str(name)) and number:
+            if is_gpu_resource(str(name)) and (number := _quantity(quantity)):
                 found[str(name)] = number
     return found
 

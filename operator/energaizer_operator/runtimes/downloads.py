@@ -13,6 +13,7 @@ from typing import Any
 
 from energaizer_operator.runtimes import kubelet, shell
 from energaizer_operator.runtimes.records import NO_LITERAL
+from energaizer_operator.shapes import items
 
 Json = Mapping[str, Any]
 MOUNTED = "/mnt/models"
@@ -45,7 +46,7 @@ def places(pod_spec: Json) -> dict[str, str]:
     """
     found: dict[str, set[str]] = {}
     for section in ("initContainers", "containers"):
-        for container in kubelet.items(pod_spec.get(section))[:_CONTAINERS_MOST]:
+        for container in items(pod_spec.get(section))[:_CONTAINERS_MOST]:
             for folder, source in _fetched(container):
                 found.setdefault(folder.rstrip("/"), set()).add(source)
     return {folder: min(sources) for folder, sources in found.items() if len(sources) == 1}
@@ -57,7 +58,7 @@ def initialized(pod_specs: Iterable[Json]) -> str | None:
         kubelet.environment(container).get("STORAGE_URI", NO_LITERAL)
         for pod_spec in pod_specs
         for section in ("initContainers", "containers")
-        for container in kubelet.items(pod_spec.get(section))[:_CONTAINERS_MOST]
+        for container in items(pod_spec.get(section))[:_CONTAINERS_MOST]
         if container.get("name") == _INITIALIZER
     }
     return found.pop() if len(found) == 1 else None

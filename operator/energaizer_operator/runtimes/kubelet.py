@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from energaizer_operator.runtimes.records import NO_LITERAL
+from energaizer_operator.shapes import items
 
 MAX_TEXT = 2**16
 MAX_WORDS = 2048
@@ -47,10 +48,3 @@ def expand(text: str, variables: Mapping[str, str]) -> str:
 def clean(text: str) -> str:
     """Return a text of bearable length; one that is longer cannot be known."""
     return text.replace(NO_LITERAL, " ") if len(text) <= MAX_TEXT else NO_LITERAL
-
-
-def items(value: Any) -> list[Mapping[str, Any]]:
-    """Return the maps of a list."""
-    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
-        return []
-    return [entry for entry in value if isinstance(entry, Mapping)]

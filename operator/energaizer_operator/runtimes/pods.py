@@ -19,7 +19,7 @@ from energaizer_operator.runtimes.tables import (
     VLLM,
 )
 from energaizer_operator.runtimes.weights import gguf, ollama
-from energaizer_operator.shapes import at
+from energaizer_operator.shapes import at, items
 
 Json = Mapping[str, Any]
 _SHELLS = frozenset({"sh", "bash", "ash", "dash", "zsh"})
@@ -30,6 +30,7 @@ _WRAPPERS = frozenset(
 )
 """Programs that start the one that their arguments name."""
 _ASIDE = ("router", "proxy", "exporter", "metrics", "benchmark")
+_IMAGES = tuple((mark, one) for one in RUNTIMES for mark in one.images)
 _OTHER_COMMANDS = ("bench", "chat", "complete", "collect-env", "run-batch", "launch")
 """Of vLLM: none of them serves."""
 _DEEPEST = 3
@@ -92,7 +93,7 @@ def read(pod_spec: Json, known: Mapping[str, str], world: int = 0) -> Reading:
         known: Last part of a model's name, in lower case -> name (`last_parts`).
         world: GPUs of all pods of its workload; 0: unknown.
     """
-    containers = kubelet.items(pod_spec.get("containers"))
+    containers = items(pod_spec.get("containers"))
     computing = [one for one in containers if owners.gpus_of(one)]
     computing = computing or [one for one in containers if at(one, "resources").get("claims")]
     if not computing and len(containers) == 1:
@@ -218,7 +219,7 @@ def _pulled(container: Json, pod_spec: Json) -> Iterator[Call]:
     companions = [
         one
         for section in ("containers", "initContainers")
-        for one in kubelet.items(pod_spec.get(section))[:_CONTAINERS_MOST]
+        for one in items(pod_spec.get(section))[:_CONTAINERS_MOST]
     ]
     for one in [*companions, {**hook, "env": container.get("env")}]:
         variables = kubelet.environment(one)
@@ -250,8 +251,8 @@ def _runtime_of(image: Any) -> Runtime | None:
         return None
     if "nim" in parts[:-2]:
         return NIM
-    for runtime in RUNTIMES:
-        if any(mark in parts[-1] for mark in runtime.images):
+    for mark, runtime in _IMAGES:
+        if mark in parts[-1]:
             return runtime
     return VLLM if "vllm" in parts[:-1] and parts[-1] == "serve" else None
 

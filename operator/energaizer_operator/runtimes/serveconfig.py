@@ -11,7 +11,7 @@ from energaizer_operator.runtimes import kubelet
 from energaizer_operator.runtimes.arguments import take
 from energaizer_operator.runtimes.records import Input, Reading, common
 from energaizer_operator.runtimes.tables import VLLM
-from energaizer_operator.shapes import mapping
+from energaizer_operator.shapes import items, mapping
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DEGREES = {
@@ -59,9 +59,9 @@ def read(text: str, known: Mapping[str, str]) -> Reading:
 
 def _statements(document: Any) -> Iterator[dict[Input, str]]:
     """Yield what each served model states."""
-    for application in kubelet.items(mapping(document).get("applications")):
+    for application in items(mapping(document).get("applications")):
         arguments = mapping(application.get("args"))
-        for one in [*kubelet.items(arguments.get("llm_configs")), arguments.get("llm_config")]:
+        for one in [*items(arguments.get("llm_configs")), arguments.get("llm_config")]:
             loading = mapping(mapping(one).get("model_loading_config"))
             model = loading.get("model_source") or loading.get("model_id")
             if model is not None:
