@@ -14,8 +14,9 @@ from energaizer_operator.policy.records import (
     Shorter,
     Verdict,
     Violation,
+    modes,
 )
-from energaizer_operator.policy.selection import defaults, matching, modes
+from energaizer_operator.policy.selection import defaults, matching
 from energaizer_operator.policy.ways import LEAST_SHARE, shares
 
 __all__ = [

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from energaizer_operator.options import Option, cost
 from energaizer_operator.policy.records import Modes, Question
-from energaizer_operator.policy.selection import modes
 from energaizer_operator.schema import Objective
 
 _RUNS = ("Feasible", "TooSlow", "OverLimit", "SharedGPU")  # the scheduler would run it so
@@ -86,7 +85,7 @@ def likely(question: Question, objective: Objective) -> Option | None:
     """
     found = [
         option
-        for option in possible(question, modes(question.policies))
+        for option in possible(question, question.in_force)
         if option.feasibility == "Feasible"
     ]
     found = comparable(found)

@@ -20,7 +20,6 @@ from energaizer_operator.policy.records import (
     Verdict,
     Violation,
 )
-from energaizer_operator.policy.selection import modes
 from energaizer_operator.policy.ways import way_out
 
 _NUMBERS = ("maxEnergyJoules", "maxPowerWatts", "maxEnergyPerTokenMicrojoules")
@@ -28,7 +27,7 @@ _NUMBERS = ("maxEnergyJoules", "maxPowerWatts", "maxEnergyPerTokenMicrojoules")
 
 def judge(question: Question) -> Verdict:
     """Return the verdict on one workload."""
-    in_force = modes(question.policies)
+    in_force = question.in_force
     options = possible(question, in_force)
     charged = dearest(options, lambda one: charge_of(one, in_force.uncertainty).energy_joules)
     ceilings = list(ceilings_of(question))
@@ -92,9 +91,11 @@ def within_slowdown(options: Sequence[Option], max_slowdown_percent: int | None)
 
 def within_limits(question: Question) -> list[Option]:
     """Return the options, feasible ones marked `OverLimit` where they would be refused."""
-    uncertainty = modes(question.policies).uncertainty
+    uncertainty = question.in_force.uncertainty
     firm = [one for one in ceilings_of(question) if one.action is Action.DENY]
     purses = [one for one in question.balances if one.action is Action.DENY]
+    if not firm and not purses:
+        return list(question.options)
     return [
         replace(option, feasibility="OverLimit")
         if option.feasibility == "Feasible"
@@ -197,10 +198,12 @@ def _of_numbers(
 def _slowdown(question: Question, options: Sequence[Option]) -> str:
     """Return why even the fastest possible option is too slow for the user; '' if it is not."""
     most = question.limits.max_slowdown_percent if question.limits else None
+    if most is None:
+        return ""
     known = ("Feasible", "TooSlow")
     runs = [one for one in question.options if one.feasibility in known and one.work]
     judged = [one for one in options if one.work]
-    if most is None or not runs or not judged:
+    if not runs or not judged:
         return ""
     best = min(runs, key=lambda one: one.pace)
     fastest = min(judged, key=lambda one: one.pace)

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Literal
 
 from energaizer_operator import ledger
 from energaizer_operator.options import Option
-from energaizer_operator.resources.aiworkload.spec import LimitsSpec
+from energaizer_operator.resources.aiworkload.spec import AIWorkloadSpec, LimitsSpec
 from energaizer_operator.resources.energypolicy import EnergyPolicy
 from energaizer_operator.schema import Objective, PlacementMode
 
@@ -37,6 +38,37 @@ class Modes:
     placement_mode: PlacementMode = "Prefer"
     objective: Objective = "Energy"
     max_slowdown_percent: int | None = None
+
+
+def modes(policies: Sequence[EnergyPolicy], workload: AIWorkloadSpec | None = None) -> Modes:
+    """Return the scalars in force: the workload's own word on placement, else the policies'.
+
+    Args:
+        policies: Matching ones, strongest first.
+        workload: Spec of the AIWorkload, if there is one.
+    """
+    placements = [policy.spec.placement for policy in policies if policy.spec.placement]
+    own = workload.placement if workload else None
+    limits = workload.limits if workload else None
+    plain = Modes()
+    first = policies[0].spec if policies else None
+    stated = [own, *placements]
+    slowdowns = [limits, *placements]
+    return Modes(
+        uncertainty=first.uncertainty if first else plain.uncertainty,
+        on_estimator_failure=first.on_estimator_failure if first else plain.on_estimator_failure,
+        declared_caps=first.declared_caps if first else plain.declared_caps,
+        placement_mode=next((one.mode for one in stated if one and one.mode), plain.placement_mode),
+        objective=next((one.objective for one in stated if one and one.objective), plain.objective),
+        max_slowdown_percent=next(
+            (
+                one.max_slowdown_percent
+                for one in slowdowns
+                if one and one.max_slowdown_percent is not None
+            ),
+            None,
+        ),
+    )
 
 
 @dataclass(frozen=True)
@@ -105,6 +137,11 @@ class Question:
     shorter: Shorter | None = None
     remedies: Mapping[str, str] = field(default_factory=dict)
     """Profile -> how to choose it: `nodeSelector nvidia.com/gpu.product: NVIDIA-L40S`."""
+
+    @cached_property
+    def in_force(self) -> Modes:
+        """Return the scalars of the policies."""
+        return modes(self.policies)
 
 
 @dataclass(frozen=True)

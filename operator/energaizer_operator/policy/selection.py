@@ -1,9 +1,7 @@
-"""Which policies are for a workload, and what they say about how to judge and to place it."""
+"""Which policies are for a workload, and which inputs they state for it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from energaizer_operator.policy.records import Modes
-from energaizer_operator.resources.aiworkload.spec import AIWorkloadSpec
 from energaizer_operator.resources.energypolicy import EnergyPolicy, PolicyDefaults
 from energaizer_operator.selectors import selects
 
@@ -21,37 +19,6 @@ def matching(
         and selects(policy.spec.workload_selector, workload_labels)
     )
     return tuple(sorted(found, key=lambda policy: (-policy.spec.priority, policy.metadata.name)))
-
-
-def modes(policies: Sequence[EnergyPolicy], workload: AIWorkloadSpec | None = None) -> Modes:
-    """Return the scalars in force: the workload's own word on placement, else the policies'.
-
-    Args:
-        policies: Matching ones, strongest first.
-        workload: Spec of the AIWorkload, if there is one.
-    """
-    placements = [policy.spec.placement for policy in policies if policy.spec.placement]
-    own = workload.placement if workload else None
-    limits = workload.limits if workload else None
-    plain = Modes()
-    first = policies[0].spec if policies else None
-    stated = [own, *placements]
-    slowdowns = [limits, *placements]
-    return Modes(
-        uncertainty=first.uncertainty if first else plain.uncertainty,
-        on_estimator_failure=first.on_estimator_failure if first else plain.on_estimator_failure,
-        declared_caps=first.declared_caps if first else plain.declared_caps,
-        placement_mode=next((one.mode for one in stated if one and one.mode), plain.placement_mode),
-        objective=next((one.objective for one in stated if one and one.objective), plain.objective),
-        max_slowdown_percent=next(
-            (
-                one.max_slowdown_percent
-                for one in slowdowns
-                if one and one.max_slowdown_percent is not None
-            ),
-            None,
-        ),
-    )
 
 
 def defaults(policies: Sequence[EnergyPolicy]) -> tuple[PolicyDefaults, ...]:

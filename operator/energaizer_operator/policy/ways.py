@@ -15,7 +15,6 @@ from energaizer_operator.policy.charge import (
     requested_replicas,
 )
 from energaizer_operator.policy.records import Action, Balance, Modes, Question
-from energaizer_operator.policy.selection import modes
 
 LEAST_SHARE = 0.1
 """Of the work: who is offered less than a tenth of what they asked for is not helped."""
@@ -64,7 +63,7 @@ def shares(question: Question) -> list[tuple[float, Option]]:
     Options are those of which no number but the energy stands in the way. Of work that never ends
     nothing is less, and of a bound nobody knows what it does.
     """
-    in_force = modes(question.policies)
+    in_force = question.in_force
     firm = [one for one in ceilings_of(question) if one.action is Action.DENY]
     purses = [one for one in question.balances if one.action is Action.DENY]
     if any(one.broken or one.seconds is not None for one in purses):
