@@ -126,6 +126,8 @@ class Catalogue:
         self._products: dict[str, set[str]] = {}
         self._devices: dict[str, set[str]] = {}
         self._claimed: dict[str, set[str]] = {}
+        self._keys: set[str] = set()
+        """Of labels by which some profile is known otherwise."""
         for name, profile in self.profiles.items():
             for product in profile.spec.product_names:
                 self._products.setdefault(parse_product(product).key, set()).add(name)
@@ -133,6 +135,9 @@ class Catalogue:
                 self._devices.setdefault(device, set()).add(name)
             for product in (*profile.spec.device_product_names, *profile.spec.product_names):
                 self._claimed.setdefault(parse_product(product).key, set()).add(name)
+            for term in profile.spec.node_selector_terms:
+                self._keys.update(expression.key for expression in term.match_expressions)
+            self._keys.update(term.key for term in profile.status.observed_terms)
 
     def identify(
         self, labels: Mapping[str, str], devices: Mapping[str, int] = _NO_DEVICES
@@ -208,7 +213,9 @@ class Catalogue:
             return self._products.get(parse_product(value).key, set())
         if key in AMD_DEVICE:
             return self._devices.get(value.casefold().removeprefix("0x"), set())
-        named = set()
+        named: set[str] = set()
+        if key not in self._keys:
+            return named
         for name, profile in self.profiles.items():
             expressions = [e for t in profile.spec.node_selector_terms for e in t.match_expressions]
             observed = profile.status.observed_terms

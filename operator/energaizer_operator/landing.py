@@ -5,6 +5,7 @@ charge is of the dearest GPU that is possible.
 """
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from energaizer_operator.identity import Catalogue
@@ -25,8 +26,7 @@ def possible(
         pod_spec: Of the pod.
         resources: Names of the GPU resources that it asks for; without any all vendors are left.
     """
-    asked = tuple(resources)
-    names = {name for name, one in catalogue.profiles.items() if not asked or _serves(one, asked)}
+    names = _serving(catalogue, tuple(resources))
     for key, value in mapping(pod_spec.get("nodeSelector")).items():
         demand = {"key": key, "operator": "In", "values": [value]}
         names &= _left(catalogue, demand, names)
@@ -34,10 +34,10 @@ def possible(
     required = at(affinity, "requiredDuringSchedulingIgnoredDuringExecution")
     terms = [term for term in items(required.get("nodeSelectorTerms")) if term]
     if not terms:
-        return frozenset(names)
+        return names
     left: set[str] = set()
     for term in terms:
-        of_term = set(names)
+        of_term = names
         for expression in items(term.get("matchExpressions")):
             of_term &= _left(catalogue, expression, of_term)
         left |= of_term
@@ -62,7 +62,16 @@ def remedies(catalogue: Catalogue) -> dict[str, str]:
     return texts
 
 
-def _left(catalogue: Catalogue, expression: Mapping[str, Any], names: set[str]) -> set[str]:
+@lru_cache(maxsize=16)  # pods ask for few resources, and all by the same catalogue
+def _serving(catalogue: Catalogue, resources: tuple[str, ...]) -> frozenset[str]:
+    """Return the profiles that can be what one of some resources stands for; all if none is."""
+    known = catalogue.profiles.items()
+    return frozenset(name for name, one in known if not resources or _serves(one, resources))
+
+
+def _left(
+    catalogue: Catalogue, expression: Mapping[str, Any], names: frozenset[str]
+) -> frozenset[str]:
     """Return which of some profiles one demand on node labels leaves possible."""
     key, operator, stated = (expression.get(part) for part in ("key", "operator", "values"))
     values = [one for one in stated if isinstance(one, str)] if isinstance(stated, list) else []
@@ -73,7 +82,7 @@ def _left(catalogue: Catalogue, expression: Mapping[str, Any], names: set[str]) 
         return names & set().union(*named) if all(named) else names
     if operator == "NotIn":
         known = catalogue.profiles
-        return {name for name in names if not _all_nodes_carry(known[name], key, values)}
+        return frozenset(n for n in names if not _all_nodes_carry(known[n], key, values))
     return names
 
 

@@ -5,7 +5,7 @@ nothing where the difference is smaller than our error.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from energaizer_operator.names import (
@@ -33,6 +33,8 @@ class Wish:
     objective: Objective = "Energy"
     max_slowdown_percent: int | None = None
     allowed_profiles: Sequence[str] | None = None
+    terms: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    """Profile -> its term (`term_of`), of those for which it is known already."""
 
 
 @dataclass(frozen=True)
@@ -67,19 +69,21 @@ class Plan:
 
 def plan(wish: Wish) -> Plan:
     """Return what to ask of the scheduler for one workload."""
-    options = _choices(wish)
+    options, required = _choices(wish), _required(wish)
     order = tuple(option.profile for option in options)
-    return replace(_plan(wish, options), order=order)
 
+    def without_preference(reason: Reason, message: str) -> Plan:
+        if required:
+            names = ", ".join(wish.allowed_profiles or ())
+            reason, message = Reason.REQUIRED, f"pods must land on {names}; {message}"
+        return Plan(wish.mode, reason, message, order=order, required=required)
 
-def _plan(wish: Wish, options: Sequence[Option]) -> Plan:
-    required = _required(wish)
     if wish.mode != "Prefer":
         message = f"placement mode {wish.mode}: pods get no preference from us"
-        return _without_preference(wish, required, Reason.SKIPPED, message)
+        return without_preference(Reason.SKIPPED, message)
     if len(options) <= 1:
         message = "there is no choice of GPUs to prefer one from"
-        return _without_preference(wish, required, Reason.SKIPPED, message)
+        return without_preference(Reason.SKIPPED, message)
     costs = {option.profile: cost(option, wish.objective) for option in options}
     least, most = min(costs.values()), max(costs.values())
     error = max(_error(option, wish.profiles.get(option.profile)) for option in options)
@@ -89,7 +93,7 @@ def _plan(wish: Wish, options: Sequence[Option]) -> Plan:
             f"the GPUs differ by {difference:.1%}, less than twice the error of {error:.1%}:"
             " no preference is honest"
         )
-        return _without_preference(wish, required, Reason.WITHIN_ERROR, message)
+        return without_preference(Reason.WITHIN_ERROR, message)
     weights = {
         profile: 1 + round((MAX_WEIGHT - 1) * (most - amount) / (most - least))
         for profile, amount in costs.items()
@@ -101,28 +105,21 @@ def _plan(wish: Wish, options: Sequence[Option]) -> Plan:
         reason=Reason.PREFERRED,
         message=f"{best} is preferred: {saved:.0%} less than the dearest, by {wish.objective}",
         weights=weights,
-        preferences={profile: _term(wish.profiles[profile]) for profile in weights},
+        preferences={
+            profile: wish.terms.get(profile) or term_of(wish.profiles[profile])
+            for profile in weights
+        },
+        order=order,
         required=required,
     )
 
 
 def node_selector(profile: GPUProfile) -> dict[str, str] | None:
     """Return labels that all nodes with a profile carry; None if no single value stands for it."""
-    expressions = _term(profile)["matchExpressions"]
+    expressions = term_of(profile)["matchExpressions"]
     if any(one["operator"] != "In" or len(one["values"]) != 1 for one in expressions):
         return None
     return {one["key"]: one["values"][0] for one in expressions}
-
-
-def _without_preference(
-    wish: Wish, required: tuple[dict[str, Any], ...], reason: Reason, message: str
-) -> Plan:
-    if required:
-        names = ", ".join(wish.allowed_profiles or ())
-        return Plan(
-            wish.mode, Reason.REQUIRED, f"pods must land on {names}; {message}", required=required
-        )
-    return Plan(wish.mode, reason, message)
 
 
 def _choices(wish: Wish) -> list[Option]:
@@ -157,7 +154,7 @@ def _error(option: Option, profile: GPUProfile | None) -> float:
     return (estimate.energy_high_joules - estimate.energy_low_joules) / 2 / estimate.energy_joules
 
 
-def _term(profile: GPUProfile) -> dict[str, Any]:
+def term_of(profile: GPUProfile) -> dict[str, Any]:
     """Return the one term that stands for a profile: two dialects on one node would score twice.
 
     Our own label where nodes carry it, else the label that most nodes carry, else what the

@@ -140,6 +140,7 @@ def conclude(
             objective=case.modes.objective,
             max_slowdown_percent=case.modes.max_slowdown_percent,
             allowed_profiles=inputs.allowed_profiles,
+            terms=case.world.terms,
         )
     )
     likely = policy.likely(question, case.modes.objective)

@@ -1,13 +1,14 @@
 """A subject in its world, and which estimates its verdict needs: all that precedes an estimate."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
+from typing import Any
 
-from energaizer_operator import estimation, landing, policy, runtimes
+from energaizer_operator import estimation, landing, placement, policy, runtimes
 from energaizer_operator.estimation import Question, Setting
 from energaizer_operator.identity import Catalogue
-from energaizer_operator.inputs import Origins, Resolution, resolve
+from energaizer_operator.inputs import Origins, Resolution, ResolvedInputs, resolve
 from energaizer_operator.names import RESOURCE_NVIDIA_MIG_PREFIX, RESOURCE_NVIDIA_SHARED, Reason
 from energaizer_operator.owners import Description
 from energaizer_operator.policy import Modes
@@ -16,6 +17,7 @@ from energaizer_operator.resources.energypolicy import EnergyPolicy
 from energaizer_operator.resources.gpuprofile import GPUProfile
 
 MAX_COMBINATIONS = 64
+_RESOURCES = 64  # parts of GPUs have names of their own
 _CLOCKS, _CAPS = 4, 2  # tried per profile when a way out is looked for
 
 
@@ -61,6 +63,16 @@ class World:
     def remedies(self) -> Mapping[str, str]:
         """Return how to choose each profile."""
         return landing.remedies(self.catalogue)
+
+    @cached_property
+    def terms(self) -> Mapping[str, dict[str, Any]]:
+        """Return the term that stands for each profile."""
+        return {name: placement.term_of(profile) for name, profile in self.profiles.items()}
+
+    @cached_property
+    def offering(self) -> Callable[[str | None], frozenset[str]]:
+        """Return a function that tells which profiles a resource leaves, and remembers it."""
+        return lru_cache(maxsize=_RESOURCES)(partial(_offering, self.profiles))
 
 
 @dataclass(frozen=True)
@@ -125,22 +137,21 @@ def prepare(subject: Subject, world: World) -> Case:
     workload = subject.workload
     policies = policy.matching(world.policies, subject.namespace_labels, subject.labels)
     resolution = resolve(_origins(subject, policies))
+    inputs, reachable = resolution.inputs, _reachable(subject, world, resolution)
+    wanted = {} if subject.unknown_nodes else dict.fromkeys(reachable, _declared(inputs))
     case = Case(
         subject=subject,
         world=world,
         resolution=resolution,
         policies=policies,
         modes=_modes(workload, policy.modes(policies)),
-        reachable=_reachable(subject, world, resolution),
-        questions=(),
+        reachable=reachable,
+        questions=_questions(subject, world, inputs, wanted),
         ceiling=_ceiling(resolution),
     )
     if subject.unknown_nodes:
         return _on_unknown_gpu(case)
-    if not case.reachable:
-        return _unknown_gpu(case)
-    settings = _declared(case)
-    return replace(case, questions=_questions(case, dict.fromkeys(case.reachable, settings)))
+    return case if reachable else _unknown_gpu(case)
 
 
 def widen(case: Case) -> Case:
@@ -155,7 +166,7 @@ def widen(case: Case) -> Case:
     each = max(1, MAX_COMBINATIONS // len(names))
     wanted: dict[str, tuple[Setting, ...]] = {}
     for name in names:
-        tried = list(_declared(case))
+        tried = list(_declared(case.resolution.inputs))
         if stated and name in stated.profiles:
             tried += [
                 Setting(clock, cap)
@@ -165,7 +176,7 @@ def widen(case: Case) -> Case:
         tried += _settings(case.world.profiles[name])
         most = each if not stated else max(each, len(tried))
         wanted[name] = tuple(dict.fromkeys(tried))[:most]
-    return replace(case, questions=_questions(case, wanted))
+    return _asking(case, wanted)
 
 
 def _origins(subject: Subject, policies: Sequence[EnergyPolicy]) -> Origins:
@@ -222,19 +233,10 @@ def _ceiling(resolution: Resolution) -> tuple[Reason, str] | None:
 
 def _reachable(subject: Subject, world: World, resolution: Resolution) -> frozenset[str]:
     """Return the profiles that nodeSelector, affinity, resource and allowedProfiles leave."""
-    inputs = resolution.inputs
-    left = {
-        name
-        for name, profile in world.profiles.items()
-        if not inputs.resource_name
-        or not profile.spec.resource_names
-        or inputs.resource_name in profile.spec.resource_names
-        or inputs.resource_name.startswith(RESOURCE_NVIDIA_MIG_PREFIX)
-        or inputs.resource_name == RESOURCE_NVIDIA_SHARED
-    }
-    if subject.description is not None:
-        described = subject.description
-        left &= frozenset().union(
+    inputs, described = resolution.inputs, subject.description
+    left = world.offering(inputs.resource_name)
+    if described is not None:
+        left &= frozenset[str]().union(
             *(
                 landing.possible(world.catalogue, spec, described.gpus)
                 for spec in described.pod_specs
@@ -242,7 +244,17 @@ def _reachable(subject: Subject, world: World, resolution: Resolution) -> frozen
         )
     if inputs.allowed_profiles:
         left &= set(inputs.allowed_profiles)
-    return frozenset(left & world.in_cluster or left)
+    return left & world.in_cluster or left
+
+
+def _offering(profiles: Mapping[str, GPUProfile], resource: str | None) -> frozenset[str]:
+    """Return the profiles whose GPU, or a part of it, a resource may stand for."""
+    part = resource is not None and (
+        resource.startswith(RESOURCE_NVIDIA_MIG_PREFIX) or resource == RESOURCE_NVIDIA_SHARED
+    )
+    if not resource or part:
+        return frozenset(profiles)
+    return _understanding(profiles, profiles.keys(), resource)
 
 
 def _unknown_gpu(case: Case) -> Case:
@@ -260,7 +272,7 @@ def _on_unknown_gpu(case: Case) -> Case:
         "or add its label to a profile"
     )
     profiles = frozenset(case.world.profiles)
-    return _hungriest(case, _understanding(case, profiles) or profiles, why)
+    return _hungriest(case, _understood(case, profiles) or profiles, why)
 
 
 def _hungriest(case: Case, candidates: frozenset[str], why: str) -> Case:
@@ -271,18 +283,23 @@ def _hungriest(case: Case, candidates: frozenset[str], why: str) -> Case:
         sorted(candidates),
         key=lambda name: case.world.profiles[name].spec.thermal_design_power_watts,
     )
-    case = replace(case, ceiling=(Reason.NO_PROFILE, why))
-    return replace(case, questions=_questions(case, {worst: estimation.PLAIN}))
+    return _asking(replace(case, ceiling=(Reason.NO_PROFILE, why)), {worst: estimation.PLAIN})
 
 
 def _usable(case: Case) -> frozenset[str]:
     """Return the profiles of the cluster that understand the resource that is asked for."""
-    return _understanding(case, case.world.in_cluster & case.world.profiles.keys())
+    return _understood(case, case.world.in_cluster & case.world.profiles.keys())
 
 
-def _understanding(case: Case, names: frozenset[str]) -> frozenset[str]:
+def _understood(case: Case, names: frozenset[str]) -> frozenset[str]:
     """Return which of some profiles understand the resource that is asked for."""
-    resource, profiles = case.resolution.inputs.resource_name, case.world.profiles
+    return _understanding(case.world.profiles, names, case.resolution.inputs.resource_name)
+
+
+def _understanding(
+    profiles: Mapping[str, GPUProfile], names: Iterable[str], resource: str | None
+) -> frozenset[str]:
+    """Return which of some profiles understand a resource; all if none is asked for."""
     return frozenset(
         name
         for name in names
@@ -292,11 +309,10 @@ def _understanding(case: Case, names: frozenset[str]) -> frozenset[str]:
     )
 
 
-def _declared(case: Case) -> tuple[Setting, ...]:
+def _declared(inputs: ResolvedInputs) -> tuple[Setting, ...]:
     """Return the board's own setting and, where a user declares a clock or cap, that one."""
-    inputs = case.resolution.inputs
     declared = Setting(inputs.clock_megahertz, inputs.power_cap_watts)
-    return tuple(dict.fromkeys((Setting(), declared)))
+    return tuple(dict.fromkeys((*estimation.PLAIN, declared)))
 
 
 def _settings(profile: GPUProfile) -> list[Setting]:
@@ -311,15 +327,25 @@ def _settings(profile: GPUProfile) -> list[Setting]:
     return found
 
 
-def _questions(case: Case, wanted: Mapping[str, tuple[Setting, ...]]) -> tuple[Question, ...]:
-    world = case.world
+def _asking(case: Case, wanted: Mapping[str, tuple[Setting, ...]]) -> Case:
+    """Return the case with the questions of some profiles and settings."""
+    inputs = case.resolution.inputs
+    return replace(case, questions=_questions(case.subject, case.world, inputs, wanted))
+
+
+def _questions(
+    subject: Subject,
+    world: World,
+    inputs: ResolvedInputs,
+    wanted: Mapping[str, tuple[Setting, ...]],
+) -> tuple[Question, ...]:
     return tuple(
         Question(
-            case.resolution.inputs,
+            inputs,
             world.profiles[name],
             world.digests[name],
             settings,
-            case.subject.config,
+            subject.config,
             world.calibrations.get(name),
         )
         for name, settings in sorted(wanted.items())
