@@ -137,12 +137,13 @@ def _choices(wish: Wish) -> list[Option]:
             and (wish.allowed_profiles is None or option.profile in wish.allowed_profiles)
         ):
             chosen.setdefault(option.profile, option)
-    options = sorted(chosen.values(), key=lambda option: option.profile)
+    options = list(chosen.values())
     if wish.max_slowdown_percent is not None and options:
         fastest = min(option.pace for option in options)
         longest = fastest * (100 + wish.max_slowdown_percent)
         options = [one for one in options if 100 * one.pace <= longest]
-    return sorted(options, key=lambda one: cost(one, wish.objective))[:_MAX_PREFERENCES]
+    options.sort(key=lambda one: (cost(one, wish.objective), one.profile))
+    return options[:_MAX_PREFERENCES]
 
 
 def _error(option: Option, profile: GPUProfile | None) -> float:

@@ -94,7 +94,7 @@ class ResolvedInputs:
             for name in _CANONICAL
             if (value := getattr(self, name)) is not None
         }
-        return json.dumps(values, sort_keys=True)
+        return _SORTED.encode(values)
 
     @property
     def training(self) -> bool:
@@ -112,6 +112,7 @@ class ResolvedInputs:
         return self.expected_seconds or self.deadline_seconds or self.fallback_seconds
 
 
+_SORTED = json.JSONEncoder(sort_keys=True)
 _CANONICAL = tuple(
     entry.name
     for entry in fields(ResolvedInputs)

@@ -32,6 +32,7 @@ _INLINE_SHAPES = (
 )
 _MAX_VALUE = 253
 _SILENT = AIWorkloadSpec()
+_BLOCKS = frozenset(one.path[0] for one in (*MODEL, *INFERENCE, *TRAINING, *COMMON))
 _PRECISION = next(one for one in MODEL if one.attribute == "precision")
 
 
@@ -82,12 +83,14 @@ class _Resolver:
 
     def possible(self, entries: Sequence[Field]) -> Sequence[Field]:
         """Return those of some inputs that anybody may state: mostly a few of many."""
-        if self.spec is not _SILENT:
-            return entries
-        origins = self.origins
+        origins, usual = self.origins, bool(self.origins.defaults)
+        blocks = {block for block in _BLOCKS if getattr(self.spec, block) is not None}
         said = {*origins.runtime, *origins.hidden}.union(*(texts for _, texts in self.places))
-        usual = bool(origins.defaults)
-        return [one for one in entries if (usual and one.default) or one.ways & said]
+        return [
+            one
+            for one in entries
+            if one.path[0] in blocks or (usual and one.default) or not one.ways.isdisjoint(said)
+        ]
 
     def take(self, entry: Field) -> None:
         """Take one input from the strongest source that states it."""
@@ -169,6 +172,8 @@ class _Resolver:
     def lower(self) -> None:
         """Lower the policies' usual load to what the arguments of the server allow."""
         ceilings = self.origins.ceilings
+        if not ceilings:
+            return
         usual = {one.name for one in self.sources if one.source == "PolicyDefaults"}
         most = {"inference.batchSize": ceilings.get("inference.batchSize")}
         longest = ceilings.get("inference.inputTokens")

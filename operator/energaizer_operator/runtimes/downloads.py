@@ -71,6 +71,8 @@ def _fetched(container: Json) -> Iterator[tuple[str, str]]:
     if container.get("name") == "storage-initializer" and arguments[1:2]:
         yield arguments[1], arguments[0]
     words = (*command, *arguments)
+    if not words:
+        return
     yield from _downloaded(words)
     for word in words[1:]:
         if not word.startswith("-") and any(mark in word for mark in _MARKS):

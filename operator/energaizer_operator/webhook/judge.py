@@ -80,7 +80,7 @@ class Judge:
         described = described or owners.describe(obj)
         if described is None:
             raise MalformedReviewError(f"kind {request.kind.kind} has no pods that we understand")
-        described = replace(described, namespace=request.namespace, name=_name(request, described))
+        described = _named(described, request.namespace, _name(request, described))
         described = await self._claimed(described)
         above = await self.lineage.of(obj, request.namespace)
         kinds = [str(owner.get("kind")) for owner in above]
@@ -89,7 +89,7 @@ class Judge:
         if index is None:
             return self._as(described, described, above, parent)
         workload = owners.describe(above[index]) or described
-        workload = replace(workload, namespace=request.namespace)
+        workload = _named(workload, request.namespace, workload.name)
         workload = await self._claimed(workload)
         if len(workload.groups) == 1:
             workload = replace(
@@ -200,6 +200,13 @@ def _name(request: Request, described: Description) -> str:
     if metadata.get("name") or not metadata.get("generateName"):
         return described.name
     return f"{described.name}{request.uid[:_MINTED].lower()}"
+
+
+def _named(described: Description, namespace: str, name: str) -> Description:
+    """Return a description by this name; most have it already."""
+    if (described.namespace, described.name) == (namespace, name):
+        return described
+    return replace(described, namespace=namespace, name=name)
 
 
 def _annotations(obj: Mapping[str, Any]) -> Mapping[str, str]:

@@ -232,8 +232,8 @@ def _audit(decided: Decision) -> dict[str, str]:
     policies = [violation.policy for violation in decided.verdict.violations if violation.policy]
     if policies:
         found[AuditKey.POLICY] = ",".join(dict.fromkeys(policies))
-    if decided.digest:
-        found[AuditKey.DIGEST] = decided.digest
+    if digest := decided.digest:
+        found[AuditKey.DIGEST] = digest
     return found
 
 
