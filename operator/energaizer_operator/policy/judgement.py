@@ -96,13 +96,16 @@ def within_limits(question: Question) -> list[Option]:
     purses = [one for one in question.balances if one.action is Action.DENY]
     if not firm and not purses:
         return list(question.options)
+
+    def fits(option: Option) -> bool:
+        charge = charge_of(option, uncertainty)
+        return all(one.fits(option, charge) for one in firm) and all(
+            one.fits(option) for one in purses
+        )
+
     return [
         replace(option, feasibility="OverLimit")
-        if option.feasibility == "Feasible"
-        and not (
-            all(one.fits(option, charge_of(option, uncertainty)) for one in firm)
-            and all(one.fits(option) for one in purses)
-        )
+        if option.feasibility == "Feasible" and not fits(option)
         else option
         for option in question.options
     ]
@@ -115,9 +118,10 @@ def _violations(
     if slow:
         owner = f"limits of {question.workload}"
         yield Violation(owner, "maxSlowdownPercent", Action.DENY, slow)
+    charges = [(option, charge_of(option, in_force.uncertainty)) for option in options]
     for ceiling in ceilings:
         found = [*_of_rules(question, options, ceiling)]
-        found += _of_numbers(question, in_force, options, ceiling)
+        found += _of_numbers(question, charges, ceiling)
         for limit, message in found:
             yield Violation(ceiling.owner, limit, ceiling.action, message, ceiling.policy)
     for balance in question.balances:
@@ -158,41 +162,43 @@ def _of_rules(
 
 
 def _of_numbers(
-    question: Question, in_force: Modes, options: Sequence[Option], ceiling: Ceiling
+    question: Question, charges: Sequence[tuple[Option, Charge]], ceiling: Ceiling
 ) -> Iterator[tuple[str, str]]:
     """Yield each number that is passed, by the possible option that takes most of it."""
-    if not options:
+    if not charges:
         if ceiling.numeric:
             yield "noEstimate", "what it needs is unknown, since no GPUProfile is known; add one."
         return
 
-    def most(of: Callable[[Charge], int]) -> tuple[int, str]:
-        worst = max(options, key=lambda one: of(charge_of(one, in_force.uncertainty)))
-        why = wording.basis(worst, question.problems)
-        return of(charge_of(worst, in_force.uncertainty)), why
+    def most(of: Callable[[Charge], int]) -> tuple[int, Option]:
+        worst, charge = max(charges, key=lambda one: of(one[1]))
+        return of(charge), worst
+
+    def why(worst: Option) -> str:
+        return wording.basis(worst, question.problems)
 
     if ceiling.energy_joules is not None:
-        need, why = most(lambda charge: charge.energy_joules)
+        need, worst = most(lambda charge: charge.energy_joules)
         if need > ceiling.energy_joules:
-            yield "maxEnergyJoules", wording.energy(need, ceiling.energy_joules, why)
+            yield "maxEnergyJoules", wording.energy(need, ceiling.energy_joules, why(worst))
     if ceiling.power_watts is not None:
-        need, why = most(lambda charge: charge.power_watts)
+        need, worst = most(lambda charge: charge.power_watts)
         if need > ceiling.power_watts:
-            yield "maxPowerWatts", wording.power(need, ceiling.power_watts, why)
+            yield "maxPowerWatts", wording.power(need, ceiling.power_watts, why(worst))
     limit = ceiling.energy_per_token_microjoules
     if limit is not None:
         # Without tokens (an encoder) there is nothing to limit; without inputs it is unknown.
-        need, why = most(lambda charge: charge.energy_per_token_microjoules or 0)
+        need, worst = most(lambda charge: charge.energy_per_token_microjoules or 0)
         unknown = any(
             option.estimate.method == "TDPBound"
             and option.estimate.energy_per_token_microjoules is None
-            for option in options
+            for option, _ in charges
         )
         if unknown:
             text = question.problems[0] if question.problems else "only a bound is known"
             yield "maxEnergyPerTokenMicrojoules", wording.per_token(None, limit, text)
         elif need > limit:
-            yield "maxEnergyPerTokenMicrojoules", wording.per_token(need, limit, why)
+            yield "maxEnergyPerTokenMicrojoules", wording.per_token(need, limit, why(worst))
 
 
 def _slowdown(question: Question, options: Sequence[Option]) -> str:
