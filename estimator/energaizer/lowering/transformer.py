@@ -82,6 +82,62 @@ class _Table:
         return np.array(found)
 
 
+class _Run(NamedTuple):
+    """What the steps of a batch have in common."""
+
+    model: Model
+    eager: bool
+    formats: Formats
+    split: Parallelism
+
+
+def _around(
+    to: Listing, run: _Run, shard: Shard, rows: float, images: float, edge: int, *, sampled: bool
+) -> None:
+    """Add what a step runs around attention, up to the next stage.
+
+    Args:
+        to: Listing to extend.
+        run: How.
+        shard: Share of this GPU; nothing here depends on its context.
+        rows: Positions whose logits are wanted.
+        images: Images of a prompt's vision tower on this GPU; 0: none.
+        edge: Their edge.
+        sampled: A token is chosen for each row.
+    """
+    model, eager, formats, split = run
+    stacks.embed(to, model, shard, formats)
+    if eager:
+        stacks.eager(to, model, shard, formats)
+    else:
+        stacks.fused(to, model, shard, formats, stacks.spread_of(split))
+    stacks.look(to, model, images, edge, formats)
+    stacks.finish(to, model, shard, rows, formats, sampled=sampled)
+
+
+def _pass_on(to: Listing, run: _Run, shard: Shard) -> None:
+    """Add the hidden states that go to the next stage."""
+    if run.split.pipeline > 1:
+        message = shard.tokens * run.model.hidden_size * run.formats.activation
+        ranks, stages = float(run.split.tensor), float(run.split.pipeline)
+        to.add(kernels.collective(SEND, message, 2.0, ranks), stages - 1.0)
+
+
+@lru_cache(maxsize=256)
+def _decoded(run: _Run, sequences: float) -> Listing:
+    """Return what every decode step of so many sequences runs around its attention.
+
+    No length is in it, so that it is the same for all prompts and outputs.
+    """
+    listing, model = Listing(), run.model
+    shard = stacks.shard_of(model, sequences, 1.0, math.nan, run.split.tensor)
+    _around(listing, run, shard, sequences, 0.0, 0, sampled=True)
+    if model.language_head and not run.eager:
+        blocks.sort(listing, sequences * model.vocabulary_size)
+    _pass_on(listing, run, shard)
+    return listing
+
+
 @lru_cache(maxsize=1024)
 def _lower(
     model: Model, batch: int, inputs: _Inputs, attention: str, formats: Formats,
@@ -99,34 +155,22 @@ def _lower(
             shard = stacks.shard_of(model, sequences, 1.0, float(context), tensor)
             steps.append(Step("decode", float(weight), shard))
     table = _Table(len(steps))
-    eager, spread = attention == "eager", stacks.spread_of(split)
-    attend = stacks.eager_attention if eager else stacks.fused_attention
-    # Decode steps differ in their attention only: what they share is listed once.
-    for first, places in ((0, slice(0, 1)), (1, slice(1, len(steps)))):
-        if first >= len(steps):
-            continue
-        shard, listing = steps[first].shard, Listing()
-        stacks.embed(listing, model, shard, formats)
-        if eager:
-            stacks.eager(listing, model, shard, formats)
-        else:
-            stacks.fused(listing, model, shard, formats, spread)
-        if not first:  # the ranks share out the images
-            stacks.look(listing, model, sequences * images / tensor, edge, formats)
-        rows = shard.tokens if output == 0 else shard.sequences
-        stacks.finish(listing, model, shard, rows, formats, sampled=output > 0)
-        if first and model.language_head and not eager:
-            blocks.sort(listing, shard.sequences * model.vocabulary_size)
-        if stages > 1:  # hidden states go to the next stage
-            message = shard.tokens * model.hidden_size * formats.activation
-            listing.add(kernels.collective(SEND, message, 2.0, float(tensor)), stages - 1.0)
-        if len(steps) == 1:
-            attend(listing, model, shard, formats)
-        table.add(listing, places)
-    for index, step in enumerate(steps if len(steps) > 1 else ()):
-        listing = Listing()
-        attend(listing, model, step.shard, formats)
-        table.add(listing, slice(index, index + 1))
+    attend = stacks.eager_attention if attention == "eager" else stacks.fused_attention
+    run = _Run(model, attention == "eager", formats, split)
+    listing, shard = Listing(), steps[0].shard
+    rows = shard.sequences if output else shard.tokens
+    images = sequences * images / tensor  # the ranks share them out
+    _around(listing, run, shard, rows, images, edge, sampled=output > 0)
+    _pass_on(listing, run, shard)
+    if len(steps) == 1:
+        attend(listing, model, shard, formats)
+    table.add(listing, slice(0, 1))
+    if len(steps) > 1:
+        table.add(_decoded(run, sequences), slice(1, len(steps)))
+        for index, step in enumerate(steps):
+            listing = Listing()
+            attend(listing, model, step.shard, formats)
+            table.add(listing, slice(index, index + 1))
     # A round trip takes every stage once; the longest stage sets the pace of those that follow.
     pace = slowest(model.layers, stages)
     calls = _calls(model) / stages
