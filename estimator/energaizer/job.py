@@ -86,9 +86,13 @@ def batches(workload: Workload) -> tuple[tuple[int, float], ...]:
 def add(totals: dict[str, Total], phases: Mapping[str, Sums], times: float) -> None:
     """Add the phases of one batch, run so many times on each board, to those of the job."""
     for name, own in phases.items():
-        total = totals.setdefault(name, Total(name))
-        total.energy_j += own.energy_j * times
-        total.shares += own.shares * times
+        total = totals.get(name)
+        if total is None:
+            total = totals[name] = Total(name)
+            total.energy_j, total.shares = own.energy_j * times, own.shares * times
+        else:
+            total.energy_j += own.energy_j * times
+            total.shares += own.shares * times
         total.count += own.times * times
         total.duration_s += own.duration_s * times
         total.clock_s += own.clock_s * times

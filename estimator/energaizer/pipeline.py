@@ -20,6 +20,7 @@ from energaizer import (
     uncertainty,
 )
 from energaizer.coefficients import Coefficients
+from energaizer.demand import stretches
 from energaizer.errors import InputError
 from energaizer.families import Network
 from energaizer.gpu import Gpu
@@ -151,15 +152,31 @@ def judges(board: Machine, shares: FloatArray, outside: Sequence[bool]) -> "list
         shares: Weight of each family and regime in each sum, shape (N, families, regimes).
         outside: Whether inputs of each lie outside of what was fitted.
     """
+    return _judges([(board, slice(None))], shares, outside)
+
+
+def _judges(
+    boards: Sequence[tuple[Machine, slice]], shares: FloatArray, outside: Sequence[bool]
+) -> "list[Judge]":
+    """Return the same of sums on several boards, each with the place of its own."""
     cells = shares.reshape(len(shares), -1)
-    total = cells.sum(axis=1)
-    known = shares[:, board.calibrated].reshape(len(shares), -1).sum(axis=1)
-    spread = uncertainty.spread_of(board.coefficients.residuals)
-    widths = uncertainty.combined(spread, cells / np.maximum(total, _LEAST)[:, None]).tolist()
-    each = zip(widths, known.tolist(), total.tolist(), outside, strict=True)
+    total = np.add.reduce(cells, axis=1)
+    parts = cells / np.maximum(total, _LEAST)[:, None]
+    products = np.empty((len(uncertainty.QUANTITIES), *cells.shape))
+    known: list[float] = []
+    each: list[Machine] = []
+    for board, own in boards:
+        spread = uncertainty.spread_of(board.coefficients.residuals)
+        products[:, own] = parts[own] @ spread
+        calibrated = shares[own, board.calibrated]
+        known += np.add.reduce(calibrated.reshape(len(calibrated), -1), axis=1).tolist()
+        each += [board] * len(calibrated)
+    widths = uncertainty.half_widths(products, parts).tolist()
     return [
         Judge(width, *_provenance(board, min(1.0, own / all_) if all_ else 1.0, outside=beyond))
-        for width, own, all_, beyond in each
+        for board, width, own, all_, beyond in zip(
+            each, widths, known, total.tolist(), outside, strict=True
+        )
     ]
 
 
@@ -208,15 +225,17 @@ def _judged_together(jobs: Sequence[tuple[Workload, Ran]]) -> list[Judge]:
     by_board: dict[Machine, list[int]] = {}
     for index, (_, ran) in enumerate(jobs):
         by_board.setdefault(ran.board, []).append(index)
-    found: dict[int, Judge] = {}
-    for board, places in by_board.items():
-        own = [jobs[index] for index in places]
-        shares = np.array([sum(total.shares for total in ran.totals) for _, ran in own])
-        outside = [
-            bool(uncertainty.outside_hull(board, _inputs(workload, ran.setting)))
-            for workload, ran in own
-        ]
-        found.update(zip(places, judges(board, shares, outside), strict=True))
+    if not jobs:
+        return []
+    order = [index for places in by_board.values() for index in places]
+    own = [jobs[index] for index in order]
+    boards = zip(by_board, stretches([len(places) for places in by_board.values()]), strict=True)
+    shares = np.array([sum(total.shares for total in ran.totals) for _, ran in own])
+    outside = [
+        bool(uncertainty.outside_hull(ran.board, _inputs(workload, ran.setting)))
+        for workload, ran in own
+    ]
+    found = dict(zip(order, _judges(list(boards), shares, outside), strict=True))
     for index, (workload, _) in enumerate(jobs):
         found[index].widen(_unmodelled(workload))
     return [found[index] for index in range(len(jobs))]

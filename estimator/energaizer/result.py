@@ -22,8 +22,10 @@ class Provenance(StrEnum):
     @classmethod
     def weakest(cls, *provenances: "Provenance") -> "Provenance":
         """Return the weakest of some provenances: that of a sum is that of its weakest part."""
-        order = list(cls)
-        return max(provenances, key=order.index)
+        return max(provenances, key=_STRENGTH.__getitem__)
+
+
+_STRENGTH = {provenance: place for place, provenance in enumerate(Provenance)}
 
 
 class Quantity(NamedTuple):

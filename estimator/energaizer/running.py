@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar
 import numpy as np
 
 from energaizer import catalog, fleet, job, lowering, machine, memory, place, power, simulation
+from energaizer.caches import remembered
 from energaizer.coefficients import Coefficients
 from energaizer.errors import EnergaizerError, InputError
 from energaizer.fleet import Run
@@ -118,12 +119,26 @@ def placed(
     memory.check(workload, gpu)
     where = place.of(workload, board, node)
     notes, runs = [*setting.notes, *where.notes], []
-    for batch, times in job.batches(workload):
-        part = workload if batch == workload.batch else workload.model_copy(update={"batch": batch})
-        program = lowering.lower(part)
+    for program, times in _programs(workload):
         runs.append((Run(program, board, beside, where.fabric), times))
         notes.extend(note for note in program.notes if note not in notes)
     return Placed(board, setting, where, runs, notes)
+
+
+@remembered(64)
+def _programs(workload: Workload) -> list[tuple[Program, float]]:
+    """Return the programs of a job and how often each runs: the same on all boards."""
+    return [
+        (
+            lowering.lower(
+                workload
+                if batch == workload.batch
+                else workload.model_copy(update={"batch": batch})
+            ),
+            times,
+        )
+        for batch, times in job.batches(workload)
+    ]
 
 
 def together(placed: Sequence[Placed]) -> dict[Loaded, dict[str, job.Sums]]:

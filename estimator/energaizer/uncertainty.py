@@ -73,7 +73,17 @@ def combined(spread: FloatArray, shares: FloatArray) -> FloatArray:
             (N, families x regimes).
     """
     cells = shares.reshape(len(shares), -1)
-    found: FloatArray = np.sqrt(((cells @ spread) * cells).sum(axis=-1)).T
+    return half_widths(cells @ spread, cells)
+
+
+def half_widths(products: FloatArray, cells: FloatArray) -> FloatArray:
+    """Return the same where each sum has a spread of its own, shape (N, quantities).
+
+    Args:
+        products: The cells of each sum times its spread, shape (quantities, N, cells).
+        cells: Its shares, shape (N, cells).
+    """
+    found: FloatArray = np.sqrt(np.add.reduce(products * cells, axis=-1)).T
     return found
 
 
