@@ -7,6 +7,7 @@ each alone. Arrays hold one run after the other: R kernels of all of them, S ste
 
 import itertools
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +23,6 @@ from energaizer.simulation import Held, Loaded, Settled, Sweep, Timing
 
 IntArray = npt.NDArray[np.intp]
 BoolArray = npt.NDArray[np.bool_]
-_TIMED = (*timeline.Timed._fields, "active")
 
 
 class Run(NamedTuple):
@@ -34,11 +34,30 @@ class Run(NamedTuple):
     fabric: Fabric | None
 
 
+class Loads(NamedTuple):
+    """Programs on machines, at least one, and the work of all kernels, one run after the other."""
+
+    each: list[Loaded]
+    work: timeline.Work
+
+    @classmethod
+    def of(cls, loaded: Sequence[Loaded]) -> "Loads":
+        """Put the work of some runs together."""
+        every = zip(*(one.work for one in loaded), strict=True)
+        return cls(list(loaded), timeline.Work._make(map(np.concatenate, every)))
+
+
 def load(runs: Iterable[Run]) -> list[Loaded]:
     """Return what `simulation.load` is to find for each run, and let it know.
 
     Those that it knows are left out, and those whose GPU lacks a rate, of which it tells.
     """
+    found = load_together(runs)
+    return found.each if found else []
+
+
+def load_together(runs: Iterable[Run]) -> Loads | None:
+    """Return the same with the work of all; None: each is left out."""
     wanted = [
         run
         for run in runs
@@ -46,15 +65,16 @@ def load(runs: Iterable[Run]) -> list[Loaded]:
         and demand.missing_rate(run.program.rows, run.machine) is None
     ]
     if not wanted:
-        return []
+        return None
     machines, board = _kinds(run.machine for run in wanted)
     rows = [run.program.rows for run in wanted]
     sizes = [len(own) for own in rows]
     work = demand.compile_together(rows, machines, board, [run.fabric for run in wanted])
     of = np.array(board).repeat(sizes)
-    price = np.stack([power.prices(machine) for machine in machines])[of]
-    factor = np.stack([machine.energy for machine in machines])[of, work.family]
-    each = power.work_energies(price, work.switched, work.moved, factor).joules
+    price, factor = _prices(machines)
+    each = power.work_energies(
+        price[of], work.switched, work.moved, factor[of, work.family]
+    ).joules
     places = iter(demand.stretches(sizes))
     found = []
     for program, same in itertools.groupby(wanted, key=lambda run: run.program):
@@ -68,7 +88,19 @@ def load(runs: Iterable[Run]) -> list[Loaded]:
             one = Loaded(program, run.machine, part, Activity(its), *beside)
             simulation.load.put(one, *run)
             found.append(one)
-    return found
+    return Loads(found, work)
+
+
+@lru_cache(maxsize=64)
+def _prices(machines: tuple[Machine, ...]) -> tuple[FloatArray, FloatArray]:
+    """Return the prices of work on some boards, and their factors by family, boards in front."""
+    prices = [power.prices(machine) for machine in machines]
+    return np.stack(prices), np.stack([machine.energy for machine in machines])
+
+
+@lru_cache(maxsize=64)
+def _limits(machines: tuple[Machine, ...]) -> FloatArray:
+    return np.array([machine.gpu.power_limit_w for machine in machines])
 
 
 def every_clock(loaded: Sequence[Loaded]) -> None:
@@ -76,7 +108,7 @@ def every_clock(loaded: Sequence[Loaded]) -> None:
     if not loaded:
         return
     machines, board = _kinds(one.machine for one in loaded)
-    beside = _Beside.of(loaded)
+    beside = _Beside.of(Loads.of(loaded))
     found = _swept(beside, power.on_grids(machines), np.array(board))
     for one, kernels, steps in zip(loaded, *_places(loaded), strict=True):
         clocks = len(power.on_grid(one.machine).clock_hz)
@@ -86,20 +118,30 @@ def every_clock(loaded: Sequence[Loaded]) -> None:
 
 
 def settle(loaded: Sequence[Loaded]) -> list[Settled]:
-    """Return what `simulation.unset` finds for each of some runs.
+    """Return what `simulation.unset` finds for each of some runs."""
+    if not loaded:
+        return []
+    found = settle_together(Loads.of(loaded))
+    return [
+        Settled(*(array[steps] for array in found[:5]), found.kernel_s[kernels], found[6][steps])
+        for kernels, steps in zip(*_places(loaded), strict=True)
+    ]
+
+
+def settle_together(loads: Loads) -> Settled:
+    """Return the same with the steps, and the kernels, of one run after those of the other.
 
     Power rises with the clock, so that a limit is looked for among few clocks first, and then
     between two of them; there only for the steps that exceed the limit of their board.
     """
-    if not loaded:
-        return []
-    machines, kinds = _kinds(one.machine for one in loaded)
-    beside, board = _Beside.of(loaded), np.array(kinds)
+    machines, kinds = _kinds(one.machine for one in loads.each)
+    beside, board = _Beside.of(loads), np.array(kinds)
     places, few = power.coarsely(machines)
     found = _swept(beside, few, board)
-    limit_w = np.array([machine.gpu.power_limit_w for machine in machines])[board][beside.of_step]
+    board_of_step = board[beside.of_step]
+    limit_w = _limits(machines)[board_of_step]
     exceeds = found.power_w > limit_w
-    hot, highest = exceeds[-1], few.table[-1, board, 0][beside.of_step]
+    hot, highest = exceeds[-1], few.clock_hz[-1, board_of_step]
     seconds, joules, kernel_s = (array[-1].copy() for array in found[:3])
     clock, upper, over = highest.copy(), highest.copy(), np.zeros_like(hot)
     if np.count_nonzero(hot):
@@ -115,11 +157,7 @@ def settle(loaded: Sequence[Loaded]) -> list[Settled]:
         begins = upper[_firsts(beside.of_step)]
         kernel_s = timeline.durations(beside.timing.work, begins[beside.of_kernel])
     bound = beside.timing.host_s > found.gpu_s[-1]
-    of_steps = seconds, joules, clock, clock < highest, over
-    return [
-        Settled._make((*(array[steps] for array in of_steps), kernel_s[kernels], bound[steps]))
-        for kernels, steps in zip(*_places(loaded), strict=True)
-    ]
+    return Settled(seconds, joules, clock, clock < highest, over, kernel_s, bound)
 
 
 def _kinds(each: Iterable[Machine]) -> tuple[tuple[Machine, ...], list[int]]:
@@ -150,48 +188,59 @@ class _Beside(NamedTuple):
         blocks: Launches of a program, shape (P, K), and how many runs in a row are of it.
         of_kernel: Run of each kernel, shape (R,).
         of_step: Run of each step, shape (S,).
-        slots: Stage times that pass per step, shape (S,).
-        runs: Stage runs per step, shape (S,).
-        hidden: Share of a step's other kernels beside which each kernel can run, shape (R,).
-        timing: What sets their time.
+        kernels: What `Timing` says of kernels, then `hidden`, one a row, shape (7, R).
+        steps: What it says of steps, then `slots` and `runs`, one a row, shape (5, S).
         activity: Joules of their work.
     """
 
     blocks: list[tuple[FloatArray, int]]
     of_kernel: IntArray
     of_step: IntArray
-    slots: FloatArray
-    runs: FloatArray
-    hidden: FloatArray
-    timing: Timing
+    kernels: FloatArray
+    steps: FloatArray
     activity: Activity
 
+    @property
+    def timing(self) -> Timing:
+        """What sets their time."""
+        timed, (active, stalled, _) = timeline.Timed(*self.kernels[:4]), self.kernels[4:]
+        return Timing(timed, active, stalled, *self.steps[:3])
+
+    @property
+    def hidden(self) -> FloatArray:
+        """Share of a step's other kernels beside which each kernel can run, shape (R,)."""
+        return self.kernels[6]
+
+    @property
+    def slots(self) -> FloatArray:
+        """Stage times that pass per step, shape (S,)."""
+        return self.steps[3]
+
+    @property
+    def runs(self) -> FloatArray:
+        """Stage runs per step, shape (S,)."""
+        return self.steps[4]
+
     @classmethod
-    def of(cls, loaded: Sequence[Loaded]) -> "_Beside":
+    def of(cls, loads: Loads) -> "_Beside":
         """Put runs beside each other."""
+        loaded, work = loads
         programs = [one.program for one in loaded]
-        blocks = [
-            (program.counts, len(list(same))) for program, same in itertools.groupby(programs)
-        ]
-        sizes = [program.counts.shape for program in programs]
-        of_step, of_kernel = _owners(sizes)
-        kernels = [[getattr(one.work, name) for name in _TIMED] for one in loaded]
-        *timed, active = map(np.concatenate, zip(*kernels, strict=True))
+        of_step, of_kernel = _owners([program.counts.shape for program in programs])
         own = [one.machine.coefficients for one in loaded]
-        stalled = np.array([each.power.stalled_share for each in own])[of_kernel]
-        overlap = np.array([each.link.overlap for each in own])[of_step]
+        shared = np.array([(each.power.stalled_share, each.link.overlap) for each in own])
+        beside = [(one.host_s, one.gaps_s, one.program.slots, one.program.runs) for one in loaded]
         return cls(
-            blocks,
+            [(program.counts, len(list(same))) for program, same in itertools.groupby(programs)],
             of_kernel,
             of_step,
-            np.concatenate([program.slots for program in programs]),
-            np.concatenate([program.runs for program in programs]),
-            np.concatenate([program.hidden for program in programs]),
-            Timing(
-                timeline.Timed(*timed), active, stalled, overlap,
-                np.concatenate([one.host_s for one in loaded]),
-                np.concatenate([one.gaps_s for one in loaded]),
+            np.array(
+                (
+                    work.cycles, work.unclocked_s, work.fixed_cycles, work.fixed_s, work.active,
+                    shared[of_kernel, 0], np.concatenate([program.hidden for program in programs]),
+                )
             ),
+            np.array((shared[of_step, 1], *map(np.concatenate, zip(*beside, strict=True)))),
             Activity(np.concatenate([one.activity.joules for one in loaded])),
         )  # fmt: skip
 
@@ -229,30 +278,16 @@ class _Beside(NamedTuple):
             kernel, step = kernel + runs * counts.shape[1], step + runs * len(counts)
         at, of = np.concatenate(kernels), np.concatenate(steps)
         of_step, of_kernel = _owners(sizes)
-        timing = self.timing
-        *timed, active, stalled = (
-            np.asarray(array)[at]
-            for array in (*timing.work[:4], timing.active, timing.stalled_share)
-        )
-        overlap, host_s, gaps_s = (
-            np.asarray(array)[of] for array in (timing.overlap, timing.host_s, timing.gaps_s)
-        )
-        some_of_it = self._replace(
-            blocks=blocks,
-            of_kernel=of_kernel,
-            of_step=of_step,
-            slots=self.slots[of],
-            runs=self.runs[of],
-            hidden=self.hidden[at],
-            timing=Timing(timeline.Timed(*timed), active, stalled, overlap, host_s, gaps_s),
-            activity=Activity(self.activity.joules[of]),
-        )
+        some_of_it = _Beside(
+            blocks, of_kernel, of_step, self.kernels[:, at], self.steps[:, of],
+            Activity(self.activity.joules[of]),
+        )  # fmt: skip
         return some_of_it, of
 
 
 def _swept(beside: _Beside, grids: power.Grids, board: IntArray) -> Sweep:
     """Return steps at F clocks of their boards; `board` says which of the grids each run has."""
-    clock_hz = grids.table[:, board[beside.of_kernel], 0]
+    clock_hz = grids.clock_hz[:, board[beside.of_kernel]]
     at = grids.points(board[beside.of_step])
     return simulation.swept(beside, beside.timing, clock_hz, at, beside.activity)
 
@@ -298,8 +333,10 @@ def _held(
         grids: The board of each run at rising clocks, the limit between them.
         limit_w: Limit of each step, (S,), W.
     """
-    found = _swept(beside, grids, np.arange(grids.table.shape[1]))
-    clock_hz = grids.table[:, beside.of_step, 0]
+    boards = grids.points(beside.of_step)
+    found = simulation.swept(
+        beside, beside.timing, grids.clock_hz[:, beside.of_kernel], boards, beside.activity
+    )
     at = power.throttle(found.power_w - limit_w, 0.0)
-    held = simulation.held(found.duration_s, found.energy_j, clock_hz, at)
-    return held, clock_hz[at.high, np.arange(len(limit_w))], at.over
+    held = simulation.held(found.duration_s, found.energy_j, boards.clock_hz, at)
+    return held, boards.clock_hz[at.high, np.arange(len(limit_w))], at.over

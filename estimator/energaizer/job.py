@@ -7,7 +7,7 @@ for that time. Boards that are held longer than they work draw idle power, in a 
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from energaizer.power import COMPONENTS
 from energaizer.recipe import Training
 from energaizer.result import TrainingFigures
 from energaizer.simulation import Loaded, Settled
+from energaizer.timeline import Work
 from energaizer.workload import Workload
 
 _IDLE = COMPONENTS.index("idle")
@@ -103,37 +104,39 @@ def add(totals: dict[str, Total], phases: Mapping[str, Sums], times: float) -> N
 @remembered(64)
 def sums(loaded: Loaded, settled: Settled) -> dict[str, Sums]:
     """Return what the phases of one batch add up to."""
-    return sums_together([loaded], [settled])[0]
+    return sums_together([loaded.program], loaded.work, settled)[0]
 
 
 def sums_together(
-    loaded: Sequence[Loaded], settled: Sequence[Settled]
+    programs: Sequence[Program], work: Work, settled: Settled
 ) -> list[dict[str, Sums]]:  # fmt: skip
     """Return the same of N runs of programs on machines.
 
     Arrays hold one run after the other, and below each of its phases as a part of its own.
+
+    Args:
+        programs: Of the runs.
+        work: Of the kernels of all runs.
+        settled: The steps of all runs.
     """
-    parts = _Parts.of([one.program for one in loaded])
-    energy_j = _each(settled, "energy_j")[parts.steps]
-    seconds = _each(settled, "duration_s")[parts.steps] * parts.repetitions
-    clocked_s = seconds * _each(settled, "clock_hz")[parts.steps]
+    parts = _Parts.of(programs)
+    energy_j = settled.energy_j[parts.steps]
+    seconds = settled.duration_s[parts.steps] * parts.repetitions
+    clocked_s = seconds * settled.clock_hz[parts.steps]
 
     def summed(steps: FloatArray) -> FloatArray:
         found: FloatArray = np.add.reduceat(steps, parts.first_steps)
         return found
 
-    def some(name: str) -> npt.NDArray[np.bool_]:
-        steps = _each(settled, name)[parts.steps]
-        found: npt.NDArray[np.bool_] = np.logical_or.reduceat(steps, parts.first_steps)
-        return found
-
-    duration_s, throttled = summed(seconds), some("throttled")
-    regime = _regimes(loaded, settled)[parts.kernels]
+    flags = np.array((settled.throttled, settled.host_bound, settled.over))[:, parts.steps]
+    throttled, bound, over = np.logical_or.reduceat(flags, parts.first_steps, axis=1)
+    duration_s = summed(seconds)
+    regime = _regimes(programs, work, settled)[parts.kernels]
     regime[throttled[parts.of_kernel]] = uncertainty.CAPPED
-    regime[some("host_bound")[parts.of_kernel]] = uncertainty.LAUNCH
+    regime[bound[parts.of_kernel]] = uncertainty.LAUNCH
     cells, count = math.prod(uncertainty.SHAPE), len(duration_s)
-    weight = parts.launches * _each(settled, "kernel_s")[parts.kernels]
-    family = np.concatenate([one.work.family for one in loaded])[parts.kernels]
+    weight = parts.launches * settled.kernel_s[parts.kernels]
+    family = work.family[parts.kernels]
     place = parts.of_kernel * cells + family * uncertainty.SHAPE[1] + regime
     flat = np.bincount(place, weights=weight, minlength=count * cells).reshape(count, cells)
     total = np.add.reduceat(weight, parts.first_kernels)
@@ -147,27 +150,21 @@ def sums_together(
             summed(energy_j * parts.repetitions[:, None]),
             (flat * scale[:, None]).reshape(count, *uncertainty.SHAPE),
             throttled.tolist(),
-            some("over").tolist(),
+            over.tolist(),
             strict=True,
         ),
     )
     return [dict(zip(names, each, strict=False)) for names in parts.names]
 
 
-def _each(settled: Sequence[Settled], name: str) -> npt.NDArray[Any]:
-    return np.concatenate([getattr(one, name) for one in settled])
-
-
-def _regimes(loaded: Sequence[Loaded], settled: Sequence[Settled]) -> npt.NDArray[np.intp]:
+def _regimes(
+    programs: Sequence[Program], work: Work, settled: Settled
+) -> npt.NDArray[np.intp]:  # fmt: skip
     """Return what sets the time of each kernel at the clock of the first step."""
-
-    def kernels(name: str) -> FloatArray:
-        return np.concatenate([getattr(one.work, name) for one in loaded])
-
-    sizes = [len(one.program.rows) for one in loaded]
-    clock_hz = np.array([one.clock_hz[0] for one in settled]).repeat(sizes)
-    clocked, unclocked_s = kernels("cycles") / clock_hz, kernels("unclocked_s")
-    fixed = kernels("fixed_cycles") / clock_hz + kernels("fixed_s")
+    steps, kernels = zip(*(program.counts.shape for program in programs), strict=True)
+    clock_hz = settled.clock_hz[_starts(steps)].repeat(kernels)
+    clocked, unclocked_s = work.cycles / clock_hz, work.unclocked_s
+    fixed = work.fixed_cycles / clock_hz + work.fixed_s
     regime = np.where(clocked > unclocked_s, uncertainty.COMPUTE, uncertainty.MEMORY)
     regime[fixed > np.maximum(clocked, unclocked_s)] = uncertainty.LAUNCH
     return regime

@@ -195,16 +195,21 @@ class Grids(NamedTuple):
     """B boards at some clocks of each.
 
     Attributes:
-        table: Arrays of `Points` but its heat, one after the other, shape (F, B, 6).
+        table: Arrays of `Points` but its heat, one after the other, shape (6, F, B).
         heat: The numbers of `Heat`, shape (3, B).
     """
 
     table: FloatArray
     heat: FloatArray
 
+    @property
+    def clock_hz(self) -> FloatArray:
+        """Clocks of each board, shape (F, B)."""
+        return self.table[0]
+
     def points(self, board: npt.NDArray[np.intp]) -> Points:
         """Return the points of some of these boards, one for each step, shape (F, P)."""
-        clock, idle, scale, active, leakage, cold = self.table[:, board].transpose(2, 0, 1)
+        clock, idle, scale, active, leakage, cold = self.table[:, :, board]
         return Points(clock, idle, scale, active, leakage, cold, Heat(*self.heat[:, board]))
 
 
@@ -213,13 +218,13 @@ def on_grids(machines: tuple[Machine, ...]) -> Grids:
     """Return boards at every clock that they can hold; a shorter grid ends with its last clock."""
     boards = [on_grid(machine) for machine in machines]
     most = max(len(board.clock_hz) for board in boards)
-    table = np.empty((most, len(boards), 6))
+    table = np.empty((6, most, len(boards)))
     for index, board in enumerate(boards):
         leakage = np.zeros_like(board.idle_w) if board.leakage_w is None else board.leakage_w
-        own = np.hstack(
-            (board.clock_hz, board.idle_w, board.scale, board.active_w, leakage, board.cold)
-        )
-        table[: len(own), index], table[len(own) :, index] = own, own[-1]
+        own = (board.clock_hz, board.idle_w, board.scale, board.active_w, leakage, board.cold)
+        clocks = len(leakage)
+        table[:, :clocks, index] = np.array(own)[..., 0]
+        table[:, clocks:, index] = table[:, clocks - 1 : clocks, index]
     return Grids(table, np.array([board.heat for board in boards]).T)
 
 
@@ -234,7 +239,7 @@ def at_places(
         places: On the grid of each, rising, shape (N, F).
     """
     grids = on_grids(machines)
-    return Grids(grids.table[places.T, board], grids.heat[:, board])
+    return Grids(grids.table[:, places.T, board], grids.heat[:, board])
 
 
 @lru_cache(maxsize=64)
@@ -258,12 +263,13 @@ def leakage_power(at: Points, busy_w: FloatArray) -> FloatArray:
         at: The board at its clocks.
         busy_w: Power without the added leakage, W.
     """
-    added = np.zeros_like(busy_w)
     if at.leakage_w is None:
-        return added
+        return np.zeros_like(busy_w)
+    watts = busy_w
     for _ in range(_TEMPERATURE_STEPS):
-        grown = _growth(at.heat, busy_w + added) - at.cold
+        grown = _growth(at.heat, watts) - at.cold
         added = at.leakage_w * np.maximum(0.0, grown)
+        watts = busy_w + added
     return added
 
 
@@ -325,7 +331,8 @@ def throttle(power_w: FloatArray, limit_w: float | FloatArray) -> Throttle:
     clocks = len(power_w)
     exceeds = power_w > limit[..., None]
     # The highest clock below which all clocks hold, so that noise in P(f) cannot skip the limit.
-    first = np.where(exceeds.any(axis=-2), exceeds.argmax(axis=-2), clocks)
+    some = np.logical_or.reduce(exceeds, axis=-2)
+    first = np.where(some, exceeds.argmax(axis=-2), clocks)
     high, low = np.minimum(first, clocks - 1), np.maximum(first - 1, 0)
     columns = np.arange(power_w.shape[1])
     p_low, p_high = power_w[low, columns], power_w[high, columns]

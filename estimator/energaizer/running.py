@@ -148,14 +148,16 @@ def together(placed: Sequence[Placed]) -> dict[Loaded, dict[str, job.Sums]]:
         (run for one in placed if one.unset for run, _ in one.runs),
         key=lambda run: first.setdefault(run.program, len(first)),
     )
-    fleet.load(runs)
+    fresh = fleet.load_together(runs)
     every = (simulation.load.known(*run) for run in runs)
     # what was swept already settles by that
     loaded = [one for one in every if one and simulation.every_clock.known(one) is None]
     if not loaded:
         return {}
-    settled = fleet.settle(loaded)
-    return dict(zip(loaded, job.sums_together(loaded, settled), strict=True))
+    loads = fresh if fresh and fresh.each == loaded else fleet.Loads.of(loaded)
+    programs = [one.program for one in loaded]
+    sums = job.sums_together(programs, loads.work, fleet.settle_together(loads))
+    return dict(zip(loaded, sums, strict=True))
 
 
 def ran(
