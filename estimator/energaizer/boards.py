@@ -9,13 +9,16 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from energaizer import links, tiling
 from energaizer.caches import remembered
 from energaizer.kernels import RATE, FloatArray
 from energaizer.machine import Machine
 
+IntArray = npt.NDArray[np.intp]
 _FP32 = RATE["fp32"]
+_KEPT = 512  # kernels up to which what they read is kept: some 500 kB
 
 
 class Numbers(NamedTuple):
@@ -139,4 +142,42 @@ def together(machines: tuple[Machine, ...]) -> Boards:
         np.stack([board.families for board in boards]),
         np.stack([machine.rates for machine in machines]),
         tuple((machine.link,) for machine in machines),
+    )
+
+
+class Places(NamedTuple):
+    """Which board, rate and family each of K kernels has, and which are products; indices."""
+
+    board: IntArray
+    products: IntArray
+    rate: IntArray
+    family: IntArray
+
+
+def read(machines: tuple[Machine, ...], places: Places) -> Read:
+    """Return what K kernels read of several GPUs, without fabrics; nobody writes into it.
+
+    Programs of one structure read the same, whatever their tokens, so that what a few of them read
+    is kept; many programs are seldom asked about together again.
+    """
+    if len(places.board) > _KEPT:
+        return _read(machines, places)
+    return _read_again(machines, *(place.tobytes() for place in places))
+
+
+@lru_cache(maxsize=16)
+def _read_again(machines: tuple[Machine, ...], *places: bytes) -> Read:
+    return _read(machines, Places(*(np.frombuffer(place, dtype=np.intp) for place in places)))
+
+
+def _read(machines: tuple[Machine, ...], places: Places) -> Read:
+    found, (of, products, rate, family) = together(machines), places
+    at = of[products]
+    return Read(
+        Numbers(*found.numbers[:, of]),
+        Numbers(*found.numbers[:, at]),
+        tiling.rows_of(found.tiles, at),
+        found.rates[of, rate],
+        Families(*found.families[of, :, family].T),
+        (),
     )

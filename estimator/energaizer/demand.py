@@ -285,23 +285,13 @@ def compile_together(
         board: Which of them each program runs on, length N.
         fabrics: What joins the boards of each, as `compile_work` takes it, length N.
     """
-    read, sizes = boards.together(machines), [len(own) for own in rows]
+    together, sizes = boards.together(machines), [len(own) for own in rows]
     every, of = np.concatenate(rows), np.array(board).repeat(sizes)
     products = np.flatnonzero(every[:, COLUMN["m"]] > 0)
-    at = of[products]
-    found = _alternatives(every, products, read.numbers[0][at, None])
-    joined = [own or read.links[index] for own, index in zip(fabrics, board, strict=True)]
-    return _compile(
-        found,
-        boards.Read(
-            boards.Numbers(*read.numbers[:, of]),
-            boards.Numbers(*read.numbers[:, at]),
-            tiling.rows_of(read.tiles, at),
-            read.rates[of, found.rate],
-            boards.Families(*read.families[of, :, found.family].T),
-            list(zip(stretches(sizes), joined, strict=True)),
-        ),
-    )
+    found = _alternatives(every, products, together.numbers[0][of[products], None])
+    joined = [own or together.links[index] for own, index in zip(fabrics, board, strict=True)]
+    read = boards.read(machines, boards.Places(of, products, found.rate, found.family))
+    return _compile(found, read._replace(fabrics=list(zip(stretches(sizes), joined, strict=True))))
 
 
 def stretches(sizes: Sequence[int]) -> list[slice]:

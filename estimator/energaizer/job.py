@@ -197,7 +197,7 @@ def _phases(program: Program) -> _Phases:
     times = program.repetitions * program.runs
     return _Phases(
         names=tuple(places),
-        steps=np.array([index for where in places.values() for index in where]),
+        steps=np.array(list(itertools.chain.from_iterable(places.values()))),
         sizes=[len(where) for where in places.values()],
         launches=(belongs * times) @ program.counts,
     )

@@ -269,14 +269,15 @@ def held(
         grid_hz: Those clocks, shape (F, 1), or (F, P) where steps have clocks of their own.
         at: Where a limit leaves each step.
     """
-    steps = np.arange(duration_s.shape[1])
-    slow = (1.0 - at.high_share) / duration_s[at.low, steps]
-    fast = at.high_share / duration_s[at.high, steps]
-    mean_s = 1.0 / (slow + fast)
-    watts = slow[..., None] * energy_j[at.low, steps] + fast[..., None] * energy_j[at.high, steps]
-    grid = np.broadcast_to(grid_hz, duration_s.shape)
-    clock_hz = (1.0 - at.high_share) * grid[at.low, steps] + at.high_share * grid[at.high, steps]
-    return Held(mean_s, watts * mean_s[..., None], clock_hz)
+    steps, both = np.arange(duration_s.shape[1]), np.array((at.low, at.high))
+    share = np.array((1.0 - at.high_share, at.high_share))
+    rate = share / duration_s[both, steps]
+    mean_s = 1.0 / (rate[0] + rate[1])
+    watts = rate[..., None] * energy_j[both, steps]
+    own = steps if grid_hz.shape[1] > 1 else 0
+    clock_hz = share * grid_hz[both, own]
+    joules = (watts[0] + watts[1]) * mean_s[..., None]
+    return Held(mean_s, joules, clock_hz[0] + clock_hz[1])
 
 
 @remembered(64)
