@@ -72,9 +72,7 @@ def load_together(runs: Iterable[Run]) -> Loads | None:
     work = demand.compile_together(rows, machines, board, [run.fabric for run in wanted])
     of = np.array(board).repeat(sizes)
     price, factor = _prices(machines)
-    each = power.work_energies(
-        price[of], work.switched, work.moved, factor[of, work.family]
-    ).joules
+    each = power.work_energies(price[of], work.switched, work.moved, factor[of, work.family]).joules
     places = iter(demand.stretches(sizes))
     found = []
     for program, same in itertools.groupby(wanted, key=lambda run: run.program):
@@ -83,9 +81,8 @@ def load_together(runs: Iterable[Run]) -> Loads | None:
         times = program.counts * program.runs[:, None]
         joules = times @ each[first:last].reshape(len(own), len(program.rows), -1)
         for (run, place), its in zip(own, joules, strict=True):
-            part = timeline.Work._make(array[place] for array in work)
             beside = simulation.host_times(program, run.host)
-            one = Loaded(program, run.machine, part, Activity(its), *beside)
+            one = Loaded(program, run.machine, work, place, Activity(its), *beside)
             simulation.load.put(one, *run)
             found.append(one)
     return Loads(found, work)
@@ -121,9 +118,9 @@ def settle(loaded: Sequence[Loaded]) -> list[Settled]:
     """Return what `simulation.unset` finds for each of some runs."""
     if not loaded:
         return []
-    found = settle_together(Loads.of(loaded))
+    *of_steps, kernel_s, bound = settle_together(Loads.of(loaded))
     return [
-        Settled(*(array[steps] for array in found[:5]), found.kernel_s[kernels], found[6][steps])
+        Settled._make((*(array[steps] for array in of_steps), kernel_s[kernels], bound[steps]))
         for kernels, steps in zip(*_places(loaded), strict=True)
     ]
 
@@ -209,17 +206,20 @@ class _Beside(NamedTuple):
     @property
     def hidden(self) -> FloatArray:
         """Share of a step's other kernels beside which each kernel can run, shape (R,)."""
-        return self.kernels[6]
+        found: FloatArray = self.kernels[6]
+        return found
 
     @property
     def slots(self) -> FloatArray:
         """Stage times that pass per step, shape (S,)."""
-        return self.steps[3]
+        found: FloatArray = self.steps[3]
+        return found
 
     @property
     def runs(self) -> FloatArray:
         """Stage runs per step, shape (S,)."""
-        return self.steps[4]
+        found: FloatArray = self.steps[4]
+        return found
 
     @classmethod
     def of(cls, loads: Loads) -> "_Beside":

@@ -231,24 +231,24 @@ class _Parts(NamedTuple):
         """Take the phases of programs apart."""
         every = [_phases(program) for program in programs]
         steps, kernels, kernel_sizes = [], [], []
+        places = np.arange(sum(own.launches.shape[1] for own in every))
         step = kernel = 0
         for own in every:
             steps.append(own.steps + step)
             phases, size = own.launches.shape
-            here = np.arange(kernel, kernel + size)
-            kernels += [here] * phases
+            kernels += [places[kernel : kernel + size]] * phases
             kernel_sizes += [size] * phases
             step, kernel = step + len(own.steps), kernel + size
-        places = np.concatenate(steps)
+        of_steps = np.concatenate(steps)
         return cls(
             names=[own.names for own in every],
-            steps=places,
+            steps=of_steps,
             first_steps=_starts([size for own in every for size in own.sizes]),
-            repetitions=np.concatenate([program.repetitions for program in programs])[places],
+            repetitions=np.concatenate([program.repetitions for program in programs])[of_steps],
             kernels=np.concatenate(kernels),
             first_kernels=_starts(kernel_sizes),
             of_kernel=np.arange(len(kernel_sizes)).repeat(kernel_sizes),
-            launches=np.concatenate([own.launches.ravel() for own in every]),
+            launches=np.concatenate([own.launches for own in every], axis=None),
         )
 
 

@@ -205,7 +205,8 @@ class Grids(NamedTuple):
     @property
     def clock_hz(self) -> FloatArray:
         """Clocks of each board, shape (F, B)."""
-        return self.table[0]
+        found: FloatArray = self.table[0]
+        return found
 
     def points(self, board: npt.NDArray[np.intp]) -> Points:
         """Return the points of some of these boards, one for each step, shape (F, P)."""
@@ -287,11 +288,11 @@ def energies(
     found = np.empty((*duration_s.shape, len(COMPONENTS)))
     found[..., _IDLE] = at.idle_w * duration_s
     found[..., _ACTIVE] = at.active_w * active_s
-    found[..., _TENSOR : _SPECIAL + 1] = at.scale[..., None] * activity.core_j
+    np.multiply(at.scale[..., None], activity.core_j, out=found[..., _TENSOR : _SPECIAL + 1])
     found[..., _DRAM:] = activity.memory_j
     found[..., _LEAKAGE] = 0.0
     if at.leakage_w is not None:
-        busy_w = found.sum(axis=-1) / duration_s
+        busy_w = np.add.reduce(found, axis=-1) / duration_s
         found[..., _LEAKAGE] = leakage_power(at, busy_w) * duration_s
     return found
 

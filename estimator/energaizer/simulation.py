@@ -29,7 +29,8 @@ class Loaded(NamedTuple):
     Attributes:
         program: Kernels and steps.
         machine: The GPU.
-        work: Cycles, bytes and operations of the kernels.
+        works: Cycles, bytes and operations of its kernels, or of those of several runs.
+        place: Where its own are among these; None: they are its own.
         activity: Joules of work of each step on one board.
         host_s: Launch time of one stage run of each step, shape (P,).
         gaps_s: Time in which the GPU waits for the host, one stage run, shape (P,).
@@ -37,10 +38,18 @@ class Loaded(NamedTuple):
 
     program: Program
     machine: Machine
-    work: timeline.Work
+    works: timeline.Work
+    place: slice | None
     activity: Activity
     host_s: FloatArray
     gaps_s: FloatArray
+
+    @property
+    def work(self) -> timeline.Work:
+        """Cycles, bytes and operations of its kernels."""
+        if self.place is None:
+            return self.works
+        return timeline.Work._make([array[self.place] for array in self.works])
 
     def __eq__(self, other: object) -> bool:
         """Return whether it is the same object: arrays have no truth to compare by."""
@@ -69,7 +78,7 @@ class Sweep(NamedTuple):
     @property
     def power_w(self) -> FloatArray:
         """Mean power of one board in each step, shape (F, P), W."""
-        total: FloatArray = self.energy_j.sum(axis=-1) / self.duration_s
+        total: FloatArray = np.add.reduce(self.energy_j, axis=-1) / self.duration_s
         return total
 
 
@@ -116,7 +125,7 @@ def load(
     )
     times = program.counts * program.runs[:, None]
     activity = Activity(times @ each.joules)
-    return Loaded(program, machine, work, activity, *host_times(program, host))
+    return Loaded(program, machine, work, None, activity, *host_times(program, host))
 
 
 @remembered(64)
@@ -190,8 +199,9 @@ def sweep(loaded: Loaded, at: power.Points) -> Sweep:
         at: The machine at F clocks, shape (F, 1).
     """
     own = loaded.machine.coefficients
+    work = loaded.work
     timing = Timing(
-        loaded.work, loaded.work.active, own.power.stalled_share, own.link.overlap,
+        work, work.active, own.power.stalled_share, own.link.overlap,
         loaded.host_s, loaded.gaps_s,
     )  # fmt: skip
     return swept(loaded.program, timing, at.clock_hz, at, loaded.activity)
@@ -209,7 +219,7 @@ def swept(
         at: Boards at the clocks of steps, shape (F, 1) or (F, P).
         activity: Joules of work of each step.
     """
-    kernel_s = timeline.durations(timing.work, clock_hz)
+    kernel_s, moving_s = timeline.durations_and_moving(timing.work, clock_hz, timing.stalled_share)
     gpu_s = steps.totals(kernel_s)
     window = steps.hidden
     if max(window.tolist(), default=0.0) > 0.0:
@@ -218,7 +228,6 @@ def swept(
         gpu_s = exposed(gpu_s, beside_s, timing.overlap * windows)
     stage_s = timeline.host_norm(gpu_s, timing.host_s)
     duration_s = steps.slots * (stage_s + timing.gaps_s)
-    moving_s = timeline.moving(timing.work, kernel_s, clock_hz, timing.stalled_share)
     active_s = steps.runs * steps.totals(moving_s * timing.active)
     energy_j = power.energies(at, duration_s, active_s, activity)
     return Sweep(duration_s, energy_j, kernel_s, gpu_s)

@@ -116,9 +116,22 @@ def durations(work: Work | Timed, clock_hz: FloatArray) -> FloatArray:
         work: K kernels.
         clock_hz: SM clocks, broadcast against (K,): shape (F, 1) for a sweep, (K,) for one each.
     """
-    return fourth_norm(work.cycles / clock_hz, work.unclocked_s) + (
-        work.fixed_cycles / clock_hz + work.fixed_s
-    )
+    clocked, fixed_s = _at(work, clock_hz)
+    return fourth_norm(clocked, work.unclocked_s) + fixed_s
+
+
+def _at(work: Work | Timed, clock_hz: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return seconds of the clocked part and of the fixed cost of each kernel."""
+    return work.cycles / clock_hz, work.fixed_cycles / clock_hz + work.fixed_s
+
+
+def durations_and_moving(
+    work: Work | Timed, clock_hz: FloatArray, stalled_share: float | FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return `durations` and the `moving` part of them, what both need found once."""
+    clocked, fixed_s = _at(work, clock_hz)
+    kernel_s = fourth_norm(clocked, work.unclocked_s) + fixed_s
+    return kernel_s, _moving(kernel_s - fixed_s, clocked, stalled_share)
 
 
 def moving(
@@ -135,9 +148,15 @@ def moving(
         clock_hz: SM clocks, as `durations` takes them.
         stalled_share: What a second counts in which blocks only wait for memory or links.
     """
-    seconds = kernel_s - (work.fixed_cycles / clock_hz + work.fixed_s)
+    clocked, fixed_s = _at(work, clock_hz)
+    return _moving(kernel_s - fixed_s, clocked, stalled_share)
+
+
+def _moving(
+    seconds: FloatArray, clocked: FloatArray, stalled_share: float | FloatArray
+) -> FloatArray:  # fmt: skip
     if isinstance(stalled_share, float) and stalled_share == 1.0:
         return seconds
-    busy = np.minimum(work.cycles / clock_hz, seconds)
+    busy = np.minimum(clocked, seconds)
     waiting: FloatArray = busy + stalled_share * (seconds - busy)
     return waiting

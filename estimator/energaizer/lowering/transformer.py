@@ -92,17 +92,17 @@ class _Run(NamedTuple):
 
 
 def _around(
-    to: Listing, run: _Run, shard: Shard, rows: float, images: float, edge: int, *, sampled: bool
-) -> None:
-    """Add what a step runs around attention, up to the next stage.
+    to: Listing, run: _Run, shard: Shard, rows: float, pictures: tuple[float, int], *,
+    sampled: bool,
+) -> None:  # fmt: skip
+    """Add what a step runs around attention.
 
     Args:
         to: Listing to extend.
         run: How.
         shard: Share of this GPU; nothing here depends on its context.
         rows: Positions whose logits are wanted.
-        images: Images of a prompt's vision tower on this GPU; 0: none.
-        edge: Their edge.
+        pictures: Images that this GPU looks at, and their edge.
         sampled: A token is chosen for each row.
     """
     model, eager, formats, split = run
@@ -111,7 +111,7 @@ def _around(
         stacks.eager(to, model, shard, formats)
     else:
         stacks.fused(to, model, shard, formats, stacks.spread_of(split))
-    stacks.look(to, model, images, edge, formats)
+    stacks.look(to, model, *pictures, formats)
     stacks.finish(to, model, shard, rows, formats, sampled=sampled)
 
 
@@ -131,7 +131,7 @@ def _decoded(run: _Run, sequences: float) -> Listing:
     """
     listing, model = Listing(), run.model
     shard = stacks.shard_of(model, sequences, 1.0, math.nan, run.split.tensor)
-    _around(listing, run, shard, sequences, 0.0, 0, sampled=True)
+    _around(listing, run, shard, sequences, (0.0, 1), sampled=True)
     if model.language_head and not run.eager:
         blocks.sort(listing, sequences * model.vocabulary_size)
     _pass_on(listing, run, shard)
@@ -159,8 +159,8 @@ def _lower(
     run = _Run(model, attention == "eager", formats, split)
     listing, shard = Listing(), steps[0].shard
     rows = shard.sequences if output else shard.tokens
-    images = sequences * images / tensor  # the ranks share them out
-    _around(listing, run, shard, rows, images, edge, sampled=output > 0)
+    pictures = (sequences * images / tensor, edge)  # the ranks share them out
+    _around(listing, run, shard, rows, pictures, sampled=output > 0)
     _pass_on(listing, run, shard)
     if len(steps) == 1:
         attend(listing, model, shard, formats)
