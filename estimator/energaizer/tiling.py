@@ -165,9 +165,12 @@ def alternatives(
     batch, m, n, k = (shape[:, index : index + 1] for index in range(4))
     blocks = batch * np.ceil(m / TILE_M) * np.ceil(n / TILE_N) * SPLIT
     depth = _K_STEP * np.ceil(k / _K_STEPS)
+    waves, short = np.ceil(blocks / units), k < _SHORTEST
+    if np.count_nonzero(short):
+        waves[short] = np.inf
     return Plans(
         blocks=blocks,
-        waves=np.where(k >= _SHORTEST, np.ceil(blocks / units), np.inf),
+        waves=waves,
         depth=depth,
         operand_bytes=blocks
         * depth

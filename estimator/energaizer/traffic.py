@@ -34,7 +34,7 @@ def resident_fraction(stream_bytes: FloatArray, l2_bytes: float | FloatArray) ->
 
 def row_rereads(row_bytes: FloatArray, longest_row: float | FloatArray) -> FloatArray:
     """Return how often a reduction reads its input beyond once: rows that do not fit on chip."""
-    return np.where(row_bytes > longest_row, 1.0, 0.0)
+    return (row_bytes > longest_row).astype(np.float64)
 
 
 def in_flight_fraction(
