@@ -174,10 +174,10 @@ def _read(machines: tuple[Machine, ...], places: Places) -> Read:
     found, (of, products, rate, family) = together(machines), places
     at = of[products]
     return Read(
-        Numbers(*found.numbers[:, of]),
-        Numbers(*found.numbers[:, at]),
+        Numbers(*found.numbers.take(of, axis=1)),
+        Numbers(*found.numbers.take(at, axis=1)),
         tiling.rows_of(found.tiles, at),
         found.rates[of, rate],
-        Families(*found.families[of, :, family].T),
+        Families(*np.ascontiguousarray(found.families[of, :, family].T)),
         (),
     )

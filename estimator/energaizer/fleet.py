@@ -228,7 +228,9 @@ class _Beside(NamedTuple):
         programs = [one.program for one in loaded]
         of_step, of_kernel = _owners([program.counts.shape for program in programs])
         own = [one.machine.coefficients for one in loaded]
-        shared = np.array([(each.power.stalled_share, each.link.overlap) for each in own])
+        shared = np.array(
+            ([each.power.stalled_share for each in own], [each.link.overlap for each in own])
+        )
         beside = [(one.host_s, one.gaps_s, one.program.slots, one.program.runs) for one in loaded]
         return cls(
             [(program.counts, len(list(same))) for program, same in itertools.groupby(programs)],
@@ -237,10 +239,10 @@ class _Beside(NamedTuple):
             np.array(
                 (
                     work.cycles, work.unclocked_s, work.fixed_cycles, work.fixed_s, work.active,
-                    shared[of_kernel, 0], np.concatenate([program.hidden for program in programs]),
+                    shared[0, of_kernel], np.concatenate([program.hidden for program in programs]),
                 )
             ),
-            np.array((shared[of_step, 1], *map(np.concatenate, zip(*beside, strict=True)))),
+            np.array((shared[1, of_step], *map(np.concatenate, zip(*beside, strict=True)))),
             Activity(np.concatenate([one.activity.joules for one in loaded])),
         )  # fmt: skip
 
@@ -266,10 +268,10 @@ class _Beside(NamedTuple):
         kernel = step = 0
         for counts, runs in self.blocks:
             here = wanted[step : step + runs * len(counts)].reshape(runs, -1)
-            which = np.flatnonzero(here.any(axis=1))
+            which = here.any(axis=1).nonzero()[0]
             if len(which):
-                some = np.flatnonzero(here.any(axis=0))
-                launched = np.flatnonzero(counts[some].any(axis=0))
+                some = here.any(axis=0).nonzero()[0]
+                launched = counts[some].any(axis=0).nonzero()[0]
                 blocks.append((counts[some[:, None], launched], len(which)))
                 first = which[:, None]
                 kernels.append((kernel + counts.shape[1] * first + launched).ravel())
@@ -279,7 +281,7 @@ class _Beside(NamedTuple):
         at, of = np.concatenate(kernels), np.concatenate(steps)
         of_step, of_kernel = _owners(sizes)
         some_of_it = _Beside(
-            blocks, of_kernel, of_step, self.kernels[:, at], self.steps[:, of],
+            blocks, of_kernel, of_step, self.kernels.take(at, axis=1), self.steps.take(of, axis=1),
             Activity(self.activity.joules[of]),
         )  # fmt: skip
         return some_of_it, of
@@ -287,7 +289,7 @@ class _Beside(NamedTuple):
 
 def _swept(beside: _Beside, grids: power.Grids, board: IntArray) -> Sweep:
     """Return steps at F clocks of their boards; `board` says which of the grids each run has."""
-    clock_hz = grids.clock_hz[:, board[beside.of_kernel]]
+    clock_hz = grids.clock_hz.take(board[beside.of_kernel], axis=1)
     at = grids.points(board[beside.of_step])
     return simulation.swept(beside, beside.timing, clock_hz, at, beside.activity)
 
@@ -302,7 +304,7 @@ def _between(exceeds: BoolArray, of_step: IntArray, places: IntArray) -> tuple[I
         of_step: Run of each step, (S,).
         places: Of these clocks on the grid of each run, rising, its last one among them, (N, F).
     """
-    hot = np.flatnonzero(exceeds[-1])
+    hot = exceeds[-1].nonzero()[0]
     first, run = exceeds[:, hot].argmax(axis=0), of_step[hot]
     starts = _firsts(run)
     which = run[starts]
@@ -318,7 +320,7 @@ def _firsts(run: IntArray) -> IntArray:
     changed = np.empty(len(run), dtype=np.bool_)
     changed[0] = True
     np.not_equal(run[1:], run[:-1], out=changed[1:])
-    return np.flatnonzero(changed)
+    return changed.nonzero()[0]
 
 
 def _held(
@@ -335,8 +337,9 @@ def _held(
     """
     boards = grids.points(beside.of_step)
     found = simulation.swept(
-        beside, beside.timing, grids.clock_hz[:, beside.of_kernel], boards, beside.activity
-    )
+        beside, beside.timing, grids.clock_hz.take(beside.of_kernel, axis=1), boards,
+        beside.activity,
+    )  # fmt: skip
     at = power.throttle(found.power_w - limit_w, 0.0)
     held = simulation.held(found.duration_s, found.energy_j, boards.clock_hz, at)
     return held, boards.clock_hz[at.high, np.arange(len(limit_w))], at.over

@@ -290,7 +290,7 @@ def check(workload: Workload, gpu: Gpu) -> None:
         InputError: The message names the longest prompt that works.
         DoesNotFitError: The message says by how much, and what would fit.
     """
-    if workload.training is None and not isinstance(workload.model, Network):
+    if workload.training is None and isinstance(workload.model, Model):
         _check_context(workload.model, workload.prompt_tokens, max(0, workload.output_tokens - 1))
     if fits(workload, gpu):
         return

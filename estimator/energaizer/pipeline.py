@@ -28,6 +28,7 @@ from energaizer.host import Host
 from energaizer.job import Total
 from energaizer.kernels import FloatArray
 from energaizer.machine import Machine
+from energaizer.model import Model
 from energaizer.power import COMPONENTS
 from energaizer.result import (
     Brief,
@@ -243,7 +244,7 @@ def _judged_together(jobs: Sequence[tuple[Workload, Ran]]) -> list[Judge]:
 
 def _unmodelled(workload: Workload) -> float:
     """Return the share of the work that has no formula."""
-    return workload.model.unmodelled if isinstance(workload.model, Network) else 0.0
+    return 0.0 if isinstance(workload.model, Model) else workload.model.unmodelled
 
 
 def _brief(workload: Workload, ran: Ran, judge: Judge) -> Brief:

@@ -210,8 +210,10 @@ class Grids(NamedTuple):
 
     def points(self, board: npt.NDArray[np.intp]) -> Points:
         """Return the points of some of these boards, one for each step, shape (F, P)."""
-        clock, idle, scale, active, leakage, cold = self.table[:, :, board]
-        return Points(clock, idle, scale, active, leakage, cold, Heat(*self.heat[:, board]))
+        clock, idle, scale, active, leakage, cold = self.table.take(board, axis=2)
+        return Points(
+            clock, idle, scale, active, leakage, cold, Heat(*self.heat.take(board, axis=1))
+        )
 
 
 @lru_cache(maxsize=64)
@@ -240,7 +242,8 @@ def at_places(
         places: On the grid of each, rising, shape (N, F).
     """
     grids = on_grids(machines)
-    return Grids(grids.table[:, places.T, board], grids.heat[:, board])
+    table = np.ascontiguousarray(grids.table[:, places.T, board])
+    return Grids(table, grids.heat.take(board, axis=1))
 
 
 @lru_cache(maxsize=64)

@@ -136,7 +136,7 @@ def host_times(program: Program, host: Host) -> tuple[FloatArray, FloatArray]:
         (program.launches, program.calls, once, program.sequences,
          once, program.sequences, program.layers)
     )  # fmt: skip
-    times *= _costs(host)[:, program.graphed.view(np.int8)]
+    times *= _costs(host).take(program.graphed.view(np.int8), axis=1)
     return np.add.reduce(times[:_GAPS]), np.add.reduce(times[_GAPS:])
 
 

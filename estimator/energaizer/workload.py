@@ -122,14 +122,14 @@ class Workload(Record):
         Raises:
             NoEstimateError: It is none.
         """
-        if isinstance(self.model, Network):
+        if not isinstance(self.model, Model):
             raise NoEstimateError(f"{self.model.name} has a method for forward passes only")
         return self.model
 
     @property
     def prompt_tokens(self) -> int:
         """Tokens of one prompt, those of its images and frames included."""
-        if isinstance(self.model, Network) or self.model.vision is None:
+        if not isinstance(self.model, Model) or self.model.vision is None:
             return self.input_tokens
         seen, edge = self.model.vision, self.edge
         return self.input_tokens + round(self.pictures * seen.tokens(edge))
@@ -137,14 +137,14 @@ class Workload(Record):
     @property
     def pictures(self) -> float:
         """Images of one prompt, and frames as far as a tower sees them apart."""
-        if isinstance(self.model, Network) or self.model.vision is None:
+        if not isinstance(self.model, Model) or self.model.vision is None:
             return 0.0
         return self.images + self.frames / self.model.vision.frames_per_patch
 
     @property
     def edge(self) -> int:
         """Pixels along an edge of the images of a prompt; 1 where there is no vision tower."""
-        if isinstance(self.model, Network) or self.model.vision is None:
+        if not isinstance(self.model, Model) or self.model.vision is None:
             return 1
         return self.image_size or self.model.vision.image_size
 
@@ -162,7 +162,7 @@ class Workload(Record):
     @property
     def has_tokens(self) -> bool:
         """Whether a sample holds tokens, not only an image."""
-        return not isinstance(self.model, Network) or self.model.takes_tokens
+        return isinstance(self.model, Model) or self.model.takes_tokens
 
     @property
     def host_profile(self) -> str:
@@ -174,7 +174,7 @@ class Workload(Record):
             return self.host
         if self.training is not None:
             return "training"
-        if isinstance(self.model, Network):
+        if not isinstance(self.model, Model):
             return "diffusion" if self.model.generates else "pytorch-eager"
         return self.host
 
