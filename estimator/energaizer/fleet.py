@@ -268,10 +268,10 @@ class _Beside(NamedTuple):
         kernel = step = 0
         for counts, runs in self.blocks:
             here = wanted[step : step + runs * len(counts)].reshape(runs, -1)
-            which = here.any(axis=1).nonzero()[0]
+            which = np.logical_or.reduce(here, axis=1).nonzero()[0]
             if len(which):
-                some = here.any(axis=0).nonzero()[0]
-                launched = counts[some].any(axis=0).nonzero()[0]
+                some = np.logical_or.reduce(here).nonzero()[0]
+                launched = np.logical_or.reduce(counts[some]).nonzero()[0]
                 blocks.append((counts[some[:, None], launched], len(which)))
                 first = which[:, None]
                 kernels.append((kernel + counts.shape[1] * first + launched).ravel())

@@ -95,8 +95,10 @@ def summarise_candidate(
 
 
 def _up(value: float, most: int = MAX) -> int:
-    return min(max(math.ceil(min(value * (1 - NOISE), most)), 1), most)
+    lowered = value * (1 - NOISE)
+    return most if lowered >= most else max(math.ceil(lowered), 1)
 
 
 def _down(value: float, most: int = MAX) -> int:
-    return min(max(math.floor(min(value * (1 + NOISE), most)), 1), most)
+    raised = value * (1 + NOISE)
+    return most if raised >= most else max(math.floor(raised), 1)
