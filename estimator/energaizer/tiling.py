@@ -6,6 +6,7 @@ that a fit builds it once.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -34,6 +35,7 @@ _PARTIAL_BYTES = 8.0  # an fp32 partial sum is written and read
 _HALF = 2.0  # bytes of an element
 _ALIGNMENT = 16.0  # bytes that one vector load takes
 _LOADED_RATE = 1024.0  # MAC per cycle and SM beside which loads of single elements are told
+_KEPT = 256  # products up to which what their rows leave as it is is kept: some 300 kB
 _CORE_EDGE = 0.25  # CUDA-core products suffer less from small tiles
 
 
@@ -162,22 +164,66 @@ def alternatives(
         on_core: The product runs on CUDA cores, shape (G,).
         units: SMs, of one GPU or of that of each product, shape (G, 1).
     """
-    batch, m, n, k = (shape[:, index : index + 1] for index in range(4))
-    blocks = batch * np.ceil(m / TILE_M) * np.ceil(n / TILE_N) * SPLIT
-    depth = _K_STEP * np.ceil(k / _K_STEPS)
-    waves, short = np.ceil(blocks / units), k < _SHORTEST
-    if np.count_nonzero(short):
-        waves[short] = np.inf
+    batch, m, n = (shape[:, index : index + 1] for index in range(3))
+    told = (shape[:, 2:4], operand_bytes, on_core)
+    if len(shape) > _KEPT:
+        fixed = _fixed(*told)
+    else:
+        fixed = _fixed_again(*(array.tobytes() for array in told))
+    blocks = batch * np.ceil(m / TILE_M) * fixed.columns * SPLIT
+    waves = np.ceil(blocks / units)
+    if fixed.some_short:
+        waves[fixed.short] = np.inf
     return Plans(
         blocks=blocks,
         waves=waves,
-        depth=depth,
-        operand_bytes=blocks
-        * depth
-        * (TILE_M * operand_bytes[:, 0:1] + TILE_N * operand_bytes[:, 1:2]),
+        depth=fixed.depth,
+        operand_bytes=blocks * fixed.depth * fixed.tile_bytes,
         results=batch * m * n,
         on_core=on_core[:, None],
-        misaligned=_misaligned(shape[:, 2:4], operand_bytes) & ~on_core[:, None],
+        misaligned=fixed.misaligned,
+    )
+
+
+class _Fixed(NamedTuple):
+    """What of the plans of G products does not depend on their rows, as tokens are.
+
+    Attributes:
+        columns: Tiles side by side, shape (G, 48).
+        depth: As that of `Plans`.
+        tile_bytes: Bytes of operands that a block reads for each element of K, shape (G, 48).
+        short: Too little of K is left to split, shape (G, 48).
+        some_short: It is so of some plan.
+        misaligned: As that of `Plans`.
+    """
+
+    columns: FloatArray
+    depth: FloatArray
+    tile_bytes: FloatArray
+    short: BoolArray
+    some_short: bool
+    misaligned: BoolArray
+
+
+@lru_cache(maxsize=16)
+def _fixed_again(rows: bytes, operand_bytes: bytes, on_core: bytes) -> _Fixed:
+    return _fixed(
+        np.frombuffer(rows).reshape(-1, 2),
+        np.frombuffer(operand_bytes).reshape(-1, 2),
+        np.frombuffer(on_core, dtype=np.bool_),
+    )
+
+
+def _fixed(rows: FloatArray, operand_bytes: FloatArray, on_core: BoolArray) -> _Fixed:
+    n, k = rows[:, 0:1], rows[:, 1:2]
+    short = k < _SHORTEST
+    return _Fixed(
+        columns=np.ceil(n / TILE_N),
+        depth=_K_STEP * np.ceil(k / _K_STEPS),
+        tile_bytes=TILE_M * operand_bytes[:, 0:1] + TILE_N * operand_bytes[:, 1:2],
+        short=short,
+        some_short=bool(short.any()),
+        misaligned=_misaligned(rows, operand_bytes) & ~on_core[:, None],
     )
 
 
