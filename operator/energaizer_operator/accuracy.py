@@ -75,7 +75,7 @@ async def history(settings: Settings, name: str) -> History:
     """
     cluster = await Cluster.connect(settings)
     try:
-        profile = GPUProfile.model_validate(await cluster.get(GPUPROFILES, name))
+        profile = GPUProfile.of_server(await cluster.get(GPUPROFILES, name))
         stated, text = profile.spec.calibration, None
         loaded = any(
             one.type == ConditionType.CALIBRATION_LOADED and one.status == "True"
@@ -93,7 +93,7 @@ async def history(settings: Settings, name: str) -> History:
 
 async def _compared(cluster: Cluster, namespace: str | None) -> list[Compared]:
     bodies = [body async for page in cluster.pages(AIWORKLOADS, namespace) for body in page.items]
-    return [one for body in bodies if (one := compared(AIWorkload.model_validate(body)))]
+    return [one for body in bodies if (one := compared(AIWorkload.of_server(body)))]
 
 
 def compared(workload: AIWorkload) -> Compared | None:

@@ -166,7 +166,7 @@ async def release(
 def _reservation(
     what: str, resource: ApiResource, held: Object, workload: str, found: Object | None
 ) -> EnergyReservationSpec:
-    status = AIWorkload.model_validate(found).status if found else None
+    status = AIWorkload.of_server(found).status if found else None
     if status is None or status.estimate is None:
         namespace = held["metadata"]["namespace"]
         asking = f"kubectl describe aiworkload {workload} -n {namespace}"

@@ -248,7 +248,7 @@ def readable(store: Store[ObjectRecord], model: type[Model]) -> tuple[list[Model
     found, unreadable = list[Model](), list[str]()
     for record in store:
         try:
-            found.append(model.model_validate(record.body))
+            found.append(model.of_server(record.body))
         except ValidationError as error:
             log.warning("%s %s cannot be read: %s", store.resource.kind, record.name, error)
             unreadable.append(record.name)

@@ -6,7 +6,7 @@ that a manifest is judged alike offline and in the cluster.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -19,6 +19,7 @@ from pydantic import (
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
+    ValidationError,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
@@ -102,6 +103,12 @@ class Base(BaseModel):
             if rule.holds is not None and not rule.holds(self):
                 raise ValueError(rule.message)
         return self
+
+    @classmethod
+    def unknown(cls, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the members of an object that this version does not know."""
+        known = {one.alias or name for name, one in cls.model_fields.items()}
+        return {key: value for key, value in body.items() if key not in known}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the object as the API server reads it: camelCase, without what is unset."""
@@ -333,9 +340,34 @@ class Resource(Base):
     """One of our objects; a kind adds `kind`, `spec` and `status`."""
 
     columns: ClassVar[tuple[Column, ...]] = ()
+    ours: ClassVar[frozenset[str]] = frozenset({"status"})
+    """Parts that our own processes write."""
 
     api_version: Literal["energaizer.io/v1alpha1"] = Field(default="energaizer.io/v1alpha1")
     metadata: Metadata
+
+    @classmethod
+    def of_server(cls, body: Mapping[str, Any]) -> Self:
+        """Return an object as the API server has it, which a newer version may have written.
+
+        What that added to parts of ours is left out: kinds and the leader are upgraded before the
+        last old replica is gone, and kinds stay when an upgrade is taken back. What a user states
+        and this version does not understand is no less an error than elsewhere.
+
+        Raises:
+            ValidationError: The object means nothing to this version.
+        """
+        try:
+            return cls.model_validate(body)
+        except ValidationError as error:
+            faults = error.errors(include_url=False, include_input=False, include_context=False)
+            newer = all(
+                fault["type"] == "extra_forbidden" and fault["loc"][0] in cls.ours
+                for fault in faults
+            )
+            if not newer:
+                raise
+            return cls.model_validate(body, extra="ignore")
 
 
 Feasibility = Literal[

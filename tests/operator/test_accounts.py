@@ -72,6 +72,16 @@ async def test_replicas_promise_exactly_what_there_is(room: int) -> None:
     assert len(entries(cluster)) == room
 
 
+async def test_a_promise_leaves_what_a_newer_leader_wrote() -> None:
+    cluster = FakeCluster()
+    cluster.put(kinds.ENERGYBUDGETS, stored(NEED, notKnownYet={"of": 1}))
+    async with replicas(cluster) as (one, *_):
+        assert (await one.promise(KEY, "a", asking("a"))).new
+    status = cluster.objects["energybudgets", *KEY]["status"]
+    assert status["notKnownYet"] == {"of": 1}
+    assert [entry["uid"] for entry in status["provisional"]] == ["a"]
+
+
 async def test_a_promise_asked_for_again_is_the_same_and_can_be_taken_back() -> None:
     cluster = FakeCluster()
     cluster.put(kinds.ENERGYBUDGETS, stored(NEED))

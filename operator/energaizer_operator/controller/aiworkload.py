@@ -82,7 +82,7 @@ class AIWorkloads:
             return Result.GONE
         body = record.body
         record = replace(record, whole=body)  # read once
-        workload = AIWorkload.model_validate(body)
+        workload = AIWorkload.of_server(body)
         sources = await gather(self._context, workload, record)
         wanted = await self._status(workload, record, sources)
         with self.echoes.write(key) as wrote:

@@ -121,7 +121,7 @@ def _key(body: Object) -> Key:
 
 def _read(body: Object) -> Page | None:
     try:
-        return Page(EnergyReservation.model_validate(body), body)
+        return Page(EnergyReservation.of_server(body), body)
     except ValidationError as error:
         log.warning("EnergyReservation %s cannot be read: %s", "/".join(_key(body)), error)
         return None

@@ -50,7 +50,7 @@ class Calibrations:
         """Read the coefficients of all profiles, so that the first estimates have them."""
         for body in profiles:
             try:
-                await self.load(GPUProfile.model_validate(body))
+                await self.load(GPUProfile.of_server(body))
             except (ClusterError, ValidationError) as error:
                 log.warning("GPUProfile %s: calibration: %s", body["metadata"]["name"], error)
 

@@ -244,7 +244,7 @@ class EnergyBudgets:
         body, budget = look.bodies[key[1]], purse.budget
         if budget is None:
             generation = body["metadata"].get("generation")
-            stored = EnergyBudgetStatus.model_validate(body.get("status") or {})
+            stored = EnergyBudgetStatus.model_validate(body.get("status") or {}, extra="ignore")
             return budgetstatus.broken_status(generation, stored, purse.problem, look.now)
         closing = look.closings[key[1]]
         left = {entry.uid for entry in closing.provisional}

@@ -25,7 +25,7 @@ class EnergyPolicies:
         record = self._context.informer.energypolicies.get(key[1])
         if record is None:
             return Result.GONE
-        rule = EnergyPolicy.model_validate(record.body)
+        rule = EnergyPolicy.of_server(record.body)
         matched = sum(
             selects(rule.spec.namespace_selector, namespace.labels)
             for namespace in self._context.informer.namespaces

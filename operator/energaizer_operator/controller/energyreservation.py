@@ -167,7 +167,7 @@ class EnergyReservations:
         record = self._context.informer.aiworkloads.get(name, namespace) if name else None
         if record is None:
             return None
-        measured = AIWorkload.model_validate(record.body).status.measured
+        measured = AIWorkload.of_server(record.body).status.measured
         if measured is None or measured.energy_joules is None:
             return None
         if measured.coverage_percent < _COVERAGE_LEAST_PERCENT:

@@ -38,7 +38,7 @@ class GPUProfiles:
             if self._calibrations.forget(key[1]):
                 self._recalibrated()
             return Result.GONE
-        profile = GPUProfile.model_validate(record.body)
+        profile = GPUProfile.of_server(record.body)
         loaded, changed = await self._calibrations.load(profile)
         if changed:
             self._recalibrated()

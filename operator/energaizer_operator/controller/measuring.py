@@ -156,7 +156,7 @@ class Measuring:
 
     def _body(self, key: Key) -> AIWorkload | None:
         record = self._context.informer.aiworkloads.get(key[1], key[0])
-        return None if record is None else AIWorkload.model_validate(record.body)
+        return None if record is None else AIWorkload.of_server(record.body)
 
     def _workload_changed(self, key: Key) -> None:
         """Drop the account of a workload that went: another of its name begins its own."""

@@ -91,7 +91,7 @@ class Pricing:
         store, namespace = self._context.informer.aiworkloads, described.namespace
         named = self._context.references.first(namespace, described.kind, described.name) or label
         found = store.get(named, namespace) if named else None
-        return None if found is None else AIWorkload.model_validate(found.body)
+        return None if found is None else AIWorkload.of_server(found.body)
 
 
 def _only(world: World, profiles: Collection[str]) -> World:

@@ -167,7 +167,7 @@ class Queued:
         record = self._described(namespace, owner.kind, owner.name)
         reference = {"apiVersion": owner.api_version, "kind": owner.kind, "name": owner.name}
         asked = record or _stand_in(namespace, reference)
-        workload = AIWorkload.model_validate(asked.body)
+        workload = AIWorkload.of_server(asked.body)
         sources = await gather(self._context, workload, asked)
         descriptions: list[Description] = (
             verdicts.pod_sets(body, owner) if sources.described is None else [sources.described]

@@ -47,7 +47,7 @@ def purse_of(body: Mapping[str, Any], now: datetime) -> Purse:
     action = Action(stated) if stated in set(Action) else Action.DENY
     namespace, name = str(metadata.get("namespace") or "default"), str(metadata["name"])
     try:
-        budget = EnergyBudget.model_validate(body)
+        budget = EnergyBudget.of_server(body)
         ledger.span(budget.spec.window, now)
     except ledger.ZoneError as error:
         return Purse(namespace, name, action, None, str(error))

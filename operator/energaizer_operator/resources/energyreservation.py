@@ -85,6 +85,7 @@ class EnergyReservationStatus(Base):
 class EnergyReservation(Resource):
     """Energy held for one workload; written by the controller alone, named by the object's UID."""
 
+    ours: ClassVar = frozenset({"spec", "status"})
     columns: ClassVar = (
         Column("Kind", ".spec.workloadRef.kind"),
         Column("Workload", ".spec.workloadRef.name"),

@@ -159,7 +159,8 @@ class Accounts:
                 return
             began = time.monotonic()
             try:
-                stored = {**body, "status": status.to_dict()}
+                newer = EnergyBudgetStatus.unknown(body.get("status") or {})
+                stored = {**body, "status": {**newer, **status.to_dict()}}
                 written = await self._cluster.replace(ENERGYBUDGETS, stored, sub="status")
             except Missing:
                 body = None

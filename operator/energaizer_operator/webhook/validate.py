@@ -167,7 +167,7 @@ async def validate_aiworkload(judge: Judge, request: Request) -> Answer:
     if request.operation not in ("CREATE", "UPDATE") or request.object is None:
         return allow(cause="Skipped")
     try:
-        workload = AIWorkload.model_validate(request.object)
+        workload = AIWorkload.of_server(request.object)
     except ValidationError as error:
         return invalid(f"AIWorkload {request.name}: {_faults(error)}")
     if judge.own(request.user.username):

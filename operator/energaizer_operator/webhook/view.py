@@ -75,7 +75,7 @@ class View:
         """Return what is reserved for an object."""
         record = self._informer.energyreservations.get(uid, namespace)
         try:
-            return EnergyReservation.model_validate(record.body) if record else None
+            return EnergyReservation.of_server(record.body) if record else None
         except ValidationError as error:
             log.warning("EnergyReservation %s/%s cannot be read: %s", namespace, uid, error)
             return None
@@ -104,7 +104,7 @@ class View:
     def _parse(self, namespace: str, name: str, _version: str) -> AIWorkload | None:
         record = self._informer.aiworkloads.get(name, namespace)
         try:
-            return AIWorkload.model_validate(record.body) if record else None
+            return AIWorkload.of_server(record.body) if record else None
         except ValidationError as error:
             log.warning("AIWorkload %s/%s cannot be read: %s", namespace, name, error)
             return None
