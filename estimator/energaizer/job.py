@@ -186,7 +186,7 @@ class _Phases(NamedTuple):
     launches: FloatArray
 
 
-@remembered(2048)
+@remembered(512)
 def _phases(program: Program) -> _Phases:
     places: dict[str, list[int]] = {}
     for index, phase in enumerate(program.phases):

@@ -101,10 +101,15 @@ def setting_of(workload: Workload, gpu: Gpu) -> Setting:
 
 
 def attempt(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | Exception:
-    """Return what a function returns, or the error by which it says that there is no estimate."""
+    """Return what a function returns, or the error by which it says that there is no estimate.
+
+    As a value the error keeps no frames: those would keep it, and all arrays of its batch, until
+    somebody collects cycles.
+    """
     try:
         return function(*args, **kwargs)
     except NO_ANSWER as error:
+        error.__traceback__ = error.__context__ = None
         return error
 
 

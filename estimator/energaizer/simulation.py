@@ -104,7 +104,7 @@ class Settled(NamedTuple):
     host_bound: npt.NDArray[np.bool_]
 
 
-@remembered(2048)
+@remembered(512)
 def load(
     program: Program, machine: Machine, host: Host, fabric: Fabric | None = None
 ) -> Loaded:  # fmt: skip

@@ -1,8 +1,10 @@
 import asyncio
+import gc
 import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from types import FrameType
 
 import pytest
 
@@ -267,3 +269,31 @@ def test_all_kinds_of_gpu_together_are_answered_as_each_alone() -> None:
 
     together, apart = Estimator(now=now), Estimator(now=now)
     assert together.answer_all(wanted) == [apart.answer(question) for question in wanted]
+
+
+def test_refusals_leave_nothing_that_only_a_collection_would_free() -> None:
+    """Admission collects garbage seldom: an error that keeps its frames keeps a batch's arrays."""
+    small = next(p for p in estimation.catalogue() if p.metadata.name == "l4-24gb")
+    refused = replace(LLAMA, model_name="meta-llama/Llama-3.1-70B", input_tokens=4000)
+    apart = Estimator()
+    gc.collect()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        for tokens in range(10):
+            inputs = (
+                replace(LLAMA, input_tokens=700 + tokens),
+                replace(refused, requests=tokens + 1),
+            )
+            asked = [
+                Question(one, board, estimation.digest_of(board))
+                for one in inputs
+                for board in (small, H100)
+            ]
+            reasons = {answers[0].reason for answers in apart.answer_all(asked)}
+            assert Reason.INFEASIBLE_MEMORY in reasons
+        gc.collect()
+        kept = [one for one in gc.garbage if isinstance(one, BaseException | FrameType)]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+    assert not kept

@@ -138,7 +138,7 @@ def _decoded(run: _Run, sequences: float) -> Listing:
     return listing
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def _lower(
     model: Model, batch: int, inputs: _Inputs, attention: str, formats: Formats,
     split: Parallelism,

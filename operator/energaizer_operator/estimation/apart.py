@@ -12,7 +12,7 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Literal, cast
 
@@ -36,23 +36,45 @@ def main() -> None:
     logs.set_up(cast(Literal["text", "json"], form), level)
     with socket.socket(fileno=int(number)) as there:
         translate.warm()
+        tidier = Tidier()
+        there.sendall(framed(READY))
+        serve(there, tidier.tidy)
+
+
+class Tidier:
+    """Collects garbage while nobody asks, or once in five minutes if somebody always does.
+
+    Else Python does it in the midst of estimates, and a full round takes up to 90 ms.
+    """
+
+    def __init__(self) -> None:
+        """Take what is loaded by now, which stays, out of all rounds."""
         gc.collect()
         gc.freeze()
-        gc.disable()  # a full round takes up to 90 ms, and some review would wait for it
-        there.sendall(framed(READY))
-        serve(there)
+        gc.disable()
+        self._last = time.monotonic()
+
+    def tidy(self, idle: bool) -> None:
+        """Collect, if it is time; it is sooner where nobody asks (`idle`)."""
+        if time.monotonic() - self._last > (TIDY_EVERY_S if idle else TIDY_AT_LEAST_S):
+            gc.collect()
+            self._last = time.monotonic()
 
 
-def serve(there: socket.socket) -> None:
-    """Answer what comes through a socket until that is closed."""
+def serve(there: socket.socket, between: Callable[[bool], None] = lambda _: None) -> None:
+    """Answer what comes through a socket until that is closed.
+
+    Args:
+        there: Leads to who asks.
+        between: Called between batches, told whether nobody asks.
+    """
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # who asked is gone
-        _serve(there)
+        _serve(there, between)
 
 
-def _serve(there: socket.socket) -> None:
+def _serve(there: socket.socket, between: Callable[[bool], None]) -> None:
     frames, waiting = Frames(), deque[Task]()
     known: dict[str, tuple[GPUProfile, str | None]] = {}
-    tidied = time.monotonic()
     while True:
         data = _receive(there, 0.0 if waiting else IDLE_S)
         while data:
@@ -60,10 +82,7 @@ def _serve(there: socket.socket) -> None:
             data = _receive(there, 0.0)
         if data == b"":
             return
-        idle, now = not waiting, time.monotonic()
-        if now - tidied > (TIDY_EVERY_S if idle else TIDY_AT_LEAST_S):
-            gc.collect()
-            tidied = now
+        between(not waiting)
         if waiting:
             tasks = batch(waiting)
             replies = work([(task, _spelled_out(task, known)) for task in tasks])
