@@ -23,11 +23,12 @@ import uvloop
 import reviewing
 from energaizer_operator import certificates, kinds
 from energaizer_operator.estimation.process import EstimatorProcess
+from energaizer_operator.garbage import keep_what_is_loaded
 from energaizer_operator.names import Reason
 from energaizer_operator.webhook import mutate, review, validate
 from energaizer_operator.webhook.app import Route, Server
 from energaizer_operator.webhook.judge import Judge
-from energaizer_operator.webhook.process import keep_what_is_loaded, tidy_up
+from energaizer_operator.webhook.process import tidy_up
 
 PER_SECOND, SECONDS = 200, 10
 CONNECTIONS = 200

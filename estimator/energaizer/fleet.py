@@ -114,19 +114,8 @@ def every_clock(loaded: Sequence[Loaded]) -> None:
         simulation.every_clock.put(Sweep(*parts), one)
 
 
-def settle(loaded: Sequence[Loaded]) -> list[Settled]:
-    """Return what `simulation.unset` finds for each of some runs."""
-    if not loaded:
-        return []
-    *of_steps, kernel_s, bound = settle_together(Loads.of(loaded))
-    return [
-        Settled._make((*(array[steps] for array in of_steps), kernel_s[kernels], bound[steps]))
-        for kernels, steps in zip(*_places(loaded), strict=True)
-    ]
-
-
 def settle_together(loads: Loads) -> Settled:
-    """Return the same with the steps, and the kernels, of one run after those of the other.
+    """Return what `simulation.unset` finds for some runs, one after the other.
 
     Power rises with the clock, so that a limit is looked for among few clocks first, and then
     between two of them; there only for the steps that exceed the limit of their board.

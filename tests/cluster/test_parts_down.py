@@ -6,13 +6,13 @@ import itertools
 import os
 import signal
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import patient
 from crowd import INPUTS, energybudget, job
+from elsewhere import children_of
 from energaizer_operator import names
 from localcluster import Cluster, operator
 from localcluster.operator import OperatorProcess
@@ -78,12 +78,6 @@ def replica_set(name: str) -> Object:
         "metadata": {"name": name},
         "spec": {"replicas": 2, "selector": {"matchLabels": labels}, "template": template},
     }
-
-
-def estimators(webhook: OperatorProcess) -> list[int]:
-    """Return the process that estimates for a replica, if one runs."""
-    tasks = Path(f"/proc/{webhook.child.pid}/task").glob("*/children")
-    return [int(child) for task in tasks for child in task.read_text().split()]
 
 
 def unbudgeted(leader: OperatorProcess, namespace: str) -> float:
@@ -176,7 +170,7 @@ def test_an_estimator_that_dies_takes_no_review_along(
     ends = webhook_process.series(restarts)[""]
     assert created(0) != "TDPBound"
     for number in range(1, 4):
-        (estimator,) = until(lambda: estimators(webhook_process), "an estimator runs")
+        (estimator,) = until(lambda: children_of(webhook_process.child.pid), "an estimator runs")
         os.kill(estimator, signal.SIGKILL)
         created(number)
     webhook_process.check()

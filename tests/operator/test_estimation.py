@@ -8,23 +8,13 @@ from types import FrameType
 
 import pytest
 
+from annotated import LLAMA
 from elsewhere import in_thread
 from energaizer_operator import estimation, translate
 from energaizer_operator.estimation import Answer, Estimator, Question, Setting
 from energaizer_operator.estimation.timely import TimelyEstimator
-from energaizer_operator.inputs import ResolvedInputs
 from energaizer_operator.names import Reason
 
-LLAMA = ResolvedInputs(
-    task="BatchInference",
-    model_name="meta-llama/Llama-3.1-8B",
-    precision="BF16",
-    batch_size=16,
-    input_tokens=512,
-    output_tokens=256,
-    requests=1000,
-    gpus_per_replica=1,
-)
 H100 = next(p for p in estimation.catalogue() if p.metadata.name == "h100-sxm5-80gb")
 QUESTION = Question(LLAMA, H100, estimation.digest_of(H100))
 

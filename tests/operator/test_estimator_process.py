@@ -11,27 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from elsewhere import in_thread
+from annotated import LLAMA
+from elsewhere import children_of, in_thread
 from energaizer_operator import estimation
 from energaizer_operator.estimation import Estimator, Question, Setting, process
 from energaizer_operator.estimation.process import EstimatorProcess
 from energaizer_operator.estimation.timely import TimelyEstimator
 from energaizer_operator.estimation.wire import Frames, Reply, Task, framed
-from energaizer_operator.inputs import ResolvedInputs
 from energaizer_operator.names import Reason
 
 NOW = datetime(2026, 11, 29, tzinfo=UTC)
 PATIENCE_S = 90.0
-LLAMA = ResolvedInputs(
-    task="BatchInference",
-    model_name="meta-llama/Llama-3.1-8B",
-    precision="BF16",
-    batch_size=16,
-    input_tokens=512,
-    output_tokens=256,
-    requests=1000,
-    gpus_per_replica=1,
-)
 
 
 def now() -> datetime:
@@ -60,9 +50,7 @@ async def running() -> AsyncIterator[tuple[EstimatorProcess, TimelyEstimator]]:
 def children() -> set[int]:
     """Return the processes that this one has started and that have not ended."""
     me = os.getpid()
-    found = (task / "children" for task in Path("/proc/self/task").iterdir())
-    numbers = {int(number) for path in found for number in path.read_text().split()}
-    return {number for number in numbers if _alive(number, me)}
+    return {number for number in children_of(me) if _alive(number, me)}
 
 
 def _alive(number: int, parent: int) -> bool:

@@ -19,10 +19,10 @@ import pytest
 
 import steady_physics
 from energaizer_operator import certificates, kinds, translate
+from energaizer_operator.garbage import keep_what_is_loaded
 from energaizer_operator.webhook import mutate, validate
 from energaizer_operator.webhook.app import Route, Server
 from energaizer_operator.webhook.judge import Judge
-from energaizer_operator.webhook.process import keep_what_is_loaded
 from energaizer_operator.webhook.review import Answer, Request
 from reviewing import (
     NAMESPACE,

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from annotated import LLAMA
 from energaizer import catalog, cli, pipeline
 from energaizer_operator import translate
 from energaizer_operator.inputs import ResolvedInputs
@@ -18,16 +19,6 @@ from energaizer_operator.translate.boards import board, profile_of
 from energaizer_operator.translate.workloads import workload
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
-LLAMA = ResolvedInputs(
-    task="BatchInference",
-    model_name="meta-llama/Llama-3.1-8B",
-    precision="BF16",
-    batch_size=16,
-    input_tokens=512,
-    output_tokens=256,
-    requests=1000,
-    gpus_per_replica=1,
-)
 PLAIN = Setting()
 
 

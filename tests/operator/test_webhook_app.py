@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import aiohttp
 import pytest
 
-from energaizer_operator import certificates
+from energaizer_operator import certificates, garbage
 from energaizer_operator.webhook import process, review
 from energaizer_operator.webhook.app import Route, Server
 
@@ -146,8 +146,8 @@ async def test_garbage_is_collected_while_nobody_asks(
 ) -> None:
     rounds: list[bool] = []
     monkeypatch.setattr(gc, "collect", lambda: rounds.append(gc.isenabled()))
-    monkeypatch.setattr(process, "TIDY_EVERY_S", -1.0)
-    monkeypatch.setattr(process, "IDLE_S", 0.0)
+    monkeypatch.setattr(garbage, "EVERY_S", -1.0)
+    monkeypatch.setattr(garbage, "IDLE_S", 0.0)
     tidy = asyncio.create_task(process.tidy_up(lambda: time.monotonic() - ago_s))
     for _ in range(5):
         await asyncio.sleep(0)

@@ -1,4 +1,6 @@
-"""Annotations of a batch job of known size, as its owner would write them."""
+"""A batch job of known size: annotations as its owner would write them, and inputs resolved."""
+
+from energaizer_operator.inputs import ResolvedInputs
 
 BATCH = {
     "energaizer.io/task": "BatchInference",
@@ -9,3 +11,14 @@ BATCH = {
     "energaizer.io/output-tokens": "256",
     "energaizer.io/requests": "1000000",
 }
+
+LLAMA = ResolvedInputs(
+    task="BatchInference",
+    model_name="meta-llama/Llama-3.1-8B",
+    precision="BF16",
+    batch_size=16,
+    input_tokens=512,
+    output_tokens=256,
+    requests=1000,
+    gpus_per_replica=1,
+)

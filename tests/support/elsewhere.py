@@ -1,4 +1,4 @@
-"""The estimator's other end in a thread of the test, where what it does can be held and watched."""
+"""The estimator's other end: in a thread of the test, where it can be held; or which process."""
 
 from __future__ import annotations
 
@@ -7,9 +7,16 @@ import socket
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from energaizer_operator.estimation import apart
 from energaizer_operator.estimation.process import Line
+
+
+def children_of(pid: int) -> set[int]:
+    """Return the processes that one has started and not yet seen the end of."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return {int(child) for task in tasks for child in task.read_text().split()}
 
 
 @asynccontextmanager

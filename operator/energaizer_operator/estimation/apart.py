@@ -5,7 +5,6 @@ costs less for each. It ends when the socket is closed, hence with who started i
 """
 
 import contextlib
-import gc
 import logging
 import signal
 import socket
@@ -16,13 +15,12 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Literal, cast
 
-from energaizer_operator import logs, translate
+from energaizer_operator import garbage, logs, translate
 from energaizer_operator.estimation.wire import READY, Frames, Reply, Task, framed
 from energaizer_operator.resources.gpuprofile import GPUProfile
 from energaizer_operator.translate import Question
 
 TOGETHER = 8  # tasks whose estimates are made at once, if so many wait
-IDLE_S, TIDY_EVERY_S, TIDY_AT_LEAST_S = 0.5, 30.0, 300.0
 CHUNK = 1 << 20
 
 log = logging.getLogger(__name__)
@@ -36,29 +34,10 @@ def main() -> None:
     logs.set_up(cast(Literal["text", "json"], form), level)
     with socket.socket(fileno=int(number)) as there:
         translate.warm()
-        tidier = Tidier()
+        garbage.keep_what_is_loaded()
+        tidier = garbage.Tidier()
         there.sendall(framed(READY))
         serve(there, tidier.tidy)
-
-
-class Tidier:
-    """Collects garbage while nobody asks, or once in five minutes if somebody always does.
-
-    Else Python does it in the midst of estimates, and a full round takes up to 90 ms.
-    """
-
-    def __init__(self) -> None:
-        """Take what is loaded by now, which stays, out of all rounds."""
-        gc.collect()
-        gc.freeze()
-        gc.disable()
-        self._last = time.monotonic()
-
-    def tidy(self, idle: bool) -> None:
-        """Collect, if it is time; it is sooner where nobody asks (`idle`)."""
-        if time.monotonic() - self._last > (TIDY_EVERY_S if idle else TIDY_AT_LEAST_S):
-            gc.collect()
-            self._last = time.monotonic()
 
 
 def serve(there: socket.socket, between: Callable[[bool], None] = lambda _: None) -> None:
@@ -76,7 +55,7 @@ def _serve(there: socket.socket, between: Callable[[bool], None]) -> None:
     frames, waiting = Frames(), deque[Task]()
     known: dict[str, tuple[GPUProfile, str | None]] = {}
     while True:
-        data = _receive(there, 0.0 if waiting else IDLE_S)
+        data = _receive(there, 0.0 if waiting else garbage.IDLE_S)
         while data:
             waiting.extend(frames.split(data))
             data = _receive(there, 0.0)

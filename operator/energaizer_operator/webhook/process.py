@@ -1,7 +1,6 @@
 """The webhook process: watch, get certificates, warm up, serve, and lose no question at the end."""
 
 import asyncio
-import gc
 import logging
 import signal
 import time
@@ -9,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from energaizer_operator import certificates
+from energaizer_operator import certificates, garbage
 from energaizer_operator.certificates import Material
 from energaizer_operator.cluster import Cluster, ClusterError
 from energaizer_operator.estimation import VERSION
@@ -30,7 +29,6 @@ from energaizer_operator.webhook.rotation import Provided, Rotator
 from energaizer_operator.webhook.view import View
 
 RETRY_EVERY_S = 5.0
-IDLE_S, TIDY_EVERY_S, TIDY_AT_LEAST_S = 0.5, 30.0, 300.0
 PATIENCE = 2 / 3  # of a deadline, to be taken along by a write; the rest is for the write itself
 
 log = logging.getLogger(__name__)
@@ -55,36 +53,19 @@ async def run(settings: Settings) -> None:
     log.info("stopped")
 
 
-def keep_what_is_loaded() -> None:
-    """Take what is loaded by now, which stays, out of the garbage collector's rounds.
-
-    To walk all of it takes 50 to 100 ms, and some review would wait for that.
-    """
-    gc.collect()
-    gc.freeze()
-
-
 async def tidy_up(last_review: Callable[[], float]) -> None:
-    """Collect garbage while nobody waits for an answer, or once in five minutes if somebody does.
-
-    Python does so whenever so many objects were made, hence in the midst of new estimates, and to
-    walk what they leave in caches takes 35 to 90 ms. Reviews make no garbage that needs it.
+    """Collect garbage when it does least harm (`garbage`).
 
     Args:
         last_review: Returns when the last review was answered, by the monotonic clock, s.
     """
-    gc.disable()
-    tidied = time.monotonic()
+    tidier = garbage.Tidier()
     try:
         while True:
-            await asyncio.sleep(IDLE_S)
-            now = time.monotonic()
-            idle = now - last_review() > IDLE_S
-            if now - tidied > (TIDY_EVERY_S if idle else TIDY_AT_LEAST_S):
-                gc.collect()
-                tidied = time.monotonic()
+            await asyncio.sleep(garbage.IDLE_S)
+            tidier.tidy(time.monotonic() - last_review() > garbage.IDLE_S)
     finally:
-        gc.enable()
+        tidier.stop()
 
 
 class Process:
@@ -159,7 +140,7 @@ class Process:
         await self._informer.wait()
         await asyncio.to_thread(self._estimator.warm)
         await self._elsewhere.ready()
-        keep_what_is_loaded()
+        garbage.keep_what_is_loaded()
         self._warm = True
         while self._material is None:
             await self._rotate()
